@@ -1,0 +1,186 @@
+//! IANA's registry file: CSV with 12 columns, read record by record.
+
+pub mod seed;
+
+use std::io::Read;
+
+use serde::Deserialize;
+
+use crate::registry::assignment::State;
+use crate::registry::port::{Port, PortRange, Transport};
+
+/// One record of the file. A column that is empty there is empty here.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct IanaRecord {
+    /// IANA column "Service Name".
+    #[serde(rename = "Service Name")]
+    pub service_name: String,
+    /// IANA column "Port Number": `80`, `6000-6063` or empty.
+    #[serde(rename = "Port Number")]
+    pub port_number: String,
+    /// IANA column "Transport Protocol".
+    #[serde(rename = "Transport Protocol")]
+    pub transport: String,
+    /// IANA column "Description".
+    #[serde(rename = "Description")]
+    pub description: String,
+    /// IANA column "Assignee".
+    #[serde(rename = "Assignee")]
+    pub assignee: String,
+    /// IANA column "Contact".
+    #[serde(rename = "Contact")]
+    pub contact: String,
+    /// IANA column "Registration Date".
+    #[serde(rename = "Registration Date")]
+    pub registration_date: String,
+    /// IANA column "Modification Date".
+    #[serde(rename = "Modification Date")]
+    pub modification_date: String,
+    /// IANA column "Reference".
+    #[serde(rename = "Reference")]
+    pub reference: String,
+    /// IANA column "Service Code".
+    #[serde(rename = "Service Code")]
+    pub service_code: String,
+    /// IANA column "Unauthorized Use Reported".
+    #[serde(rename = "Unauthorized Use Reported")]
+    pub unauthorized_use_reported: String,
+    /// IANA column "Assignment Notes".
+    #[serde(rename = "Assignment Notes")]
+    pub assignment_notes: String,
+}
+
+/// Why a file could not be read as IANA's registry.
+#[derive(Debug, thiserror::Error)]
+pub enum IanaError {
+    /// It is not CSV with the 12 columns.
+    #[error("this is not IANA's registry as CSV with its 12 columns")]
+    Csv(#[from] csv::Error),
+    /// A port number that is neither empty, a number nor a run.
+    #[error("record {record}: {port_number:?} is no port number and no run of them")]
+    PortNumber {
+        /// The record's place, from 1.
+        record: usize,
+        /// What stands there.
+        port_number: String,
+    },
+    /// A transport that RFC 6335 does not know.
+    #[error("record {record}: {transport:?} is no transport")]
+    Transport {
+        /// The record's place, from 1.
+        record: usize,
+        /// What stands there.
+        transport: String,
+    },
+    /// No record at all.
+    #[error("the file has no records")]
+    Empty,
+}
+
+/// Reads the file. Each record's ports and transport are known to be valid afterwards.
+///
+/// # Errors
+/// If it is not IANA's registry, or a record in it can't be understood.
+pub fn read(file: impl Read) -> Result<Vec<IanaRecord>, IanaError> {
+    let records: Vec<IanaRecord> =
+        csv::Reader::from_reader(file).deserialize().collect::<Result<_, _>>()?;
+    for (number, record) in (1..).zip(&records) {
+        if !record.port_number.is_empty() && record.ports().is_none() {
+            let port_number = record.port_number.clone();
+            return Err(IanaError::PortNumber { record: number, port_number });
+        }
+        if !record.transport.is_empty() && record.transport.parse::<Transport>().is_err() {
+            let transport = record.transport.clone();
+            return Err(IanaError::Transport { record: number, transport });
+        }
+    }
+    if records.is_empty() { Err(IanaError::Empty) } else { Ok(records) }
+}
+
+impl IanaRecord {
+    /// The ports, if it has any.
+    #[must_use]
+    pub fn ports(&self) -> Option<PortRange> {
+        let port = |text: &str| text.parse::<Port>().ok();
+        match self.port_number.split_once('-') {
+            Some((first, last)) => PortRange::new(port(first)?, port(last)?).ok(),
+            None => port(&self.port_number).map(PortRange::single),
+        }
+    }
+
+    /// What the record says of its ports. Only records without a name say anything but
+    /// "assigned", and they say it in their description.
+    #[must_use]
+    pub fn state(&self) -> State {
+        const RESERVED: [&str; 8] = [
+            "reserved", "iana reserved", "de-registered", "removed", "deprecated",
+            "de-commissioned", "decomissioned", "possibly used by",
+        ];
+        let description = self.description.to_lowercase();
+        let says = |beginning: &str| description.starts_with(beginning);
+        if !self.service_name.is_empty() {
+            State::Assigned
+        } else if says("unassigned") || says("(unassigned)") {
+            State::Unassigned
+        } else if RESERVED.into_iter().any(says) {
+            State::Reserved
+        } else {
+            State::Assigned
+        }
+    }
+
+    /// The newer of its two dates.
+    #[must_use]
+    pub fn newest_date(&self) -> &str {
+        self.registration_date.as_str().max(&self.modification_date)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEADER: &str = "Service Name,Port Number,Transport Protocol,Description,Assignee,\
+        Contact,Registration Date,Modification Date,Reference,Service Code,\
+        Unauthorized Use Reported,Assignment Notes\r\n";
+
+    fn read_rows(rows: &str) -> Result<Vec<IanaRecord>, IanaError> {
+        read(format!("{HEADER}{rows}").as_bytes())
+    }
+
+    fn state_of(description: &str) -> State {
+        read_rows(&format!(",1,tcp,{description},,,,,,,,\r\n")).unwrap()[0].state()
+    }
+
+    #[test]
+    fn nameless_records_say_their_state_in_words() {
+        assert_eq!(state_of("Unassigned (FRP-Released 12/7/00)"), State::Unassigned);
+        assert_eq!(state_of("unassigned"), State::Unassigned);
+        assert_eq!(state_of("(unassigned) Possibly assigned"), State::Unassigned);
+        for words in [
+            "Reserved", "IANA Reserved", "De-registered", "Removed", "Deprecated",
+            "De-Commissioned Port", "Decomissioned Port 04/14/00", "Possibly used by Sun",
+        ] {
+            assert_eq!(state_of(words), State::Reserved, "{words}");
+        }
+        assert_eq!(state_of("any private mail system"), State::Assigned);
+    }
+
+    #[test]
+    fn a_line_feed_within_a_field_is_kept() {
+        let records = read_rows("a,1,tcp,x,,,,,,,,\"one\ntwo\"\r\n").unwrap();
+        assert_eq!(records[0].assignment_notes, "one\ntwo");
+    }
+
+    #[test]
+    fn what_is_not_the_registry_is_refused() {
+        assert!(matches!(read("a,b\r\n1,2\r\n".as_bytes()), Err(IanaError::Csv(_))));
+        assert!(matches!(read_rows(""), Err(IanaError::Empty)));
+        for port_number in ["x", "65536", "2-1", "-1", "1-"] {
+            let fault = read_rows(&format!("a,{port_number},tcp,,,,,,,,,\r\n"));
+            assert!(matches!(fault, Err(IanaError::PortNumber { record: 1, .. })), "{port_number}");
+        }
+        assert!(matches!(read_rows("a,1,icmp,,,,,,,,,\r\n"), Err(IanaError::Transport { .. })));
+    }
+}

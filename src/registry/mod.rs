@@ -1,0 +1,25 @@
+//! The domain: what a port registry is, and every rule it keeps.
+//!
+//! Pure: no I/O, no clock, no randomness, no gRPC and no SQL. Time and ids are passed in, so each
+//! rule can be tested without a server and holds for every store.
+
+pub mod port;
+pub mod service_name;
+pub mod text;
+
+pub mod assignment;
+pub mod encoded;
+pub mod guide;
+
+pub mod reference;
+pub mod snapshot;
+
+pub mod counts;
+pub mod endpoint;
+pub mod list;
+pub mod search;
+
+pub mod change;
+pub mod command;
+pub mod decide;
+pub mod finding;

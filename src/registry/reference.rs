@@ -1,0 +1,341 @@
+//! What is the same for everybody: IANA's registry, the common uses and the guides, indexed once
+//! at start and never changed while the server runs.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::assignment::{Assignment, Origin, Record, Source, State, Uid};
+use super::guide::{Guide, SharedGuide};
+use super::list::ListKey;
+use super::port::{Port, PortRange, Transport};
+use super::search::SearchIndex;
+use super::service_name::fold;
+
+/// Which IANA registry this is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edition {
+    /// The newest date in it, `YYYY-MM-DD`.
+    pub iana_date: String,
+    /// The SHA-256 of its file, in hexadecimal.
+    pub iana_sha256: String,
+}
+
+/// IANA's registry, the common uses and the guides.
+#[derive(Debug)]
+pub struct Reference {
+    edition: Edition,
+    records: Vec<Arc<Record>>,
+    guides: Vec<Arc<SharedGuide>>,
+    by_port: PortIndex,
+    by_name: HashMap<String, Vec<u32>>,
+    by_uid: HashMap<Uid, u32>,
+    guide_by_service: HashMap<String, u32>,
+    guide_by_word: HashMap<String, u32>,
+    list_order: Vec<u32>,
+    search: SearchIndex,
+    labels: LabelTable,
+}
+
+impl Reference {
+    /// Indexes the records, IANA's in registry order before the common uses, and the guides.
+    #[must_use]
+    pub fn new(edition: Edition, mut assignments: Vec<Assignment>, guides: Vec<Guide>) -> Self {
+        link_aliases(&mut assignments);
+        let records: Vec<_> = assignments.into_iter().map(Record::share).collect();
+        let guides: Vec<_> = guides.into_iter().map(SharedGuide::share).collect();
+
+        let mut by_name: HashMap<String, Vec<u32>> = HashMap::new();
+        let mut by_uid = HashMap::with_capacity(records.len());
+        for (number, record) in (0u32..).zip(&records) {
+            if let Some(name) = &record.service_name {
+                by_name.entry(fold(name)).or_default().push(number);
+            }
+            by_uid.insert(record.uid, number);
+        }
+        let mut guide_by_service = HashMap::new();
+        let mut guide_by_word = HashMap::new();
+        for (number, guide) in (0u32..).zip(&guides) {
+            guide_by_service.extend(guide.service_names.iter().map(|name| (fold(name), number)));
+            guide_by_word.extend(guide.aliases.iter().map(|alias| (fold(alias), number)));
+        }
+        // Aliases are unique by themselves; a title gives way to them, and to titles before it.
+        for (number, guide) in (0u32..).zip(&guides) {
+            for words in [&guide.title, &guide.full_name] {
+                guide_by_word.entry(fold(words)).or_insert(number);
+            }
+        }
+        let mut list_order: Vec<u32> = (0u32..).zip(&records).map(|(number, _)| number).collect();
+        list_order.sort_by_cached_key(|&number| ListKey::of(&records[number as usize]));
+        let by_port = PortIndex::new(&records);
+        let labels = LabelTable::new(&records, &by_port);
+        let search = SearchIndex::new(&records, &guides, &guide_by_service);
+        Self {
+            edition,
+            records,
+            guides,
+            by_port,
+            by_name,
+            by_uid,
+            guide_by_service,
+            guide_by_word,
+            list_order,
+            search,
+            labels,
+        }
+    }
+
+    /// Which IANA registry this is.
+    #[must_use]
+    pub const fn edition(&self) -> &Edition {
+        &self.edition
+    }
+
+    /// Every record, IANA's in registry order before the common uses.
+    #[must_use]
+    pub fn records(&self) -> &[Arc<Record>] {
+        &self.records
+    }
+
+    /// Every guide.
+    #[must_use]
+    pub fn guides(&self) -> &[Arc<SharedGuide>] {
+        &self.guides
+    }
+
+    /// The records of the port: IANA's, the narrower one where they overlap, then the common uses.
+    pub fn at(&self, port: Port) -> impl Iterator<Item = &Arc<Record>> {
+        self.by_port.at(port).iter().map(|&number| &self.records[number as usize])
+    }
+
+    /// The records with this service name, given as [`fold`] writes it, in order.
+    pub fn named(&self, folded: &str) -> impl Iterator<Item = &Arc<Record>> {
+        let numbers = self.by_name.get(folded).map(Vec::as_slice).unwrap_or_default();
+        numbers.iter().map(|&number| &self.records[number as usize])
+    }
+
+    /// The record with this uid.
+    #[must_use]
+    pub fn by_uid(&self, uid: Uid) -> Option<&Arc<Record>> {
+        self.by_uid.get(&uid).map(|&number| &self.records[number as usize])
+    }
+
+    /// The guide that speaks of this service name.
+    #[must_use]
+    pub fn guide_of(&self, service_name: &str) -> Option<&Arc<SharedGuide>> {
+        self.guide_by_service.get(&fold(service_name)).map(|&number| &self.guides[number as usize])
+    }
+
+    /// The guide that people mean by this word (an alias, a title or a full name), given as
+    /// [`fold`] writes it.
+    #[must_use]
+    pub fn guide_meant_by(&self, folded: &str) -> Option<&Arc<SharedGuide>> {
+        self.guide_by_word.get(folded).map(|&number| &self.guides[number as usize])
+    }
+
+    /// The records in the order of lists, from the first at or after the key.
+    pub fn listed_from(&self, from: Option<&ListKey>) -> impl Iterator<Item = &Arc<Record>> {
+        let start = from.map_or(0, |from| {
+            self.list_order
+                .partition_point(|&number| ListKey::of(&self.records[number as usize]) < *from)
+        });
+        self.list_order[start..].iter().map(|&number| &self.records[number as usize])
+    }
+
+    /// Every name a service can be asked for by, as [`fold`] writes it.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.by_name.keys().chain(self.guide_by_word.keys()).map(String::as_str)
+    }
+
+    /// What text search looks through.
+    #[must_use]
+    pub const fn search(&self) -> &SearchIndex {
+        &self.search
+    }
+
+    /// The short labels of all ports.
+    #[must_use]
+    pub const fn labels(&self) -> &LabelTable {
+        &self.labels
+    }
+}
+
+/// Links the names of which IANA says "This entry is an alias to ...", both ways.
+fn link_aliases(assignments: &mut [Assignment]) {
+    let mut links: HashMap<String, BTreeSet<Arc<str>>> = HashMap::new();
+    for assignment in &*assignments {
+        let target = alias_target(&assignment.assignment_notes);
+        if let (Some(name), Some(target)) = (&assignment.service_name, target) {
+            links.entry(name.to_lowercase()).or_default().insert(target.into());
+            links.entry(target.to_lowercase()).or_default().insert(Arc::clone(name));
+        }
+    }
+    for assignment in assignments {
+        if let (Some(name), Origin::Iana(columns)) =
+            (&assignment.service_name, &mut assignment.origin)
+            && let Some(linked) = links.get(&name.to_lowercase())
+        {
+            columns.aliases = linked.iter().cloned().collect();
+        }
+    }
+}
+
+fn alias_target(notes: &str) -> Option<&str> {
+    let (_, rest) = notes.split_once("This entry is an alias to \"")?;
+    let (target, _) = rest.split_once('"')?;
+    Some(target)
+}
+
+/// For each port, the numbers of its records.
+#[derive(Debug)]
+struct PortIndex {
+    /// Where the numbers of each port begin; one more entry for the end.
+    starts: Vec<usize>,
+    numbers: Vec<u32>,
+}
+
+impl PortIndex {
+    fn new(records: &[Arc<Record>]) -> Self {
+        let mut pairs: Vec<(Port, u32)> = Vec::new();
+        for (number, record) in (0u32..).zip(records) {
+            if let Some(ports) = record.ports {
+                pairs.extend(ports.iter().map(|port| (port, number)));
+            }
+        }
+        // Of the common uses, the one that means fewer ports is the better answer.
+        let width = |record: &Record| record.ports.map_or(0, PortRange::width);
+        pairs.sort_by_cached_key(|&(port, number)| {
+            let record = &records[number as usize];
+            let common = record.source() == Source::Common;
+            (port, common.then(|| width(record)), number)
+        });
+
+        let mut starts = Vec::with_capacity(Port::MAX.index() + 2);
+        let mut numbers = Vec::with_capacity(pairs.len());
+        let mut rest = pairs.as_slice();
+        for port in PortRange::ALL.iter() {
+            starts.push(numbers.len());
+            let here = rest.iter().take_while(|(at, _)| *at == port).count();
+            let (of_port, after) = rest.split_at(here);
+            rest = after;
+            let candidates = || of_port.iter().map(|(_, number)| &records[*number as usize]);
+            numbers.extend(
+                of_port
+                    .iter()
+                    .map(|(_, number)| *number)
+                    .filter(|&number| !is_superseded(&records[number as usize], candidates())),
+            );
+        }
+        starts.push(numbers.len());
+        Self { starts, numbers }
+    }
+
+    fn at(&self, port: Port) -> &[u32] {
+        let (start, end) = (self.starts[port.index()], self.starts[port.index() + 1]);
+        &self.numbers[start..end]
+    }
+}
+
+/// Whether a narrower record of IANA's on the same port says better: one of the same transport, or
+/// any where this one does not say its transport.
+fn is_superseded<'a>(
+    record: &Record,
+    mut on_the_port: impl Iterator<Item = &'a Arc<Record>>,
+) -> bool {
+    let width = |record: &Record| record.ports.map_or(0, PortRange::width);
+    record.source() == Source::Iana
+        && on_the_port.any(|other| {
+            other.source() == Source::Iana
+                && width(other) < width(record)
+                && (record.transport.is_none() || other.transport == record.transport)
+        })
+}
+
+/// What a port is called, in short.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Label {
+    /// The preferred service name, if it has one.
+    pub service_name: Option<Arc<str>>,
+    /// The state of the record with that name, or of the port.
+    pub state: State,
+    /// Where it comes from; none where the port has no record.
+    pub source: Option<Source>,
+}
+
+impl Label {
+    /// The label of a port with these records, in the order of answers.
+    pub fn of<'a>(records: impl Iterator<Item = &'a Arc<Record>> + Clone) -> Self {
+        let named = records.clone().find(|record| record.service_name.is_some());
+        let strongest = named.or_else(|| records.min_by_key(|record| record.state));
+        match strongest {
+            Some(record) => Self {
+                service_name: record.service_name.clone(),
+                state: record.state,
+                source: Some(record.source()),
+            },
+            None => Self { service_name: None, state: State::Unlisted, source: None },
+        }
+    }
+}
+
+/// The labels of all ports for each transport and for none, numbered.
+#[derive(Debug)]
+pub struct LabelTable {
+    labels: Vec<Label>,
+    /// For each port, the label's number for no transport and for each of the four.
+    numbers: Vec<[u32; 5]>,
+}
+
+impl LabelTable {
+    fn new(records: &[Arc<Record>], by_port: &PortIndex) -> Self {
+        let mut labels = Vec::new();
+        let mut known: HashMap<Label, u32> = HashMap::new();
+        let mut last: Option<(&[u32], [u32; 5])> = None;
+        let mut numbers = Vec::with_capacity(Port::MAX.index() + 1);
+        for port in PortRange::ALL.iter() {
+            let at = by_port.at(port);
+            // Neighbours in a run have the same records, and so the same labels.
+            if let Some((of_last, same)) = last
+                && of_last == at
+            {
+                numbers.push(same);
+                continue;
+            }
+            let mut of_port = [0; 5];
+            let questions = std::iter::once(None).chain(Transport::ALL.map(Some));
+            for (number, transport) in of_port.iter_mut().zip(questions) {
+                let label = Label::of(
+                    at.iter()
+                        .map(|&number| &records[number as usize])
+                        .filter(|record| record.may_be_on(transport)),
+                );
+                let next = known.len() as u32;
+                *number = *known.entry(label).or_insert_with_key(|label| {
+                    labels.push(label.clone());
+                    next
+                });
+            }
+            numbers.push(of_port);
+            last = Some((at, of_port));
+        }
+        Self { labels, numbers }
+    }
+
+    /// How many different labels there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// The number of a port's label, below [`LabelTable::count`].
+    #[must_use]
+    pub fn number(&self, port: Port, transport: Option<Transport>) -> usize {
+        let question = transport.map_or(0, |transport| transport.index() + 1);
+        self.numbers[port.index()][question] as usize
+    }
+
+    /// The label with this number.
+    #[must_use]
+    pub fn get(&self, number: usize) -> Option<&Label> {
+        self.labels.get(number)
+    }
+}

@@ -1,0 +1,128 @@
+//! Where the registry is kept: the promises every store makes, and what it takes and gives.
+//!
+//! A store keeps history and what follows from it. It decides nothing.
+
+mod row;
+pub mod sqlite;
+
+use std::future::Future;
+
+use jiff::Timestamp;
+
+use crate::access::{Actor, TokenHash};
+use crate::registry::assignment::{Assignment, NamespaceName, Revision, Uid};
+use crate::registry::change::Change;
+use crate::registry::finding::Finding;
+use crate::registry::guide::Guide;
+use crate::registry::reference::Edition;
+
+/// A store of one registry.
+pub trait Store: Send + 'static {
+    /// Everything that is held, at one revision.
+    fn load(&mut self) -> impl Future<Output = Result<Contents, StoreError>> + Send;
+
+    /// Keeps these entries, all of them or none, if the last revision is `expected`. What it has
+    /// returned `Ok` for survives the end of the process and a loss of power.
+    fn append(
+        &mut self,
+        expected: Revision,
+        entries: &[Entry],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// What the actor's request with this id led to, if it was accepted before.
+    fn answered(
+        &mut self,
+        actor: &Actor,
+        request_id: &str,
+    ) -> impl Future<Output = Result<Option<Answered>, StoreError>> + Send;
+}
+
+/// Everything a store holds.
+#[derive(Debug)]
+pub struct Contents {
+    /// Identifies the database.
+    pub database_id: String,
+    /// Which IANA registry it has.
+    pub edition: Edition,
+    /// IANA's records in registry order, then the common uses.
+    pub reference: Vec<Assignment>,
+    /// The guides.
+    pub guides: Vec<Guide>,
+    /// The namespaces.
+    pub namespaces: Vec<NamespaceName>,
+    /// The registrations.
+    pub custom: Vec<Assignment>,
+    /// The last revision.
+    pub revision: Revision,
+    /// The tokens that are valid.
+    pub tokens: Vec<(TokenHash, Actor)>,
+}
+
+/// One accepted command.
+#[derive(Debug)]
+pub struct Entry {
+    /// The revision it makes.
+    pub revision: Revision,
+    /// When it was accepted.
+    pub time: Timestamp,
+    /// Who asked for it.
+    pub actor: Actor,
+    /// Why, in the actor's words; may be empty.
+    pub reason: String,
+    /// What it changes.
+    pub changes: Vec<Change>,
+    /// What the rules had to say.
+    pub findings: Vec<Finding>,
+    /// How to know it again.
+    pub request: Option<RequestKey>,
+}
+
+/// What makes a request known again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestKey {
+    /// The id its sender gave it.
+    pub id: String,
+    /// Tells its contents from those of another.
+    pub fingerprint: [u8; 32],
+}
+
+/// What a request led to.
+#[derive(Clone, Debug)]
+pub struct Answered {
+    /// Tells its contents from those of another.
+    pub fingerprint: [u8; 32],
+    /// The revision it made.
+    pub revision: Revision,
+    /// What it changed.
+    pub changes: Vec<Change>,
+    /// What the rules had to say.
+    pub findings: Vec<StoredFinding>,
+}
+
+/// A finding of the past.
+#[derive(Clone, Debug)]
+pub struct StoredFinding {
+    /// The finding, without its evidence.
+    pub finding: Finding,
+    /// The record that it came from.
+    pub evidence: Option<Uid>,
+}
+
+/// Why a store could not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The last revision is not the expected one: somebody else has written.
+    #[error("the database is at revision {found} where {expected} was expected: another program has written to it")]
+    Conflict {
+        /// What the writer knew.
+        expected: Revision,
+        /// What is stored.
+        found: Revision,
+    },
+    /// The database could not read or write.
+    #[error("the database could not be read or written")]
+    Database(#[from] sqlx::Error),
+    /// What is stored can't be understood.
+    #[error("the database holds something that Portbook did not write: {0}")]
+    Corrupt(String),
+}
