@@ -1,0 +1,267 @@
+//! Domain to proto: how answers are put into messages.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::proto;
+use crate::registry::assignment::{Assignment, Origin, Record, Source, State};
+use crate::registry::counts::Counts;
+use crate::registry::endpoint::Host;
+use crate::registry::finding::{Finding, FindingCode, Severity};
+use crate::registry::guide::{Encryption, Guide, SharedGuide};
+use crate::registry::port::{PortClass, PortRange, Transport};
+use crate::registry::reference::{Label, Reference};
+use crate::registry::search::{Hit, MatchReason};
+
+/// A record.
+#[must_use]
+pub fn assignment(reference: &Reference, record: &Assignment) -> proto::Assignment {
+    let guide = record.service_name.as_deref().and_then(|name| reference.guide_of(name));
+    let message = proto::Assignment {
+        uid: record.uid.to_string(),
+        source: source(record.source()).into(),
+        service_name: record.service_name.as_deref().unwrap_or_default().to_owned(),
+        aliases: record.aliases().iter().map(ToString::to_string).collect(),
+        ports: record.ports.map(port_range),
+        transport: transport(record.transport).into(),
+        state: state(record.state).into(),
+        description: record.description.to_string(),
+        assignee: record.assignee.to_string(),
+        contact: record.contact.to_string(),
+        reference: record.reference.to_string(),
+        assignment_notes: record.assignment_notes.to_string(),
+        guide: guide.map(|guide| guide.id.to_string()).unwrap_or_default(),
+        ..proto::Assignment::default()
+    };
+    match &record.origin {
+        Origin::Common { .. } => message,
+        Origin::Iana(columns) => proto::Assignment {
+            registration_date: columns.registration_date.to_string(),
+            modification_date: columns.modification_date.to_string(),
+            service_code: columns.service_code.to_string(),
+            unauthorized_use_reported: columns.unauthorized_use_reported.to_string(),
+            ..message
+        },
+        Origin::Custom(registration) => proto::Assignment {
+            namespace: registration.namespace.to_string(),
+            labels: registration.labels.pairs().clone(),
+            create_time: Some(timestamp(registration.create_time)),
+            update_time: Some(timestamp(registration.update_time)),
+            etag: registration.etag().to_string(),
+            revision: registration.revision.0,
+            ..message
+        },
+    }
+}
+
+/// Records, in their order.
+pub fn assignments<'a>(
+    reference: &Reference,
+    records: impl IntoIterator<Item = &'a Arc<Record>>,
+) -> Vec<proto::Assignment> {
+    records.into_iter().map(|record| assignment(reference, record)).collect()
+}
+
+/// A guide.
+#[must_use]
+pub fn guide(guide: &Guide) -> proto::Guide {
+    proto::Guide {
+        id: guide.id.to_string(),
+        title: guide.title.clone(),
+        full_name: guide.full_name.clone(),
+        summary: guide.summary.clone(),
+        category: guide.category.clone(),
+        encryption: match guide.encryption {
+            Encryption::None => proto::Encryption::None,
+            Encryption::StartTls => proto::Encryption::Starttls,
+            Encryption::Tls => proto::Encryption::Tls,
+            Encryption::Own => proto::Encryption::Own,
+        }
+        .into(),
+        use_instead: guide.use_instead.clone(),
+        aliases: guide.aliases.clone(),
+        service_names: guide.service_names.clone(),
+    }
+}
+
+/// The guides of the records, each once, in the records' order.
+pub fn guides_of<'a, 'r>(
+    reference: &'r Reference,
+    records: impl IntoIterator<Item = &'a Arc<Record>>,
+) -> Vec<&'r Arc<SharedGuide>> {
+    let mut guides: Vec<&Arc<SharedGuide>> = Vec::new();
+    let names = records.into_iter().filter_map(|record| record.service_name.as_deref());
+    for guide in names.filter_map(|name| reference.guide_of(name)) {
+        if guides.iter().all(|known| !Arc::ptr_eq(known, guide)) {
+            guides.push(guide);
+        }
+    }
+    guides
+}
+
+/// What the rules had to say.
+#[must_use]
+pub fn finding(reference: &Reference, finding: &Finding) -> proto::Finding {
+    proto::Finding {
+        code: finding_code(finding.code).into(),
+        severity: match finding.code.severity() {
+            Severity::Blocker => proto::Severity::Blocker,
+            Severity::Acknowledge => proto::Severity::Acknowledge,
+            Severity::Note => proto::Severity::Note,
+        }
+        .into(),
+        message: finding.message.clone(),
+        ports: Some(port_range(finding.ports)),
+        transport: transport(Some(finding.transport)).into(),
+        evidence: finding.evidence.as_ref().map(|record| assignment(reference, record)),
+    }
+}
+
+/// A service that was found.
+#[must_use]
+pub fn search_hit(reference: &Reference, hit: &Hit) -> proto::SearchHit {
+    let name = hit.records.first().and_then(|record| record.service_name.as_deref());
+    proto::SearchHit {
+        service_name: name.unwrap_or_default().to_owned(),
+        assignments: assignments(reference, &hit.records),
+        guide: hit.guide.as_ref().map(|shared| guide(shared)),
+        reason: match hit.reason {
+            MatchReason::ExactName => proto::MatchReason::ExactName,
+            MatchReason::Alias => proto::MatchReason::Alias,
+            MatchReason::Port => proto::MatchReason::Port,
+            MatchReason::Prefix => proto::MatchReason::Prefix,
+            MatchReason::Word => proto::MatchReason::Word,
+            MatchReason::Substring => proto::MatchReason::Substring,
+            MatchReason::Similar => proto::MatchReason::Similar,
+        }
+        .into(),
+        matched_text: hit.matched_text.clone(),
+    }
+}
+
+/// A short label.
+#[must_use]
+pub fn label(label: &Label) -> proto::Label {
+    proto::Label {
+        service_name: label.service_name.as_deref().unwrap_or_default().to_owned(),
+        state: state(label.state).into(),
+        source: label.source.map_or(proto::Source::Unspecified, source).into(),
+    }
+}
+
+/// The figures of one source.
+#[must_use]
+pub fn source_counts(counts: &Counts) -> proto::SourceCounts {
+    let transports = std::iter::once((None, counts.transports[Transport::ALL.len()]))
+        .chain(Transport::ALL.map(Some).into_iter().zip(counts.transports));
+    proto::SourceCounts {
+        source: source(counts.source).into(),
+        assignments: counts.assignments,
+        with_port: counts.with_port,
+        without_port: counts.assignments - counts.with_port,
+        port_ranges: counts.port_ranges,
+        with_service_name: counts.with_service_name,
+        without_service_name: counts.assignments - counts.with_service_name,
+        distinct_service_names: counts.distinct_service_names,
+        transports: transports
+            .map(|(of, assignments)| proto::TransportCount {
+                transport: transport(of).into(),
+                assignments,
+            })
+            .collect(),
+        states: State::ALL
+            .into_iter()
+            .map(|of| proto::StateCount {
+                state: state(of).into(),
+                assignments: counts.in_state(of),
+            })
+            .collect(),
+    }
+}
+
+/// What the host of an endpoint is.
+#[must_use]
+pub const fn host_kind(host: Option<&Host>) -> proto::HostKind {
+    match host {
+        None => proto::HostKind::Unspecified,
+        Some(Host::Ipv4(_)) => proto::HostKind::Ipv4,
+        Some(Host::Ipv6(..)) => proto::HostKind::Ipv6,
+        Some(Host::Name(_)) => proto::HostKind::Name,
+    }
+}
+
+/// A run of ports.
+#[must_use]
+pub fn port_range(ports: PortRange) -> proto::PortRange {
+    proto::PortRange {
+        first: Some(ports.first().number().into()),
+        last: Some(ports.last().number().into()),
+    }
+}
+
+/// The class of a port.
+#[must_use]
+pub const fn port_class(class: PortClass) -> proto::PortClass {
+    match class {
+        PortClass::System => proto::PortClass::System,
+        PortClass::User => proto::PortClass::User,
+        PortClass::Dynamic => proto::PortClass::Dynamic,
+    }
+}
+
+/// A transport, or none.
+#[must_use]
+pub const fn transport(transport: Option<Transport>) -> proto::Transport {
+    match transport {
+        None => proto::Transport::Unspecified,
+        Some(Transport::Tcp) => proto::Transport::Tcp,
+        Some(Transport::Udp) => proto::Transport::Udp,
+        Some(Transport::Sctp) => proto::Transport::Sctp,
+        Some(Transport::Dccp) => proto::Transport::Dccp,
+    }
+}
+
+/// Where a record comes from.
+#[must_use]
+pub const fn source(source: Source) -> proto::Source {
+    match source {
+        Source::Custom => proto::Source::Custom,
+        Source::Iana => proto::Source::Iana,
+        Source::Common => proto::Source::Common,
+    }
+}
+
+/// What a record says of its ports.
+#[must_use]
+pub const fn state(state: State) -> proto::State {
+    match state {
+        State::Assigned => proto::State::Assigned,
+        State::Reserved => proto::State::Reserved,
+        State::Unassigned => proto::State::Unassigned,
+        State::Unlisted => proto::State::Unlisted,
+    }
+}
+
+/// The rule that a finding comes from.
+#[must_use]
+pub const fn finding_code(code: FindingCode) -> proto::FindingCode {
+    match code {
+        FindingCode::PortZero => proto::FindingCode::PortZero,
+        FindingCode::PortTaken => proto::FindingCode::PortTaken,
+        FindingCode::SystemPort => proto::FindingCode::SystemPort,
+        FindingCode::IanaAssigned => proto::FindingCode::IanaAssigned,
+        FindingCode::IanaReserved => proto::FindingCode::IanaReserved,
+        FindingCode::DynamicPort => proto::FindingCode::DynamicPort,
+        FindingCode::CommonUse => proto::FindingCode::CommonUse,
+        FindingCode::TransportTwin => proto::FindingCode::TransportTwin,
+        FindingCode::UnauthorizedUse => proto::FindingCode::UnauthorizedUse,
+        FindingCode::EphemeralRange => proto::FindingCode::EphemeralRange,
+        FindingCode::NodePortRange => proto::FindingCode::NodePortRange,
+        FindingCode::Experimental => proto::FindingCode::Experimental,
+    }
+}
+
+fn timestamp(time: Timestamp) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() }
+}

@@ -1,0 +1,21 @@
+//! The gRPC services: proto to domain and back, who may call, and how a refusal looks.
+//!
+//! The only users of proto types in the server. They decide nothing.
+
+pub mod admin_service;
+pub mod auth;
+pub mod convert;
+pub mod page_token;
+pub mod registry_service;
+pub mod request;
+pub mod status;
+pub mod wire;
+
+/// The types and services of `portbook.v1`, generated from `proto/`.
+pub mod proto {
+    tonic::include_proto!("portbook.v1");
+
+    /// The descriptors of `portbook.v1`, encoded, for reflection.
+    pub const FILE_DESCRIPTOR_SET: &[u8] =
+        include_bytes!(concat!(env!("OUT_DIR"), "/portbook.bin"));
+}

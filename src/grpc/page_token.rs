@@ -1,0 +1,132 @@
+//! Page tokens: a place in a list, bound to the filter it was cut with and to the database.
+//!
+//! A token names the place where the next page begins, so it stays good whatever is written
+//! meanwhile, and across restarts.
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use prost::Message;
+use sha2::{Digest, Sha256};
+
+use super::proto;
+use super::status::CallError;
+use crate::registry::list::ListKey;
+
+const SEAL_LENGTH: usize = 16;
+
+/// What page tokens of one list are bound to.
+#[derive(Debug)]
+pub struct Binding {
+    context: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct Place {
+    #[prost(uint32, tag = "1")]
+    port: u32,
+    #[prost(uint32, tag = "2")]
+    transport: u32,
+    #[prost(uint32, tag = "3")]
+    source: u32,
+    #[prost(uint32, tag = "4")]
+    ordinal: u32,
+    #[prost(string, optional, tag = "5")]
+    namespace: Option<String>,
+}
+
+impl Binding {
+    /// The list that this filter makes of this database.
+    #[must_use]
+    pub fn new(database_id: &str, filter: &proto::AssignmentFilter) -> Self {
+        let mut context = database_id.as_bytes().to_vec();
+        context.extend(filter.encode_to_vec());
+        Self { context }
+    }
+
+    /// The token for a place.
+    #[must_use]
+    pub fn token(&self, key: &ListKey) -> String {
+        let place = Place {
+            port: key.port,
+            transport: key.transport.into(),
+            source: key.source.into(),
+            ordinal: key.ordinal,
+            namespace: key.namespace.as_ref().map(ToString::to_string),
+        };
+        let mut token = place.encode_to_vec();
+        let seal = self.seal(&token);
+        token.extend(seal);
+        BASE64_URL_SAFE_NO_PAD.encode(token)
+    }
+
+    /// The place that a token names; none for the empty token.
+    ///
+    /// # Errors
+    /// If the token was not made for this list.
+    pub fn place(&self, token: &str) -> Result<Option<ListKey>, CallError> {
+        if token.is_empty() {
+            return Ok(None);
+        }
+        self.open(token).map(Some).ok_or(CallError::PageToken)
+    }
+
+    fn open(&self, token: &str) -> Option<ListKey> {
+        let token = BASE64_URL_SAFE_NO_PAD.decode(token).ok()?;
+        let (place, seal) = token.split_at_checked(token.len().checked_sub(SEAL_LENGTH)?)?;
+        if seal != self.seal(place) {
+            return None;
+        }
+        let place = Place::decode(place).ok()?;
+        Some(ListKey {
+            port: place.port,
+            transport: place.transport.try_into().ok()?,
+            source: place.source.try_into().ok()?,
+            ordinal: place.ordinal,
+            namespace: place.namespace.map(|name| name.parse()).transpose().ok()?,
+        })
+    }
+
+    /// No secret: a token that somebody made up could name no record that is not open to all. It
+    /// tells apart what was made here, for this list, from what was not.
+    fn seal(&self, place: &[u8]) -> [u8; SEAL_LENGTH] {
+        let digest = Sha256::new().chain_update(&self.context).chain_update(place).finalize();
+        let mut seal = [0; SEAL_LENGTH];
+        seal.copy_from_slice(&digest[..SEAL_LENGTH]);
+        seal
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn filter(prefix: &str) -> proto::AssignmentFilter {
+        proto::AssignmentFilter { service_name_prefix: prefix.into(), ..Default::default() }
+    }
+
+    proptest! {
+        #[test]
+        fn a_token_names_its_place_for_its_list_alone(
+            port in 0..=65_536u32, transport in 0..5u8, source in 0..3u8, ordinal: u32,
+            namespace in proptest::option::of("[a-z][a-z0-9-]{0,20}"), flipped in 0..1000usize,
+        ) {
+            let namespace = namespace.map(|name| name.parse().unwrap());
+            let key = ListKey { port, transport, source, ordinal, namespace };
+            let list = Binding::new("db1", &filter("a"));
+            let token = list.token(&key);
+            prop_assert_eq!(list.place(&token).unwrap(), Some(key));
+            prop_assert!(Binding::new("db2", &filter("a")).place(&token).is_err());
+            prop_assert!(Binding::new("db1", &filter("b")).place(&token).is_err());
+            let mut forged = token.into_bytes();
+            let at = flipped % forged.len();
+            forged[at] = if forged[at] == b'A' { b'B' } else { b'A' };
+            prop_assert!(list.place(std::str::from_utf8(&forged).unwrap()).is_err());
+        }
+
+        #[test]
+        fn what_was_not_made_here_is_refused(text in "\\PC{1,80}") {
+            prop_assert!(Binding::new("db1", &filter("")).place(&text).is_err());
+        }
+    }
+}

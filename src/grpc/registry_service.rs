@@ -1,0 +1,390 @@
+//! `PortRegistryService`: each read takes one snapshot and answers from it.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream};
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::page_token::Binding;
+use super::proto::port_registry_service_server::PortRegistryService;
+use super::request::{Fields, filter, parse};
+use super::status::{CallError, malformed};
+use super::{convert, proto, wire};
+use crate::registry::assignment::Source;
+use crate::registry::assignment::Uid;
+use crate::registry::counts::Counts;
+use crate::registry::decide::Refusal;
+use crate::registry::endpoint::{Endpoint, PortRef};
+use crate::registry::list;
+use crate::registry::port::{Port, Transport};
+use crate::registry::reference::Label;
+use crate::registry::search::search;
+use crate::registry::snapshot::View;
+use crate::writer::Registrar;
+
+/// The reads.
+#[derive(Clone, Debug)]
+pub struct RegistryService {
+    registrar: Registrar,
+    database_id: Arc<str>,
+    shutdown: CancellationToken,
+}
+
+impl RegistryService {
+    /// The reads of this registry. Streams end when `shutdown` is cancelled.
+    #[must_use]
+    pub const fn new(
+        registrar: Registrar,
+        database_id: Arc<str>,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self { registrar, database_id, shutdown }
+    }
+}
+
+const DEFAULT_PAGE: usize = 50;
+const MAX_PAGE: usize = 1000;
+const DEFAULT_HITS: usize = 20;
+const MAX_HITS: usize = 100;
+
+#[tonic::async_trait]
+impl PortRegistryService for RegistryService {
+    async fn lookup_port(
+        &self,
+        request: Request<proto::LookupPortRequest>,
+    ) -> Result<Response<wire::LookupPortResponse>, Status> {
+        let request = request.into_inner();
+        let (port, transport, namespace) = parse(|fields| {
+            let port = fields.port("port", request.port);
+            let transport = fields.transport("transport", request.transport);
+            let namespace = fields.namespace("namespace", &request.namespace);
+            Some((port?, transport?, namespace?))
+        })?;
+        let snapshot = self.registrar.snapshot();
+        let view = snapshot.seen_from(&namespace).map_err(CallError::from)?;
+        Ok(Response::new(wire::LookupPortResponse {
+            port_info: port_info(view, port, transport),
+            revision: snapshot.revision().0,
+        }))
+    }
+
+    async fn lookup_service(
+        &self,
+        request: Request<proto::LookupServiceRequest>,
+    ) -> Result<Response<proto::LookupServiceResponse>, Status> {
+        let request = request.into_inner();
+        let (name, transport, namespace) = parse(|fields| {
+            let name = fields.name("service_name", &request.service_name);
+            let transport = fields.transport("transport", request.transport);
+            let namespace = fields.namespace("namespace", &request.namespace);
+            Some((name?, transport?, namespace?))
+        })?;
+        let snapshot = self.registrar.snapshot();
+        let view = snapshot.seen_from(&namespace).map_err(CallError::from)?;
+        let answer = view.lookup_service(name, transport).map_err(CallError::from)?;
+        let reference = view.reference();
+        let guides = convert::guides_of(reference, answer.records.iter().copied());
+        Ok(Response::new(proto::LookupServiceResponse {
+            guides: guides.into_iter().map(|guide| convert::guide(guide)).collect(),
+            assignments: convert::assignments(reference, answer.records),
+            revision: snapshot.revision().0,
+        }))
+    }
+
+    async fn lookup_endpoint(
+        &self,
+        request: Request<proto::LookupEndpointRequest>,
+    ) -> Result<Response<wire::LookupEndpointResponse>, Status> {
+        let request = request.into_inner();
+        let (endpoint, namespace) = parse(|fields| {
+            let endpoint = fields.take("endpoint", request.endpoint.parse::<Endpoint>());
+            let namespace = fields.namespace("namespace", &request.namespace);
+            Some((endpoint?, namespace?))
+        })?;
+        let snapshot = self.registrar.snapshot();
+        let view = snapshot.seen_from(&namespace).map_err(CallError::from)?;
+        let port = port_of(view, &endpoint)?;
+        Ok(Response::new(wire::LookupEndpointResponse {
+            host_kind: convert::host_kind(endpoint.host.as_ref()).into(),
+            host: endpoint.host.map(|host| host.to_string()).unwrap_or_default(),
+            transport: convert::transport(endpoint.transport).into(),
+            port_info: port_info(view, port, endpoint.transport),
+            revision: snapshot.revision().0,
+        }))
+    }
+
+    async fn batch_lookup_ports(
+        &self,
+        request: Request<proto::BatchLookupPortsRequest>,
+    ) -> Result<Response<wire::BatchLookupPortsResponse>, Status> {
+        let request = request.into_inner();
+        let (queries, namespace) = parse(|fields| {
+            let namespace = fields.namespace("namespace", &request.namespace);
+            fields.batch("queries", request.queries.len())?;
+            let queries = (0..).zip(&request.queries).map(|(place, query)| query_of(fields, place, query));
+            Some((queries.collect::<Option<Vec<_>>>()?, namespace?))
+        })?;
+        let snapshot = self.registrar.snapshot();
+        let view = snapshot.seen_from(&namespace).map_err(CallError::from)?;
+        let reference = view.reference();
+        let mut guides = Vec::new();
+        let mut known = std::collections::HashSet::new();
+        let port_infos = queries.into_iter().map(|(port, transport)| {
+            let answer = view.lookup_port(port, transport);
+            for guide in convert::guides_of(reference, answer.records.iter().copied()) {
+                if known.insert(Arc::as_ptr(guide)) {
+                    guides.push(Bytes::copy_from_slice(wire::encoded_guide(guide)));
+                }
+            }
+            wire::encode_port_info(reference, &answer, &[])
+        });
+        Ok(Response::new(wire::BatchLookupPortsResponse {
+            port_infos: port_infos.collect(),
+            guides,
+            revision: snapshot.revision().0,
+        }))
+    }
+
+    type AnnotatePortsStream =
+        Pin<Box<dyn Stream<Item = Result<proto::AnnotatePortsResponse, Status>> + Send>>;
+
+    async fn annotate_ports(
+        &self,
+        request: Request<Streaming<proto::AnnotatePortsRequest>>,
+    ) -> Result<Response<Self::AnnotatePortsStream>, Status> {
+        let registrar = self.registrar.clone();
+        let mut labels = StreamLabels::default();
+        let blocks = request.into_inner().map(move |block| match block {
+            Ok(block) => annotate(&registrar, &mut labels, &block).map_err(Status::from),
+            Err(fault) if fault.code() == tonic::Code::Internal => Err(malformed(fault.message())),
+            Err(fault) => Err(fault),
+        });
+        let shutdown = self.shutdown.clone();
+        let stopping = shutdown.clone();
+        let farewell = stream::once(async move {
+            stopping.is_cancelled().then(|| Err(Status::from(CallError::Stopping)))
+        });
+        let until_shutdown = blocks.take_until(shutdown.cancelled_owned());
+        Ok(Response::new(Box::pin(until_shutdown.chain(farewell.filter_map(std::future::ready)))))
+    }
+
+    async fn get_assignment(
+        &self,
+        request: Request<proto::GetAssignmentRequest>,
+    ) -> Result<Response<proto::GetAssignmentResponse>, Status> {
+        let request = request.into_inner();
+        let uid = parse(|fields| fields.take("uid", request.uid.parse::<Uid>()))?;
+        let snapshot = self.registrar.snapshot();
+        let record =
+            snapshot.by_uid(uid).ok_or_else(|| CallError::from(Refusal::UnknownUid(uid)))?;
+        let reference = snapshot.reference();
+        let guide = record.service_name.as_deref().and_then(|name| reference.guide_of(name));
+        Ok(Response::new(proto::GetAssignmentResponse {
+            assignment: Some(convert::assignment(reference, record)),
+            guide: guide.map(|guide| convert::guide(guide)),
+            revision: snapshot.revision().0,
+        }))
+    }
+
+    async fn list_assignments(
+        &self,
+        request: Request<proto::ListAssignmentsRequest>,
+    ) -> Result<Response<proto::ListAssignmentsResponse>, Status> {
+        let request = request.into_inner();
+        let asked = request.filter.unwrap_or_default();
+        let binding = Binding::new(&self.database_id, &asked);
+        let (filter, size) = parse(|fields| {
+            let size = fields.size("page_size", request.page_size, DEFAULT_PAGE, MAX_PAGE);
+            let filter = filter(fields, asked);
+            Some((filter?, size?))
+        })?;
+        let from = binding.place(&request.page_token)?;
+        let snapshot = self.registrar.snapshot();
+        if let Some(namespace) = &filter.namespace {
+            snapshot.seen_from(namespace).map_err(CallError::from)?;
+        }
+        let page = list::page(&snapshot, &filter, from.as_ref(), size);
+        Ok(Response::new(proto::ListAssignmentsResponse {
+            assignments: convert::assignments(snapshot.reference(), page.records),
+            next_page_token: page.next.map(|key| binding.token(&key)).unwrap_or_default(),
+            total_size: u32::try_from(page.total).unwrap_or(u32::MAX),
+            revision: snapshot.revision().0,
+        }))
+    }
+
+    async fn search_assignments(
+        &self,
+        request: Request<proto::SearchAssignmentsRequest>,
+    ) -> Result<Response<proto::SearchAssignmentsResponse>, Status> {
+        let request = request.into_inner();
+        let (query, limit, namespace) = parse(|fields| {
+            let query = fields.name("query", &request.query);
+            let limit = fields.size("limit", request.limit, DEFAULT_HITS, MAX_HITS);
+            let namespace = fields.namespace("namespace", &request.namespace);
+            Some((query?, limit?, namespace?))
+        })?;
+        let snapshot = self.registrar.snapshot();
+        let view = snapshot.seen_from(&namespace).map_err(CallError::from)?;
+        let hits = search(view, query, limit);
+        let reference = view.reference();
+        Ok(Response::new(proto::SearchAssignmentsResponse {
+            hits: hits.iter().map(|hit| convert::search_hit(reference, hit)).collect(),
+            revision: snapshot.revision().0,
+        }))
+    }
+
+    async fn get_registry_info(
+        &self,
+        _: Request<proto::GetRegistryInfoRequest>,
+    ) -> Result<Response<proto::GetRegistryInfoResponse>, Status> {
+        let snapshot = self.registrar.snapshot();
+        let reference = snapshot.reference();
+        let counts = Source::ALL.map(|source| match source {
+            Source::Custom => Counts::of(source, snapshot.custom()),
+            Source::Iana | Source::Common => Counts::of(source, reference.records().iter()),
+        });
+        Ok(Response::new(proto::GetRegistryInfoResponse {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            revision: snapshot.revision().0,
+            iana_date: reference.edition().iana_date.clone(),
+            iana_sha256: reference.edition().iana_sha256.clone(),
+            guides: u32::try_from(reference.guides().len()).unwrap_or(u32::MAX),
+            sources: counts.iter().map(convert::source_counts).collect(),
+            database_id: self.database_id.to_string(),
+        }))
+    }
+}
+
+fn port_info(view: View<'_>, port: Port, transport: Option<Transport>) -> Bytes {
+    let answer = view.lookup_port(port, transport);
+    let guides = convert::guides_of(view.reference(), answer.records.iter().copied());
+    wire::encode_port_info(view.reference(), &answer, &guides)
+}
+
+/// The port of an endpoint. A name stands for a port only if it stands for one.
+fn port_of(view: View<'_>, endpoint: &Endpoint) -> Result<Port, CallError> {
+    let name = match &endpoint.port {
+        PortRef::Number(port) => return Ok(*port),
+        PortRef::Service(name) => name,
+    };
+    let answer = view.lookup_service(name, endpoint.transport)?;
+    let ranges = answer.records.iter().filter_map(|record| record.ports);
+    let mut ports: Vec<Port> = ranges.flat_map(|range| [range.first(), range.last()]).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    match ports[..] {
+        [port] => Ok(port),
+        _ => Err(CallError::ServiceAmbiguous { service_name: name.clone(), ports }),
+    }
+}
+
+fn query_of(
+    fields: &mut Fields,
+    place: usize,
+    query: &proto::PortQuery,
+) -> Option<(Port, Option<Transport>)> {
+    // The paths are only needed for a fault, and there may be 10,000 queries.
+    let is_plain = query.port.is_some_and(|port| Port::try_from(port).is_ok())
+        && proto::Transport::try_from(query.transport).is_ok();
+    let path = |field| if is_plain { String::new() } else { format!("queries[{place}].{field}") };
+    let port = fields.port(&path("port"), query.port)?;
+    let transport = fields.transport(&path("transport"), query.transport)?;
+    Some((port, transport))
+}
+
+/// The labels that a stream has used, and the number each has in it.
+#[derive(Default)]
+struct StreamLabels {
+    /// By the number in the reference's table.
+    of_reference: Vec<Option<u32>>,
+    own: HashMap<Label, u32>,
+    count: u32,
+}
+
+impl StreamLabels {
+    fn take_number(&mut self, label: &Label, new: &mut Vec<proto::Label>) -> u32 {
+        new.push(convert::label(label));
+        self.count += 1;
+        self.count - 1
+    }
+}
+
+fn annotate(
+    registrar: &Registrar,
+    labels: &mut StreamLabels,
+    block: &proto::AnnotatePortsRequest,
+) -> Result<proto::AnnotatePortsResponse, CallError> {
+    let (namespace, transports) = parse(|fields| {
+        let namespace = fields.namespace("namespace", &block.namespace);
+        fields.batch("ports", block.ports.len())?;
+        let transports = transports_of(fields, block);
+        Some((namespace?, transports?))
+    })?;
+    let snapshot = registrar.snapshot();
+    let view = snapshot.seen_from(&namespace)?;
+    let table = view.reference().labels();
+    labels.of_reference.resize(table.count(), None);
+    let mut new_labels = Vec::new();
+    let mut label_numbers = Vec::with_capacity(block.ports.len());
+    for (place, &number) in block.ports.iter().enumerate() {
+        let port = match Port::try_from(number) {
+            Ok(port) => port,
+            Err(fault) => {
+                let field = format!("ports[{place}]");
+                return Err(parse::<()>(|fields| fields.take(&field, Err(fault))).unwrap_err());
+            }
+        };
+        let transport = match transports[..] {
+            [] => None,
+            [one] => one,
+            _ => transports[place],
+        };
+        let number = match view.own_label(port, transport) {
+            Some(own) => match labels.own.get(&own) {
+                Some(&number) => number,
+                None => {
+                    let number = labels.take_number(&own, &mut new_labels);
+                    labels.own.insert(own, number);
+                    number
+                }
+            },
+            None => {
+                let in_table = table.number(port, transport);
+                match (labels.of_reference[in_table], table.get(in_table)) {
+                    (Some(number), _) => number,
+                    (None, Some(label)) => {
+                        let number = labels.take_number(label, &mut new_labels);
+                        labels.of_reference[in_table] = Some(number);
+                        number
+                    }
+                    (None, None) => continue,
+                }
+            }
+        };
+        label_numbers.push(number);
+    }
+    Ok(proto::AnnotatePortsResponse {
+        new_labels,
+        label_numbers,
+        revision: snapshot.revision().0,
+    })
+}
+
+fn transports_of(
+    fields: &mut Fields,
+    block: &proto::AnnotatePortsRequest,
+) -> Option<Vec<Option<Transport>>> {
+    let (given, asked) = (block.transports.len(), block.ports.len());
+    if given > 1 && given != asked {
+        fields.fault(
+            "transports",
+            &format!("has {given} entries for {asked} ports: one for each, one for all, or none is asked for"),
+        );
+        return None;
+    }
+    block.transports.iter().map(|&number| fields.transport("transports", number)).collect()
+}

@@ -1,0 +1,309 @@
+//! How a refusal looks to clients: the one place that builds a status.
+//!
+//! Every status has one `ErrorInfo` of domain `portbook`. What went wrong inside is logged here,
+//! once, and never sent.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tonic::body::Body;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use super::{convert, proto};
+use crate::registry::decide::Refusal;
+use crate::registry::finding::{Finding, FindingCode};
+use crate::registry::port::{Port, Transport};
+use crate::registry::snapshot::{UnknownNamespace, UnknownService};
+use crate::writer::WriteError;
+use proto::ErrorReason;
+
+const DOMAIN: &str = "portbook";
+/// How much of a text that a client sent is sent back to it.
+const MAX_ECHO: usize = 300;
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// A field of a request that is missing or not valid.
+#[derive(Debug)]
+pub struct FieldFault {
+    /// Which.
+    pub field: String,
+    /// What is wrong with it.
+    pub description: String,
+    /// Its reason.
+    pub reason: ErrorReason,
+}
+
+/// Why a call is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// Fields are missing or not valid.
+    #[error("{}", .0.iter().map(|fault| format!("{}: {}", fault.field, fault.description)).collect::<Vec<_>>().join("; "))]
+    Fields(Vec<FieldFault>),
+    /// The page token was not made here, or for another filter.
+    #[error("page_token: this token was not made by this server for this filter: leave it out to begin anew")]
+    PageToken,
+    /// No such namespace.
+    #[error(transparent)]
+    UnknownNamespace(#[from] UnknownNamespace),
+    /// No such service.
+    #[error(transparent)]
+    UnknownService(#[from] UnknownService),
+    /// A name that stands for several ports.
+    #[error("{service_name} is on several ports ({}): write the number instead", join(.ports))]
+    ServiceAmbiguous {
+        /// The name.
+        service_name: String,
+        /// The ports.
+        ports: Vec<Port>,
+    },
+    /// A write that changed nothing.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// No token.
+    #[error("this call needs a token: send the metadata authorization: Bearer <token>")]
+    TokenMissing,
+    /// Not a good token.
+    #[error("the token is not one of this registry's, or is no longer valid")]
+    TokenInvalid,
+    /// The server ends a stream because it stops.
+    #[error("the server is stopping: try again in a moment")]
+    Stopping,
+}
+
+impl From<Refusal> for CallError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Write(WriteError::Refused(refusal))
+    }
+}
+
+impl From<CallError> for Status {
+    fn from(error: CallError) -> Self {
+        let message = error.to_string();
+        match error {
+            CallError::Fields(faults) => fields(&message, faults),
+            CallError::PageToken => fields(
+                &message,
+                vec![FieldFault {
+                    field: "page_token".into(),
+                    description: "was not made by this server for this filter".into(),
+                    reason: ErrorReason::PageTokenInvalid,
+                }],
+            ),
+            CallError::UnknownNamespace(unknown) => unknown_namespace(&message, &unknown),
+            CallError::UnknownService(unknown) => {
+                let nearest = unknown.nearest.join(",");
+                let facts = [("service_name", unknown.name), ("nearest", nearest)];
+                status(Code::NotFound, &message, ErrorReason::ServiceNotFound, facts)
+            }
+            CallError::ServiceAmbiguous { service_name, ports } => {
+                let facts = [("service_name", service_name), ("ports", join(&ports))];
+                status(Code::FailedPrecondition, &message, ErrorReason::ServiceAmbiguous, facts)
+            }
+            CallError::Write(error) => write(&message, error),
+            CallError::TokenMissing => {
+                status(Code::Unauthenticated, &message, ErrorReason::TokenMissing, [])
+            }
+            CallError::TokenInvalid => {
+                status(Code::Unauthenticated, &message, ErrorReason::TokenInvalid, [])
+            }
+            CallError::Stopping => unavailable(&message, ErrorReason::ShuttingDown),
+        }
+    }
+}
+
+/// The reason's name, as `ErrorInfo` carries it.
+fn name(reason: ErrorReason) -> &'static str {
+    reason.as_str_name().trim_start_matches("ERROR_REASON_")
+}
+
+fn details<const N: usize>(reason: ErrorReason, facts: [(&str, String); N]) -> ErrorDetails {
+    let metadata: HashMap<String, String> = facts
+        .into_iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(key, value)| (key.to_owned(), shorten(&value)))
+        .collect();
+    ErrorDetails::with_error_info(name(reason), DOMAIN, metadata)
+}
+
+fn status<const N: usize>(
+    code: Code,
+    message: &str,
+    reason: ErrorReason,
+    facts: [(&str, String); N],
+) -> Status {
+    Status::with_error_details(code, shorten(message), details(reason, facts))
+}
+
+fn fields(message: &str, faults: Vec<FieldFault>) -> Status {
+    let reason = faults.first().map_or(ErrorReason::InvalidField, |fault| fault.reason);
+    let mut details = details(reason, []);
+    for fault in faults {
+        details.add_bad_request_violation(fault.field, shorten(&fault.description));
+    }
+    Status::with_error_details(Code::InvalidArgument, shorten(message), details)
+}
+
+fn unknown_namespace(message: &str, unknown: &UnknownNamespace) -> Status {
+    let facts =
+        [("namespace", unknown.name.to_string()), ("nearest", unknown.nearest.join(","))];
+    status(Code::NotFound, message, ErrorReason::NamespaceNotFound, facts)
+}
+
+fn write(message: &str, error: WriteError) -> Status {
+    match error {
+        WriteError::Refused(refusal) => refused(message, refusal),
+        WriteError::RequestIdReused(id) => {
+            let mut details = details(ErrorReason::RequestIdReused, [("request_id", id)]);
+            details.add_bad_request_violation("request_id", message);
+            Status::with_error_details(Code::InvalidArgument, message, details)
+        }
+        WriteError::Store(_) => unavailable(
+            "the change could not be stored, and nothing was changed: try again, and see the \
+             server's log",
+            ErrorReason::StoreUnavailable,
+        ),
+        WriteError::Overloaded => {
+            let mut details = details(ErrorReason::Overloaded, []);
+            details.set_retry_info(Some(RETRY_AFTER));
+            Status::with_error_details(Code::ResourceExhausted, message, details)
+        }
+        WriteError::Stopping => unavailable(message, ErrorReason::ShuttingDown),
+    }
+}
+
+fn unavailable(message: &str, reason: ErrorReason) -> Status {
+    let mut details = details(reason, []);
+    details.set_retry_info(Some(RETRY_AFTER));
+    Status::with_error_details(Code::Unavailable, message, details)
+}
+
+fn refused(message: &str, refusal: Refusal) -> Status {
+    match refusal {
+        Refusal::UnknownNamespace(unknown) => unknown_namespace(message, &unknown),
+        Refusal::UnknownUid(uid) => {
+            let facts = [("uid", uid.to_string())];
+            status(Code::NotFound, message, ErrorReason::AssignmentNotFound, facts)
+        }
+        Refusal::NothingHeld { namespace, port, transport } => {
+            let transport = transport.map(|transport| transport.to_string()).unwrap_or_default();
+            let facts = [
+                ("namespace", namespace.to_string()),
+                ("port", port.to_string()),
+                ("transport", transport),
+            ];
+            status(Code::NotFound, message, ErrorReason::AssignmentNotFound, facts)
+        }
+        Refusal::NotCustom { uid, source } => {
+            let facts = [("uid", uid.to_string()), ("source", source.name().to_owned())];
+            status(Code::FailedPrecondition, message, ErrorReason::NotCustom, facts)
+        }
+        Refusal::EtagMismatch { uid, current } => {
+            let facts = [("uid", uid.to_string()), ("etag", current.to_string())];
+            status(Code::Aborted, message, ErrorReason::EtagMismatch, facts)
+        }
+        Refusal::TransportAmbiguous { holders, .. } => {
+            let facts = [("holders", holders.join(","))];
+            status(Code::FailedPrecondition, message, ErrorReason::TransportAmbiguous, facts)
+        }
+        Refusal::Findings(findings) => found(message, &findings),
+    }
+}
+
+/// What the rules found: blockers come alone, and the first of them gives the reason.
+fn found(message: &str, findings: &[Finding]) -> Status {
+    let blocker = |code| findings.iter().find(|finding| finding.code == code);
+    if let Some(zero) = blocker(FindingCode::PortZero) {
+        let fault = FieldFault {
+            field: "ports".into(),
+            description: zero.message.clone(),
+            reason: ErrorReason::PortZero,
+        };
+        return fields(message, vec![fault]);
+    }
+    if let Some(taken) = blocker(FindingCode::PortTaken) {
+        return port_taken(message, taken);
+    }
+    let mut codes: Vec<&str> = findings
+        .iter()
+        .map(|finding| convert::finding_code(finding.code).as_str_name())
+        .collect();
+    codes.dedup();
+    let holder = findings
+        .iter()
+        .filter_map(|finding| finding.evidence.as_ref()?.service_name.as_deref())
+        .next()
+        .unwrap_or_default();
+    let facts = [("codes", codes.join(",")), ("holder", holder.to_owned())];
+    let mut details = details(ErrorReason::AcknowledgementRequired, facts);
+    for finding in findings {
+        details.add_precondition_failure_violation(
+            finding.code.name(),
+            format!("{}/{}", finding.ports, finding.transport),
+            shorten(&finding.message),
+        );
+    }
+    let message = format!("{message}; to take it all the same, acknowledge {}", codes.join(", "));
+    Status::with_error_details(Code::FailedPrecondition, shorten(&message), details)
+}
+
+fn port_taken(message: &str, taken: &Finding) -> Status {
+    let holder = taken.evidence.as_deref();
+    let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+    let registration = holder.and_then(|holder| holder.registration());
+    let facts = [
+        ("namespace", text(registration.map(|registration| registration.namespace.as_str()))),
+        ("ports", holder.and_then(|holder| holder.ports).map(|ports| ports.to_string()).unwrap_or_default()),
+        ("transport", text(holder.and_then(|holder| holder.transport).map(Transport::name))),
+        ("holder", text(holder.and_then(|holder| holder.service_name.as_deref()))),
+        ("holder_uid", holder.map(|holder| holder.uid.to_string()).unwrap_or_default()),
+        ("holder_assignee", text(holder.map(|holder| &*holder.assignee))),
+        ("holder_contact", text(holder.map(|holder| &*holder.contact))),
+    ];
+    status(Code::AlreadyExists, message, ErrorReason::PortTaken, facts)
+}
+
+/// Gives the statuses that the transport makes by itself, before a service is reached, the code and
+/// the details that all others have.
+#[must_use]
+pub fn explain(response: http::Response<Body>) -> http::Response<Body> {
+    let Some(made) = Status::from_header_map(response.headers()) else { return response };
+    if !made.details().is_empty() {
+        return response;
+    }
+    let message = made.message();
+    let explained = match made.code() {
+        Code::OutOfRange => {
+            status(Code::ResourceExhausted, message, ErrorReason::MessageTooLarge, [])
+        }
+        Code::Unimplemented if message.is_empty() => status(
+            Code::Unimplemented,
+            "there is no such service or rpc here: reflection lists what there is",
+            ErrorReason::UnknownMethod,
+            [],
+        ),
+        Code::Unimplemented => {
+            status(Code::Unimplemented, message, ErrorReason::UnsupportedCompression, [])
+        }
+        Code::Internal => malformed(message),
+        _ => return response,
+    };
+    explained.into_http()
+}
+
+/// A fault in the bytes of a message, which the transport calls internal.
+#[must_use]
+pub fn malformed(message: &str) -> Status {
+    status(Code::InvalidArgument, message, ErrorReason::MalformedMessage, [])
+}
+
+fn join(ports: &[Port]) -> String {
+    ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+fn shorten(text: &str) -> String {
+    if text.chars().count() <= MAX_ECHO {
+        return text.to_owned();
+    }
+    text.chars().take(MAX_ECHO).chain(['…']).collect()
+}
