@@ -65,11 +65,15 @@ create table guide_service (
   guide_id     text not null references guide (guide_id)
 ) strict, without rowid;
 
+create index guide_service_by_guide on guide_service (guide_id);
+
 -- Other words for it: lower-case, joined by hyphens.
 create table guide_alias (
   alias    text not null primary key check (alias = lower(alias) and alias not like '% %'),
   guide_id text not null references guide (guide_id)
 ) strict, without rowid;
+
+create index guide_alias_by_guide on guide_alias (guide_id);
 
 -- A space in which a port can be held once.
 create table namespace (

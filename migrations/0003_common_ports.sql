@@ -33,6 +33,8 @@ insert into guide_service (service_name, guide_id) values
 ('pop3s', 'pop3s'),
 ('ms-wbt-server', 'ms-wbt-server');
 insert into guide_alias (alias, guide_id) values
+('ws', 'http'),
+('wss', 'https'),
 ('ftp-active', 'ftp-data'),
 ('ftp-data-channel', 'ftp-data'),
 ('file-transfer', 'ftp'),

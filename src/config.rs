@@ -10,11 +10,21 @@ use clap::{Args, ValueEnum};
 #[derive(Args, Clone, Debug)]
 pub struct ServeArgs {
     /// Address and port to listen on; port 0 takes a free one and prints it.
-    #[arg(long, env = "PORTBOOK_LISTEN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:50051")]
+    #[arg(
+        long,
+        env = "PORTBOOK_LISTEN",
+        value_name = "ADDRESS:PORT",
+        default_value = "127.0.0.1:50051"
+    )]
     pub listen: SocketAddr,
 
     /// The database file. A new one is created and seeded with IANA's registry.
-    #[arg(long, env = "PORTBOOK_DATABASE", value_name = "FILE", default_value = "portbook.db")]
+    #[arg(
+        long,
+        env = "PORTBOOK_DATABASE",
+        value_name = "FILE",
+        default_value = "portbook.db"
+    )]
     pub database: PathBuf,
 
     /// Listen without encryption on an address that is not a loopback one. Tokens then cross the
@@ -33,7 +43,12 @@ pub struct ServeArgs {
 
     /// What the log on stderr has in it: error, warn, info, debug, trace, or a filter such as
     /// portbook=debug.
-    #[arg(long, env = "PORTBOOK_LOG", value_name = "FILTER", default_value = "info")]
+    #[arg(
+        long,
+        env = "PORTBOOK_LOG",
+        value_name = "FILTER",
+        default_value = "info"
+    )]
     pub log: String,
 
     /// How the log is written: text, or one JSON object a line.
@@ -42,7 +57,12 @@ pub struct ServeArgs {
 
     /// The admin token of a new database, 16-256 visible ASCII characters. Without it one is made
     /// and shown. Ignored if the database has tokens.
-    #[arg(long, env = "PORTBOOK_BOOTSTRAP_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    #[arg(
+        long,
+        env = "PORTBOOK_BOOTSTRAP_TOKEN",
+        value_name = "TOKEN",
+        hide_env_values = true
+    )]
     pub bootstrap_token: Option<String>,
 }
 

@@ -1,8 +1,11 @@
 //! scaffold
 pub mod access;
 pub mod config;
+pub mod connection;
+pub mod grpc;
 pub mod iana;
 pub mod registry;
+pub mod server;
 pub mod store;
+pub mod telemetry;
 pub mod writer;
-pub mod grpc;

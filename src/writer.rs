@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use crate::access::Actor;
 use crate::registry::assignment::{Revision, Uid};
@@ -104,10 +105,12 @@ impl Registrar {
     /// If it changed nothing; the error says why.
     pub async fn propose(&self, proposal: Proposal) -> Result<Outcome, WriteError> {
         let (reply, answer) = oneshot::channel();
-        self.queue.try_send(Waiting { proposal, reply }).map_err(|refused| match refused {
-            mpsc::error::TrySendError::Full(_) => WriteError::Overloaded,
-            mpsc::error::TrySendError::Closed(_) => WriteError::Stopping,
-        })?;
+        self.queue
+            .try_send(Waiting { proposal, reply })
+            .map_err(|refused| match refused {
+                mpsc::error::TrySendError::Full(_) => WriteError::Overloaded,
+                mpsc::error::TrySendError::Closed(_) => WriteError::Stopping,
+            })?;
         answer.await.unwrap_or(Err(WriteError::Stopping))
     }
 }
@@ -124,21 +127,40 @@ pub struct Writer<S> {
 pub fn writer<S: Store>(store: S, snapshot: Snapshot, world: World) -> (Registrar, Writer<S>) {
     let published = Arc::new(ArcSwap::from_pointee(snapshot));
     let (sender, queue) = mpsc::channel(QUEUE);
-    let registrar = Registrar { published: Arc::clone(&published), queue: sender };
-    (registrar, Writer { store, world, published, queue })
+    let registrar = Registrar {
+        published: Arc::clone(&published),
+        queue: sender,
+    };
+    (
+        registrar,
+        Writer {
+            store,
+            world,
+            published,
+            queue,
+        },
+    )
 }
 
 impl<S: Store> Writer<S> {
-    /// Serves commands until every handle is gone, and gives the store back.
+    /// Serves commands until every handle is gone or `stop` is cancelled, those that wait by then
+    /// included, and gives the store back.
     ///
     /// # Errors
     /// If the store holds what this writer did not write. Going on would be guessing.
-    pub async fn run(mut self) -> Result<S, StoreError> {
+    pub async fn run(mut self, stop: CancellationToken) -> Result<S, StoreError> {
         let mut waiting = Vec::with_capacity(BATCH);
-        while self.queue.recv_many(&mut waiting, BATCH).await > 0 {
-            self.serve(&mut waiting).await?;
+        loop {
+            tokio::select! {
+                taken = self.queue.recv_many(&mut waiting, BATCH) => {
+                    if taken == 0 {
+                        return Ok(self.store);
+                    }
+                    self.serve(&mut waiting).await?;
+                }
+                () = stop.cancelled(), if !self.queue.is_closed() => self.queue.close(),
+            }
         }
-        Ok(self.store)
     }
 
     /// Decides each command on the state that the one before it left, and commits them together.
@@ -179,12 +201,18 @@ impl<S: Store> Writer<S> {
         if let Some(first) = self.first_answer(batch, &proposal).await? {
             return Ok(first);
         }
-        let mut context =
-            Context { now: (self.world.clock)(), new_uid: &mut *self.world.new_uid };
+        let mut context = Context {
+            now: (self.world.clock)(),
+            new_uid: &mut *self.world.new_uid,
+        };
         let decision = decide(&batch.snapshot, &proposal.command, &mut context)?;
         if proposal.validate_only || decision.changes.is_empty() {
             let Decision { changes, findings } = decision;
-            return Ok(Outcome { revision: batch.snapshot.revision(), changes, findings });
+            return Ok(Outcome {
+                revision: batch.snapshot.revision(),
+                changes,
+                findings,
+            });
         }
         Ok(batch.accept(proposal, decision, context.now))
     }
@@ -195,17 +223,21 @@ impl<S: Store> Writer<S> {
         batch: &Batch,
         proposal: &Proposal,
     ) -> Result<Option<Outcome>, WriteError> {
-        let Some(request) = &proposal.request else { return Ok(None) };
-        let (fingerprint, outcome) =
-            if let Some(first) = batch.answered.get(&(proposal.actor.clone(), request.id.clone())) {
-                first.clone()
-            } else {
-                let found = self.store.answered(&proposal.actor, &request.id).await;
-                match found.map_err(|fault| WriteError::Store(Arc::new(fault)))? {
-                    Some(answered) => (answered.fingerprint, batch.outcome_of(answered)),
-                    None => return Ok(None),
-                }
-            };
+        let Some(request) = &proposal.request else {
+            return Ok(None);
+        };
+        let (fingerprint, outcome) = if let Some(first) = batch
+            .answered
+            .get(&(proposal.actor.clone(), request.id.clone()))
+        {
+            first.clone()
+        } else {
+            let found = self.store.answered(&proposal.actor, &request.id).await;
+            match found.map_err(|fault| WriteError::Store(Arc::new(fault)))? {
+                Some(answered) => (answered.fingerprint, batch.outcome_of(answered)),
+                None => return Ok(None),
+            }
+        };
         if fingerprint == request.fingerprint {
             Ok(Some(outcome))
         } else {
@@ -239,11 +271,15 @@ impl Batch {
         let revision = self.snapshot.revision().next();
         self.snapshot = self.snapshot.after(revision, &decision.changes);
         let Decision { changes, findings } = decision;
-        let outcome =
-            Outcome { revision, changes: changes.clone(), findings: findings.clone() };
+        let outcome = Outcome {
+            revision,
+            changes: changes.clone(),
+            findings: findings.clone(),
+        };
         if let Some(request) = &proposal.request {
             let key = (proposal.actor.clone(), request.id.clone());
-            self.answered.insert(key, (request.fingerprint, outcome.clone()));
+            self.answered
+                .insert(key, (request.fingerprint, outcome.clone()));
         }
         self.entries.push(Entry {
             revision,
@@ -260,7 +296,10 @@ impl Batch {
     /// The outcome of a request of the past; what its findings rest on is looked up again.
     fn outcome_of(&self, answered: Answered) -> Outcome {
         let findings = answered.findings.into_iter().map(|stored| Finding {
-            evidence: stored.evidence.and_then(|uid| self.snapshot.by_uid(uid)).cloned(),
+            evidence: stored
+                .evidence
+                .and_then(|uid| self.snapshot.by_uid(uid))
+                .cloned(),
             ..stored.finding
         });
         Outcome {

@@ -48,27 +48,46 @@ impl Reference {
         let mut by_uid = HashMap::with_capacity(records.len());
         for (number, record) in (0u32..).zip(&records) {
             if let Some(name) = &record.service_name {
-                by_name.entry(fold(name)).or_default().push(number);
+                by_name
+                    .entry(fold(name).into_owned())
+                    .or_default()
+                    .push(number);
             }
             by_uid.insert(record.uid, number);
         }
         let mut guide_by_service = HashMap::new();
         let mut guide_by_word = HashMap::new();
         for (number, guide) in (0u32..).zip(&guides) {
-            guide_by_service.extend(guide.service_names.iter().map(|name| (fold(name), number)));
-            guide_by_word.extend(guide.aliases.iter().map(|alias| (fold(alias), number)));
+            guide_by_service.extend(
+                guide
+                    .service_names
+                    .iter()
+                    .map(|name| (fold(name).into_owned(), number)),
+            );
+            guide_by_word.extend(
+                guide
+                    .aliases
+                    .iter()
+                    .map(|alias| (fold(alias).into_owned(), number)),
+            );
         }
         // Aliases are unique by themselves; a title gives way to them, and to titles before it.
         for (number, guide) in (0u32..).zip(&guides) {
             for words in [&guide.title, &guide.full_name] {
-                guide_by_word.entry(fold(words)).or_insert(number);
+                guide_by_word
+                    .entry(fold(words).into_owned())
+                    .or_insert(number);
             }
         }
-        let mut list_order: Vec<u32> = (0u32..).zip(&records).map(|(number, _)| number).collect();
-        list_order.sort_by_cached_key(|&number| ListKey::of(&records[number as usize]));
-        let by_port = PortIndex::new(&records);
-        let labels = LabelTable::new(&records, &by_port);
-        let search = SearchIndex::new(&records, &guides, &guide_by_service);
+        // What takes longest is made beside the rest: a start is waited for.
+        let (search, by_port, labels, list_order) = std::thread::scope(|scope| {
+            let search = scope.spawn(|| SearchIndex::new(&records, &guides, &guide_by_service));
+            let by_port = PortIndex::new(&records);
+            let labels = LabelTable::new(&records, &by_port);
+            let list_order = list_order(&records);
+            let search = search.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            (search, by_port, labels, list_order)
+        });
         Self {
             edition,
             records,
@@ -104,32 +123,45 @@ impl Reference {
 
     /// The records of the port: IANA's, the narrower one where they overlap, then the common uses.
     pub fn at(&self, port: Port) -> impl Iterator<Item = &Arc<Record>> {
-        self.by_port.at(port).iter().map(|&number| &self.records[number as usize])
+        self.by_port
+            .at(port)
+            .iter()
+            .map(|&number| &self.records[number as usize])
     }
 
     /// The records with this service name, given as [`fold`] writes it, in order.
     pub fn named(&self, folded: &str) -> impl Iterator<Item = &Arc<Record>> {
-        let numbers = self.by_name.get(folded).map(Vec::as_slice).unwrap_or_default();
+        let numbers = self
+            .by_name
+            .get(folded)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         numbers.iter().map(|&number| &self.records[number as usize])
     }
 
     /// The record with this uid.
     #[must_use]
     pub fn by_uid(&self, uid: Uid) -> Option<&Arc<Record>> {
-        self.by_uid.get(&uid).map(|&number| &self.records[number as usize])
+        self.by_uid
+            .get(&uid)
+            .map(|&number| &self.records[number as usize])
     }
 
     /// The guide that speaks of this service name.
     #[must_use]
     pub fn guide_of(&self, service_name: &str) -> Option<&Arc<SharedGuide>> {
-        self.guide_by_service.get(&fold(service_name)).map(|&number| &self.guides[number as usize])
+        self.guide_by_service
+            .get(&*fold(service_name))
+            .map(|&number| &self.guides[number as usize])
     }
 
     /// The guide that people mean by this word (an alias, a title or a full name), given as
     /// [`fold`] writes it.
     #[must_use]
     pub fn guide_meant_by(&self, folded: &str) -> Option<&Arc<SharedGuide>> {
-        self.guide_by_word.get(folded).map(|&number| &self.guides[number as usize])
+        self.guide_by_word
+            .get(folded)
+            .map(|&number| &self.guides[number as usize])
     }
 
     /// The records in the order of lists, from the first at or after the key.
@@ -138,12 +170,17 @@ impl Reference {
             self.list_order
                 .partition_point(|&number| ListKey::of(&self.records[number as usize]) < *from)
         });
-        self.list_order[start..].iter().map(|&number| &self.records[number as usize])
+        self.list_order[start..]
+            .iter()
+            .map(|&number| &self.records[number as usize])
     }
 
     /// Every name a service can be asked for by, as [`fold`] writes it.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.by_name.keys().chain(self.guide_by_word.keys()).map(String::as_str)
+        self.by_name
+            .keys()
+            .chain(self.guide_by_word.keys())
+            .map(String::as_str)
     }
 
     /// What text search looks through.
@@ -159,14 +196,26 @@ impl Reference {
     }
 }
 
+fn list_order(records: &[Arc<Record>]) -> Vec<u32> {
+    let mut order: Vec<u32> = (0u32..).zip(records).map(|(number, _)| number).collect();
+    order.sort_by_cached_key(|&number| ListKey::of(&records[number as usize]));
+    order
+}
+
 /// Links the names of which IANA says "This entry is an alias to ...", both ways.
 fn link_aliases(assignments: &mut [Assignment]) {
     let mut links: HashMap<String, BTreeSet<Arc<str>>> = HashMap::new();
     for assignment in &*assignments {
         let target = alias_target(&assignment.assignment_notes);
         if let (Some(name), Some(target)) = (&assignment.service_name, target) {
-            links.entry(name.to_lowercase()).or_default().insert(target.into());
-            links.entry(target.to_lowercase()).or_default().insert(Arc::clone(name));
+            links
+                .entry(name.to_lowercase())
+                .or_default()
+                .insert(target.into());
+            links
+                .entry(target.to_lowercase())
+                .or_default()
+                .insert(Arc::clone(name));
         }
     }
     for assignment in assignments {
@@ -195,34 +244,28 @@ struct PortIndex {
 
 impl PortIndex {
     fn new(records: &[Arc<Record>]) -> Self {
-        let mut pairs: Vec<(Port, u32)> = Vec::new();
-        for (number, record) in (0u32..).zip(records) {
-            if let Some(ports) = record.ports {
-                pairs.extend(ports.iter().map(|port| (port, number)));
+        let width = |record: &Record| record.ports.map_or(0, PortRange::width);
+        let mut order: Vec<(u32, &Arc<Record>)> = (0u32..).zip(records).collect();
+        // Of the common uses, the one that means fewer ports is the better answer.
+        order.sort_by_key(|(_, record)| {
+            let is_common = record.source() == Source::Common;
+            is_common.then(|| width(record))
+        });
+        let mut at_port: Vec<Vec<u32>> = vec![Vec::new(); Port::MAX.index() + 1];
+        for (number, record) in order {
+            for port in record.ports.into_iter().flat_map(PortRange::iter) {
+                at_port[port.index()].push(number);
             }
         }
-        // Of the common uses, the one that means fewer ports is the better answer.
-        let width = |record: &Record| record.ports.map_or(0, PortRange::width);
-        pairs.sort_by_cached_key(|&(port, number)| {
-            let record = &records[number as usize];
-            let common = record.source() == Source::Common;
-            (port, common.then(|| width(record)), number)
-        });
-
-        let mut starts = Vec::with_capacity(Port::MAX.index() + 2);
-        let mut numbers = Vec::with_capacity(pairs.len());
-        let mut rest = pairs.as_slice();
-        for port in PortRange::ALL.iter() {
+        let mut starts = Vec::with_capacity(at_port.len() + 1);
+        let mut numbers = Vec::new();
+        for of_port in at_port {
             starts.push(numbers.len());
-            let here = rest.iter().take_while(|(at, _)| *at == port).count();
-            let (of_port, after) = rest.split_at(here);
-            rest = after;
-            let candidates = || of_port.iter().map(|(_, number)| &records[*number as usize]);
+            let candidates = || of_port.iter().map(|&number| &records[number as usize]);
             numbers.extend(
                 of_port
                     .iter()
-                    .map(|(_, number)| *number)
-                    .filter(|&number| !is_superseded(&records[number as usize], candidates())),
+                    .filter(|&&number| !is_superseded(&records[number as usize], candidates())),
             );
         }
         starts.push(numbers.len());
@@ -272,7 +315,11 @@ impl Label {
                 state: record.state,
                 source: Some(record.source()),
             },
-            None => Self { service_name: None, state: State::Unlisted, source: None },
+            None => Self {
+                service_name: None,
+                state: State::Unlisted,
+                source: None,
+            },
         }
     }
 }

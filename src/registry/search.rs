@@ -66,17 +66,24 @@ impl SearchIndex {
         let mut groups: BTreeMap<_, Vec<Arc<Record>>> = BTreeMap::new();
         for record in records {
             let key = match &record.service_name {
-                Some(name) => fold(name),
+                Some(name) => fold(name).into_owned(),
                 None if record.state == State::Assigned => record.description.to_string(),
                 None => continue,
             };
-            groups.entry((record.source(), key)).or_default().push(Arc::clone(record));
+            groups
+                .entry((record.source(), key))
+                .or_default()
+                .push(Arc::clone(record));
         }
         let services = groups.into_iter().map(|((_, key), records)| {
-            let guide = guide_by_service.get(&key).map(|&number| Arc::clone(&guides[number as usize]));
+            let guide = guide_by_service
+                .get(&key)
+                .map(|&number| Arc::clone(&guides[number as usize]));
             Service::new(records, guide)
         });
-        Self { services: services.collect() }
+        Self {
+            services: services.collect(),
+        }
     }
 }
 
@@ -107,6 +114,8 @@ struct Rank {
     /// How far from the names the words were found, or how far a name is from the query.
     distance: usize,
     is_unknown: bool,
+    /// Whether its guide is first of all about another service.
+    is_aside: bool,
     source: Source,
     length: usize,
     first_port: u32,
@@ -122,7 +131,11 @@ impl Service {
         records.sort_by_cached_key(|record| ListKey::of(record));
         let mut names: Vec<Name> = Vec::new();
         let mut add = |shown: &str, is_service_name| {
-            let name = Name { compact: compact(shown), shown: shown.to_owned(), is_service_name };
+            let name = Name {
+                compact: compact(shown),
+                shown: shown.to_owned(),
+                is_service_name,
+            };
             if names.iter().all(|known| known.compact != name.compact) {
                 names.push(name);
             }
@@ -137,7 +150,9 @@ impl Service {
             guide.aliases.iter().for_each(|alias| add(alias, false));
         }
         let mut text = String::from(" ");
-        names.iter().for_each(|name| append_words(&mut text, &name.shown));
+        names
+            .iter()
+            .for_each(|name| append_words(&mut text, &name.shown));
         let descriptions_at = text.len();
         let mut last = "";
         for record in &records {
@@ -151,7 +166,14 @@ impl Service {
             append_words(&mut text, &guide.category);
             append_words(&mut text, &guide.summary);
         }
-        Self { records, guide, names, text, descriptions_at, summary_at }
+        Self {
+            records,
+            guide,
+            names,
+            text,
+            descriptions_at,
+            summary_at,
+        }
     }
 
     fn rank(&self, query: &Query<'_>) -> Option<Rank> {
@@ -161,14 +183,17 @@ impl Service {
 
     fn ranked(&self, reason: MatchReason, distance: usize) -> Rank {
         let first = self.records.first();
+        let name = first.and_then(|record| record.service_name.as_deref());
         Rank {
             reason,
             distance,
             is_unknown: self.guide.is_none(),
+            is_aside: self
+                .guide
+                .as_ref()
+                .is_some_and(|guide| name.map(fold) != Some(fold(&guide.id))),
             source: first.map_or(Source::Common, |record| record.source()),
-            length: first
-                .and_then(|record| record.service_name.as_deref())
-                .map_or(usize::MAX, str::len),
+            length: name.map_or(usize::MAX, str::len),
             first_port: first.map_or(u32::MAX, |record| ListKey::of(record).port),
         }
     }
@@ -176,15 +201,24 @@ impl Service {
     fn by_name(&self, query: &Query<'_>) -> Option<(MatchReason, usize)> {
         let exact = self.names.iter().find(|name| name.compact == query.compact);
         if let Some(name) = exact {
-            let reason =
-                if name.is_service_name { MatchReason::ExactName } else { MatchReason::Alias };
+            let reason = if name.is_service_name {
+                MatchReason::ExactName
+            } else {
+                MatchReason::Alias
+            };
             return Some((reason, 0));
         }
-        let longer = self.names.iter().filter(|name| name.compact.starts_with(&query.compact));
-        longer.map(|name| name.compact.len() - query.compact.len()).min().map(|more| {
-            // Every name that begins so is as good as the next; the shortest comes first.
-            (MatchReason::Prefix, more)
-        })
+        let longer = self
+            .names
+            .iter()
+            .filter(|name| name.compact.starts_with(&query.compact));
+        longer
+            .map(|name| name.compact.len() - query.compact.len())
+            .min()
+            .map(|more| {
+                // Every name that begins so is as good as the next; the shortest comes first.
+                (MatchReason::Prefix, more)
+            })
     }
 
     fn by_words(&self, query: &Query<'_>) -> Option<(MatchReason, usize)> {
@@ -203,7 +237,11 @@ impl Service {
         let bytes = self.text.as_bytes();
         let places = word.find_iter(bytes).map(|at| {
             let is_whole = bytes[at - 1] == b' ' && bytes[at + word.needle().len()] == b' ';
-            let reason = if is_whole { MatchReason::Word } else { MatchReason::Substring };
+            let reason = if is_whole {
+                MatchReason::Word
+            } else {
+                MatchReason::Substring
+            };
             let place = match at {
                 _ if at < self.descriptions_at => NAMES,
                 _ if at < self.summary_at => DESCRIPTIONS,
@@ -241,7 +279,10 @@ impl Service {
 
     fn matched_text(&self, rank: Rank, query: &Query<'_>) -> Option<String> {
         let name_that = |is_it: &dyn Fn(&Name) -> bool| {
-            self.names.iter().find(|name| is_it(name)).map(|name| name.shown.clone())
+            self.names
+                .iter()
+                .find(|name| is_it(name))
+                .map(|name| name.shown.clone())
         };
         match rank.reason {
             MatchReason::ExactName | MatchReason::Alias => {
@@ -261,10 +302,18 @@ impl Service {
         let (_, place) = self.find(query.words.first()?)?;
         let word = query.words.first()?.needle();
         match place {
-            NAMES => self.names.iter().map(|name| &name.shown).find(|shown| has(shown, word)).cloned(),
+            NAMES => self
+                .names
+                .iter()
+                .map(|name| &name.shown)
+                .find(|shown| has(shown, word))
+                .cloned(),
             DESCRIPTIONS => {
                 let descriptions = self.records.iter().map(|record| &record.description);
-                descriptions.into_iter().find(|text| has(text, word)).map(ToString::to_string)
+                descriptions
+                    .into_iter()
+                    .find(|text| has(text, word))
+                    .map(ToString::to_string)
             }
             _ => self.guide.as_ref().map(|guide| guide.summary.clone()),
         }
@@ -288,37 +337,45 @@ struct Query<'q> {
 pub fn search(view: View<'_>, text: &str, limit: usize) -> Vec<Hit> {
     let mut words = String::from(" ");
     append_words(&mut words, text);
-    let query =
-        Query { compact: compact(text), words: words.split_whitespace().map(Finder::new).collect() };
+    let query = Query {
+        compact: compact(text),
+        words: words.split_whitespace().map(Finder::new).collect(),
+    };
     let mut hits = on_port(view, text);
     if query.compact.is_empty() {
         return hits;
     }
     let own = own_services(view);
     let all = || own.iter().chain(&view.reference().search().services);
-    let mut found: Vec<(Rank, &Service)> =
-        all().filter_map(|service| Some((service.rank(&query)?, service))).collect();
-    if hits.is_empty() && found.iter().all(|(rank, _)| rank.reason >= MatchReason::Substring) {
+    let mut found: Vec<(Rank, &Service)> = all()
+        .filter_map(|service| Some((service.rank(&query)?, service)))
+        .collect();
+    if hits.is_empty()
+        && found
+            .iter()
+            .all(|(rank, _)| rank.reason >= MatchReason::Substring)
+    {
         found.extend(all().filter_map(|service| {
             let distance = service.nearly(&query)?;
             Some((service.ranked(MatchReason::Similar, distance), service))
         }));
     }
     found.sort_by_key(|(rank, _)| *rank);
-    hits.extend(found.into_iter().map(|(rank, service)| service.into_hit(rank, &query)));
+    hits.extend(
+        found
+            .into_iter()
+            .map(|(rank, service)| service.into_hit(rank, &query)),
+    );
     hits.truncate(limit);
     hits
 }
 
 /// The registrations of the namespace, service by service.
 fn own_services(view: View<'_>) -> Vec<Service> {
-    let mut own: Vec<_> = view.own().map(Arc::clone).collect();
-    own.sort_by_cached_key(|record| record.service_name.as_deref().map(fold));
-    own.chunk_by(|a, b| {
-        a.service_name.as_deref().map(fold) == b.service_name.as_deref().map(fold)
-    })
-    .map(|records| Service::new(records.to_vec(), view.guide_of(&records[0]).cloned()))
-    .collect()
+    let own: Vec<_> = view.own().map(Arc::clone).collect();
+    own.chunk_by(|a, b| a.service_name.as_deref().map(fold) == b.service_name.as_deref().map(fold))
+        .map(|records| Service::new(records.to_vec(), view.guide_of(&records[0]).cloned()))
+        .collect()
 }
 
 /// Hits for a query such as `3389` or `53/udp`.
@@ -343,7 +400,10 @@ fn on_port(view: View<'_>, text: &str) -> Vec<Hit> {
                 records: vec![Arc::clone(record)],
                 guide: view.guide_of(record).cloned(),
                 reason: MatchReason::Port,
-                matched_text: record.ports.map(|ports| ports.to_string()).unwrap_or_default(),
+                matched_text: record
+                    .ports
+                    .map(|ports| ports.to_string())
+                    .unwrap_or_default(),
             }),
         }
     }
@@ -352,12 +412,18 @@ fn on_port(view: View<'_>, text: &str) -> Vec<Hit> {
 
 /// The name as it is compared: lower case, nothing but letters and digits.
 fn compact(name: &str) -> String {
-    name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+    name.chars()
+        .filter(|c| c.is_alphanumeric())
+        .flat_map(char::to_lowercase)
+        .collect()
 }
 
 /// Appends the words of the text in lower case, a space after each.
 fn append_words(words: &mut String, text: &str) {
-    for word in text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
+    for word in text
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+    {
         words.extend(word.chars().flat_map(char::to_lowercase));
         words.push(' ');
     }

@@ -6,14 +6,12 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{StoreError, StoredFinding};
-use crate::registry::assignment::{
-    Assignment, Origin, Record, Registration, Revision, State, Uid,
-};
+use crate::registry::assignment::{Assignment, Origin, Record, Registration, Revision, State, Uid};
 use crate::registry::change::Change;
 use crate::registry::finding::{Finding, FindingCode};
 use crate::registry::port::{Port, PortRange, Transport};
 use crate::registry::text::Labels;
+use crate::store::{StoreError, StoredFinding};
 
 /// A registration as it is stored.
 #[derive(Debug, Serialize, Deserialize)]
@@ -121,7 +119,10 @@ pub(super) fn change_from(
         let row: AssignmentRow = understood(serde_json::from_str(&json))?;
         Ok(Record::share(row.into_assignment()?))
     };
-    match (before.map(record).transpose()?, after.map(record).transpose()?) {
+    match (
+        before.map(record).transpose()?,
+        after.map(record).transpose()?,
+    ) {
         (None, Some(after)) => Ok(Change::Registered { after }),
         (Some(before), Some(after)) => Ok(Change::Updated { before, after }),
         (Some(before), None) => Ok(Change::Released { before }),
@@ -148,7 +149,10 @@ impl FindingRow {
             first_port: finding.ports.first().number(),
             last_port: finding.ports.last().number(),
             transport: finding.transport.to_string(),
-            evidence: finding.evidence.as_ref().map(|record| record.uid.to_string()),
+            evidence: finding
+                .evidence
+                .as_ref()
+                .map(|record| record.uid.to_string()),
         }
     }
 
@@ -157,7 +161,10 @@ impl FindingRow {
         let code = FindingCode::named(&self.code)
             .ok_or_else(|| StoreError::Corrupt(format!("finding code {:?}", self.code)))?;
         Ok(StoredFinding {
-            evidence: self.evidence.map(|uid| understood(uid.parse())).transpose()?,
+            evidence: self
+                .evidence
+                .map(|uid| understood(uid.parse()))
+                .transpose()?,
             finding: Finding {
                 code,
                 message: self.message,
@@ -182,4 +189,10 @@ pub(super) fn revision_from_sql(revision: i64) -> Result<Revision, StoreError> {
 /// What the schema's checks keep out can't be read either.
 pub(super) fn understood<T, E: std::error::Error>(parsed: Result<T, E>) -> Result<T, StoreError> {
     parsed.map_err(|fault| StoreError::Corrupt(fault.to_string()))
+}
+
+pub(super) fn hash_from(bytes: Vec<u8>) -> Result<[u8; 32], StoreError> {
+    bytes
+        .try_into()
+        .map_err(|_| StoreError::Corrupt("a hash that has not 32 bytes".into()))
 }

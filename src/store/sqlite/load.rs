@@ -1,0 +1,319 @@
+//! Reading everything that is held, at the start of a server.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use serde::Deserialize;
+use sqlx::sqlite::SqliteConnection;
+
+use super::last_revision;
+use super::row::{AssignmentRow, hash_from, understood};
+use crate::access::{Actor, TokenHash};
+use crate::registry::assignment::{
+    Assignment, IanaColumns, NamespaceName, Origin, Source, State, Uid,
+};
+use crate::registry::guide::{Encryption, Guide};
+use crate::registry::port::{Port, PortRange, Transport};
+use crate::registry::reference::Edition;
+use crate::store::{Contents, StoreError};
+
+pub(super) async fn contents(connection: &mut SqliteConnection) -> Result<Contents, StoreError> {
+    let registry = sqlx::query!("select database_id, iana_date, iana_sha256 from registry")
+        .fetch_one(&mut *connection)
+        .await?;
+    let mut reference = load_iana(connection).await?;
+    reference.extend(load_common(connection).await?);
+    Ok(Contents {
+        database_id: registry.database_id,
+        edition: Edition {
+            iana_date: registry.iana_date,
+            iana_sha256: registry.iana_sha256,
+        },
+        reference,
+        guides: load_guides(connection).await?,
+        namespaces: load_namespaces(connection).await?,
+        custom: load_custom(connection).await?,
+        revision: last_revision(connection).await?,
+        tokens: load_tokens(connection).await?,
+    })
+}
+
+// The large tables are read as JSON, a thousand records a row: handing over a row costs the driver
+// more than reading one, and a start would take twice as long.
+
+/// A record of IANA's as it is read: in the order of the select below.
+#[derive(Deserialize)]
+struct IanaRow {
+    ordinal: u32,
+    service_name: Option<String>,
+    port_number: Option<String>,
+    transport: Option<String>,
+    description: Option<String>,
+    assignee: Option<String>,
+    contact: Option<String>,
+    registration_date: Option<String>,
+    modification_date: Option<String>,
+    reference: Option<String>,
+    service_code: Option<String>,
+    unauthorized_use_reported: Option<String>,
+    assignment_notes: Option<String>,
+    first_port: Option<i64>,
+    last_port: Option<i64>,
+    state: String,
+}
+
+async fn load_iana(connection: &mut SqliteConnection) -> Result<Vec<Assignment>, StoreError> {
+    let mut shared = SharedTexts::default();
+    let mut same_keys = HashMap::new();
+    let mut assignments: Vec<Assignment> = Vec::new();
+    let mut last_ordinal = 0;
+    loop {
+        let chunk = sqlx::query_scalar!(
+            r#"select json_group_array(json_array(ordinal, service_name, port_number, transport,
+                 description, assignee, contact, registration_date, modification_date, reference,
+                 service_code, unauthorized_use_reported, assignment_notes, first_port, last_port,
+                 state)) as "chunk!: String"
+               from (select * from iana_record where ordinal > ? order by ordinal limit 1024)"#,
+            last_ordinal
+        )
+        .fetch_one(&mut *connection)
+        .await?;
+        let rows: Vec<IanaRow> = understood(serde_json::from_str(&chunk))?;
+        match rows.last() {
+            Some(last) => last_ordinal = last.ordinal,
+            None => return Ok(assignments),
+        }
+        for row in rows {
+            assignments.push(iana_assignment(row, &mut shared, &mut same_keys)?);
+        }
+    }
+}
+
+type IanaKey = (String, String, Option<Transport>);
+
+fn iana_assignment(
+    row: IanaRow,
+    shared: &mut SharedTexts,
+    same_keys: &mut HashMap<IanaKey, usize>,
+) -> Result<Assignment, StoreError> {
+    let name = row.service_name.unwrap_or_default();
+    let port_number = row.port_number.unwrap_or_default();
+    let transport = transport_from(row.transport.as_deref())?;
+    let service_name = (!name.is_empty()).then(|| shared.of(Some(&name)));
+    let published_as_range = port_number.contains('-');
+    let key = (name, port_number, transport);
+    let before_it = same_keys.get(&key).copied().unwrap_or_default();
+    let uid = Uid::fixed(Source::Iana, &key.0, &key.1, transport, before_it);
+    same_keys.insert(key, before_it + 1);
+    Ok(Assignment {
+        uid,
+        service_name,
+        ports: ports_from(row.first_port, row.last_port)?,
+        transport,
+        state: state_from(&row.state)?,
+        description: shared.of(row.description.as_deref()),
+        assignee: shared.of(row.assignee.as_deref()),
+        contact: shared.of(row.contact.as_deref()),
+        reference: shared.of(row.reference.as_deref()),
+        assignment_notes: shared.of(row.assignment_notes.as_deref()),
+        origin: Origin::Iana(IanaColumns {
+            ordinal: row.ordinal,
+            published_as_range,
+            aliases: Vec::new(),
+            registration_date: shared.of(row.registration_date.as_deref()),
+            modification_date: shared.of(row.modification_date.as_deref()),
+            service_code: shared.of(row.service_code.as_deref()),
+            unauthorized_use_reported: shared.of(row.unauthorized_use_reported.as_deref()),
+        }),
+    })
+}
+
+#[derive(Deserialize)]
+struct CommonRow {
+    ordinal: u32,
+    service_name: String,
+    first_port: i64,
+    last_port: i64,
+    transport: String,
+    description: String,
+    reference: Option<String>,
+}
+
+async fn load_common(connection: &mut SqliteConnection) -> Result<Vec<Assignment>, StoreError> {
+    let rows = sqlx::query_scalar!(
+        r#"select json_group_array(json_array(ordinal, service_name, first_port, last_port,
+             transport, description, reference) order by ordinal) as "rows!: String"
+           from common_use"#
+    )
+    .fetch_one(connection)
+    .await?;
+    let rows: Vec<CommonRow> = understood(serde_json::from_str(&rows))?;
+    rows.into_iter().map(common_assignment).collect()
+}
+
+fn common_assignment(row: CommonRow) -> Result<Assignment, StoreError> {
+    let ports = ports_from(Some(row.first_port), Some(row.last_port))?;
+    let transport = transport_from(Some(&row.transport))?;
+    let port_number = ports.map(|ports| ports.to_string()).unwrap_or_default();
+    Ok(Assignment {
+        uid: Uid::fixed(Source::Common, &row.service_name, &port_number, transport, 0),
+        origin: Origin::Common { ordinal: row.ordinal },
+        service_name: Some(row.service_name.into()),
+        ports,
+        transport,
+        state: State::Unlisted,
+        description: row.description.into(),
+        assignee: "".into(),
+        contact: "".into(),
+        reference: row.reference.unwrap_or_default().into(),
+        assignment_notes: "".into(),
+    })
+}
+
+#[derive(Deserialize)]
+struct GuideRow {
+    guide_id: String,
+    title: String,
+    full_name: String,
+    summary: String,
+    category: String,
+    encryption: String,
+    use_instead: Option<String>,
+    aliases: Vec<String>,
+    service_names: Vec<String>,
+}
+
+async fn load_guides(connection: &mut SqliteConnection) -> Result<Vec<Guide>, StoreError> {
+    let rows = sqlx::query_scalar!(
+        r#"select json_group_array(json_array(
+             guide_id, title, full_name, summary, category, encryption, use_instead,
+             (select json_group_array(alias order by alias)
+                from guide_alias where guide_alias.guide_id = guide.guide_id),
+             (select json_group_array(service_name order by service_name)
+                from guide_service where guide_service.guide_id = guide.guide_id))
+             order by guide_id) as "rows!: String"
+           from guide"#
+    )
+    .fetch_one(connection)
+    .await?;
+    let rows: Vec<GuideRow> = understood(serde_json::from_str(&rows))?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(Guide {
+                id: row.guide_id.into(),
+                title: row.title,
+                full_name: row.full_name,
+                summary: row.summary,
+                category: row.category,
+                encryption: encryption_from(&row.encryption)?,
+                use_instead: row.use_instead.unwrap_or_default(),
+                aliases: row.aliases,
+                service_names: row.service_names,
+            })
+        })
+        .collect()
+}
+
+async fn load_namespaces(
+    connection: &mut SqliteConnection,
+) -> Result<Vec<NamespaceName>, StoreError> {
+    let names = sqlx::query_scalar!("select name from namespace order by name")
+        .fetch_all(connection)
+        .await?;
+    names.iter().map(|name| understood(name.parse())).collect()
+}
+
+async fn load_custom(connection: &mut SqliteConnection) -> Result<Vec<Assignment>, StoreError> {
+    let mut assignments = Vec::new();
+    let (mut namespace, mut transport, mut first_port) = (String::new(), String::new(), 0);
+    loop {
+        let chunk = sqlx::query_scalar!(
+            r#"select json_group_array(json_object(
+                 'uid', uid, 'namespace', namespace, 'service_name', service_name,
+                 'first_port', first_port, 'last_port', last_port, 'transport', transport,
+                 'description', description, 'assignee', assignee, 'contact', contact,
+                 'reference', reference, 'assignment_notes', assignment_notes,
+                 'labels', json(labels), 'create_time', create_time, 'update_time', update_time,
+                 'revision', revision)) as "chunk!: String"
+               from (select * from custom_assignment
+                 where (namespace, transport, first_port) > (?, ?, ?)
+                 order by namespace, transport, first_port limit 1024)"#,
+            namespace,
+            transport,
+            first_port
+        )
+        .fetch_one(&mut *connection)
+        .await?;
+        let rows: Vec<AssignmentRow> = understood(serde_json::from_str(&chunk))?;
+        let Some(last) = rows.last() else { return Ok(assignments) };
+        namespace.clone_from(&last.namespace);
+        transport.clone_from(&last.transport);
+        first_port = last.first_port;
+        for row in rows {
+            assignments.push(row.into_assignment()?);
+        }
+    }
+}
+
+async fn load_tokens(
+    connection: &mut SqliteConnection,
+) -> Result<Vec<(TokenHash, Actor)>, StoreError> {
+    let rows = sqlx::query!("select name, sha256 from token where revoke_time is null")
+        .fetch_all(connection)
+        .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok((
+                TokenHash::new(hash_from(row.sha256)?),
+                Actor(row.name.into()),
+            ))
+        })
+        .collect()
+}
+
+/// The same text is held once: contacts and references come again and again.
+#[derive(Default)]
+struct SharedTexts(HashSet<Arc<str>>);
+
+impl SharedTexts {
+    fn of(&mut self, text: Option<&str>) -> Arc<str> {
+        let text = text.unwrap_or_default();
+        if let Some(shared) = self.0.get(text) {
+            return Arc::clone(shared);
+        }
+        let shared: Arc<str> = text.into();
+        self.0.insert(Arc::clone(&shared));
+        shared
+    }
+}
+
+fn ports_from(first: Option<i64>, last: Option<i64>) -> Result<Option<PortRange>, StoreError> {
+    let (Some(first), Some(last)) = (first, last) else {
+        return Ok(None);
+    };
+    let port = |number: i64| understood(u16::try_from(number)).map(Port::new);
+    understood(PortRange::new(port(first)?, port(last)?)).map(Some)
+}
+
+fn transport_from(name: Option<&str>) -> Result<Option<Transport>, StoreError> {
+    name.map(|name| understood(name.parse())).transpose()
+}
+
+fn state_from(name: &str) -> Result<State, StoreError> {
+    match name {
+        "ASSIGNED" => Ok(State::Assigned),
+        "RESERVED" => Ok(State::Reserved),
+        "UNASSIGNED" => Ok(State::Unassigned),
+        other => Err(StoreError::Corrupt(format!("state {other:?}"))),
+    }
+}
+
+fn encryption_from(name: &str) -> Result<Encryption, StoreError> {
+    match name {
+        "NONE" => Ok(Encryption::None),
+        "STARTTLS" => Ok(Encryption::StartTls),
+        "TLS" => Ok(Encryption::Tls),
+        "OWN" => Ok(Encryption::Own),
+        other => Err(StoreError::Corrupt(format!("encryption {other:?}"))),
+    }
+}

@@ -1,0 +1,259 @@
+//! Opening a database: whose file it is, that nobody else serves it, and that its schema is up to
+//! date.
+
+use std::ffi::OsString;
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use sqlx::ConnectOptions;
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+
+use super::SqliteStore;
+
+static MIGRATIONS: Migrator = sqlx::migrate!();
+
+/// Tells a Portbook file from other SQLite files: "PBOK".
+const APPLICATION_ID: i64 = 0x5042_4f4b;
+
+/// Why a database could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A folder stands there.
+    #[error("the database path {0} is a folder: give the path of a file")]
+    IsFolder(PathBuf),
+    /// There is no folder to put it in.
+    #[error("the folder of the database {0} does not exist: create it first")]
+    NoFolder(PathBuf),
+    /// Another server has it.
+    #[error(
+        "the database {0} is in use by another portbook server: stop that one first, or give \
+         another --database"
+    )]
+    InUse(PathBuf),
+    /// The lock could not be taken for another reason.
+    #[error("the lock file {path} of the database could not be opened")]
+    Lock {
+        /// The lock file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is no SQLite file.
+    #[error("{0} is not a SQLite database: give the path of a Portbook database or of a new file")]
+    NotSqlite(PathBuf),
+    /// It is a SQLite file of something else.
+    #[error(
+        "{0} is a SQLite database, but not one of Portbook's: give the path of a Portbook \
+         database or of a new file"
+    )]
+    NotPortbook(PathBuf),
+    /// It was written by a newer Portbook.
+    #[error(
+        "the database {path} was written by a newer Portbook (schema {found}, this one knows up to \
+         {known}): use that version"
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its schema version.
+        found: i64,
+        /// The newest one known here.
+        known: i64,
+    },
+    /// It can't be written.
+    #[error("the database {0} can't be written: check the permissions of the file and its folder")]
+    ReadOnly(PathBuf),
+    /// SQLite says no.
+    #[error("the database {path} could not be opened")]
+    Database {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: sqlx::Error,
+    },
+    /// The schema could not be brought up to date.
+    #[error("the schema of the database {path} could not be brought up to date")]
+    Migrate {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: sqlx::migrate::MigrateError,
+    },
+}
+
+impl SqliteStore {
+    /// Opens the file, creating and seeding it if it is not there, and keeps every other server
+    /// off it.
+    ///
+    /// # Errors
+    /// If it can't be used; the error says why and what to do.
+    pub async fn open(path: &Path) -> Result<Self, OpenError> {
+        if path.is_dir() {
+            return Err(OpenError::IsFolder(path.to_owned()));
+        }
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        if folder.is_some_and(|folder| !folder.is_dir()) {
+            return Err(OpenError::NoFolder(path.to_owned()));
+        }
+        let lock = lock(path)?;
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true);
+        let connection = prepare(options, path).await?;
+        Ok(Self {
+            connection,
+            _lock: Some(lock),
+        })
+    }
+
+    /// A new registry in memory, with IANA's registry and the guides and nothing else.
+    ///
+    /// # Errors
+    /// If there is no memory for it.
+    pub async fn in_memory() -> Result<Self, OpenError> {
+        let options = SqliteConnectOptions::new().in_memory(true);
+        let connection = prepare(options, Path::new(":memory:")).await?;
+        Ok(Self {
+            connection,
+            _lock: None,
+        })
+    }
+}
+
+/// A lock beside the file, which the system releases however the process ends.
+fn lock(path: &Path) -> Result<File, OpenError> {
+    // Two names of one file have to meet at one lock.
+    let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let mut name: OsString = real.into_os_string();
+    name.push(".lock");
+    let lock_path = PathBuf::from(name);
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            OpenError::ReadOnly(path.to_owned())
+        }
+        _ => OpenError::Lock {
+            path: lock_path.clone(),
+            source,
+        },
+    };
+    let file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&lock_path)
+        .map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(path.to_owned())),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+/// Opens the connection, makes sure that the file is Portbook's, and brings its schema up to date.
+async fn prepare(
+    options: SqliteConnectOptions,
+    path: &Path,
+) -> Result<SqliteConnection, OpenError> {
+    let failed = |source: sqlx::Error| open_error(path, source);
+    let mut connection = options
+        .disable_statement_logging()
+        .connect()
+        .await
+        .map_err(failed)?;
+    check_owner(&mut connection, path).await?;
+    make_durable(&mut connection).await.map_err(failed)?;
+    MIGRATIONS
+        .run(&mut connection)
+        .await
+        .map_err(|source| match source {
+            sqlx::migrate::MigrateError::Execute(source)
+            | sqlx::migrate::MigrateError::ExecuteMigration(source, _) => open_error(path, source),
+            source => OpenError::Migrate {
+                path: path.to_owned(),
+                source,
+            },
+        })?;
+    Ok(connection)
+}
+
+async fn check_owner(connection: &mut SqliteConnection, path: &Path) -> Result<(), OpenError> {
+    let failed = |source: sqlx::Error| open_error(path, source);
+    let tables: i64 = sqlx::query_scalar("select count(*) from sqlite_schema")
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(failed)?;
+    let owner: i64 = sqlx::query_scalar("pragma application_id")
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(failed)?;
+    if owner == APPLICATION_ID {
+        let known = MIGRATIONS
+            .iter()
+            .map(|migration| migration.version)
+            .max()
+            .unwrap_or(0);
+        let found = applied_version(connection).await.map_err(failed)?;
+        if found > known {
+            return Err(OpenError::Newer {
+                path: path.to_owned(),
+                found,
+                known,
+            });
+        }
+        return Ok(());
+    }
+    if owner != 0 || tables > 0 {
+        return Err(OpenError::NotPortbook(path.to_owned()));
+    }
+    sqlx::raw_sql("pragma application_id = 0x50424f4b")
+        .execute(connection)
+        .await
+        .map_err(failed)?;
+    Ok(())
+}
+
+/// The newest migration that the file has, 0 for a new file.
+async fn applied_version(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
+    let has_table: bool = sqlx::query_scalar(
+        "select exists (select 1 from sqlite_schema where name = '_sqlx_migrations')",
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    if !has_table {
+        return Ok(0);
+    }
+    sqlx::query_scalar("select coalesce(max(version), 0) from _sqlx_migrations")
+        .fetch_one(connection)
+        .await
+}
+
+/// A commit is on the disk when it returns, and readers of the file never wait for it.
+async fn make_durable(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql(
+        "pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on; \
+         pragma busy_timeout = 5000",
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+fn open_error(path: &Path, source: sqlx::Error) -> OpenError {
+    let code = source.as_database_error().and_then(|fault| fault.code());
+    let primary = code
+        .and_then(|code| code.parse::<u32>().ok())
+        .map(|code| code & 0xff);
+    // SQLite's result codes: PERM, READONLY, CANTOPEN, NOTADB.
+    match primary {
+        Some(3 | 8 | 14) => OpenError::ReadOnly(path.to_owned()),
+        Some(26) => OpenError::NotSqlite(path.to_owned()),
+        _ => OpenError::Database {
+            path: path.to_owned(),
+            source,
+        },
+    }
+}

@@ -1,0 +1,108 @@
+//! AnnotatePorts: labels for streams of ports.
+
+use portbook::grpc::proto::{AnnotatePortsRequest, Label, Source, State, Transport};
+use tonic::Code;
+
+use crate::harness::{FREE, Server, refused, register, whatever};
+
+fn block(ports: &[u32], transports: &[Transport]) -> AnnotatePortsRequest {
+    AnnotatePortsRequest {
+        ports: ports.to_vec(),
+        transports: transports.iter().map(|transport| (*transport).into()).collect(),
+        ..Default::default()
+    }
+}
+
+/// The labels of each block, told in full.
+async fn annotate(server: &Server, blocks: Vec<AnnotatePortsRequest>) -> Vec<Vec<Label>> {
+    let request = tokio_stream::iter(blocks);
+    let mut answers = server.reads().await.annotate_ports(request).await.unwrap().into_inner();
+    let mut known = Vec::new();
+    let mut told = Vec::new();
+    while let Some(answer) = answers.message().await.unwrap() {
+        known.extend(answer.new_labels);
+        let label = |number: &u32| -> Label { Clone::clone(&known[*number as usize]) };
+        told.push(answer.label_numbers.iter().map(label).collect());
+    }
+    told
+}
+
+fn label(service_name: &str, state: State, source: Source) -> Label {
+    Label { service_name: service_name.into(), state: state.into(), source: source.into() }
+}
+
+#[tokio::test]
+async fn labels_come_in_the_order_of_the_ports() {
+    let server = Server::start();
+    let https = label("https", State::Assigned, Source::Iana);
+    let told = annotate(&server, vec![
+        block(&[443, 22, 443], &[]),
+        block(&[512, 512, 443], &[Transport::Tcp, Transport::Udp, Transport::Dccp]),
+        block(&[4748, 25565, 60001, 1023], &[Transport::Tcp]),
+    ])
+    .await;
+    assert_eq!(told[0], [https.clone(), label("ssh", State::Assigned, Source::Iana), https]);
+    assert_eq!(told[1], [
+        label("exec", State::Assigned, Source::Iana),
+        label("comsat", State::Assigned, Source::Iana),
+        label("", State::Unlisted, Source::Unspecified),
+    ]);
+    assert_eq!(told[2], [
+        label("", State::Unassigned, Source::Iana),
+        label("minecraft", State::Unlisted, Source::Common),
+        label("", State::Unlisted, Source::Unspecified),
+        label("", State::Reserved, Source::Iana),
+    ]);
+}
+
+#[tokio::test]
+async fn a_registration_names_its_port_from_the_next_block_on() {
+    let server = Server::start();
+    let mut writes = server.writes().await;
+    writes.register_port(whatever(register("own-web", 443))).await.unwrap();
+    writes.register_port(register("billing", FREE)).await.unwrap();
+    let told = annotate(&server, vec![block(&[443, FREE], &[Transport::Tcp]), block(&[443], &[Transport::Udp])]).await;
+    let own = |name| label(name, State::Assigned, Source::Custom);
+    assert_eq!(told[0], [own("own-web"), own("billing")]);
+    assert_eq!(told[1], [label("https", State::Assigned, Source::Iana)]);
+}
+
+#[tokio::test]
+async fn a_label_agrees_with_the_lookup_of_the_port() {
+    let server = Server::start();
+    let ports: Vec<u32> = (0..65_536).step_by(97).collect();
+    let told = annotate(&server, vec![block(&ports, &[])]).await;
+    for (port, label) in ports.iter().zip(&told[0]) {
+        let info = server.lookup(*port).await;
+        let named = info.assignments.iter().find(|a| !a.service_name.is_empty());
+        match named {
+            Some(assignment) => {
+                assert_eq!(label.service_name, assignment.service_name, "{port}");
+                assert_eq!(label.source(), assignment.source(), "{port}");
+            }
+            None => {
+                assert_eq!(label.service_name, "", "{port}");
+                assert_eq!(label.state(), info.state(), "{port}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_bad_block_ends_the_stream_with_its_fault() {
+    let server = Server::start();
+    for (bad, field) in [
+        (block(&[], &[]), "ports"),
+        (block(&vec![1; 10_001], &[]), "ports"),
+        (block(&[1, 65_536], &[]), "ports[1]"),
+        (block(&[1, 2, 3], &[Transport::Tcp, Transport::Udp]), "transports"),
+        (AnnotatePortsRequest { transports: vec![9], ..block(&[1], &[]) }, "transports"),
+    ] {
+        let request = tokio_stream::iter(vec![block(&[443], &[]), bad]);
+        let mut answers = server.reads().await.annotate_ports(request).await.unwrap().into_inner();
+        assert!(answers.message().await.unwrap().is_some());
+        let (code, _, details) = refused(answers.message().await);
+        assert_eq!(code, Code::InvalidArgument);
+        assert_eq!(crate::harness::bad_fields(&details), [field]);
+    }
+}

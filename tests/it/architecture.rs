@@ -1,0 +1,90 @@
+//! The house: who may import whom, and that every file says what it owns.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// From the bottom up. A layer imports itself and those before it.
+const LAYERS: [&[&str]; 8] = [
+    &["registry"],
+    &["access"],
+    &["iana"],
+    &["store"],
+    &["writer"],
+    &["grpc"],
+    &["config", "telemetry", "connection", "server"],
+    &["cli"],
+];
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+fn layer_of(module: &str) -> Option<usize> {
+    LAYERS.iter().position(|layer| layer.contains(&module))
+}
+
+#[test]
+fn no_layer_imports_one_above_it() {
+    for file in sources(&root()) {
+        let module = file.strip_prefix(root()).unwrap().iter().next().unwrap();
+        let module = module.to_str().unwrap().trim_end_matches(".rs");
+        let Some(own) = layer_of(module) else {
+            assert!(["lib", "main"].contains(&module), "{module} belongs to no layer");
+            continue;
+        };
+        for used in fs::read_to_string(&file).unwrap().split("crate::").skip(1) {
+            let used: String =
+                used.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
+            let layer = layer_of(&used).unwrap_or_else(|| panic!("{used} in {file:?}"));
+            assert!(layer <= own, "{file:?} imports {used}");
+        }
+    }
+}
+
+#[test]
+fn the_domain_knows_nothing_of_the_world() {
+    for file in sources(&root().join("registry")) {
+        let text = fs::read_to_string(&file).unwrap();
+        for stranger in ["tonic", "prost", "sqlx", "tokio", "std::fs", "std::io", "::now("] {
+            assert!(!text.contains(stranger), "{file:?} mentions {stranger}");
+        }
+    }
+}
+
+#[test]
+fn only_the_store_speaks_sql_and_only_grpc_and_the_client_speak_proto() {
+    for file in sources(&root()) {
+        let text = fs::read_to_string(&file).unwrap();
+        let is_in = |folder: &str| file.starts_with(root().join(folder));
+        if !is_in("store") {
+            assert!(!text.contains("sqlx::"), "{file:?} uses sqlx");
+        }
+        if !is_in("grpc") && !is_in("cli") && !file.ends_with("server.rs") {
+            assert!(!text.contains("proto::"), "{file:?} uses proto types");
+        }
+    }
+}
+
+#[test]
+fn every_file_begins_with_what_it_owns() {
+    for folder in [root(), root().with_file_name("tests")] {
+        for file in sources(&folder) {
+            let text = fs::read_to_string(&file).unwrap();
+            assert!(text.starts_with("//! "), "{file:?}");
+            assert!(!text.contains("mod tests;"), "{file:?}");
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Starting, stopping, and what is still there afterwards.
+
+use std::time::{Duration, Instant};
+
+use portbook::grpc::proto::AnnotatePortsRequest;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Code;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+
+use crate::harness::{FREE, Server, failed_start, portbook, refused, register, serve};
+
+#[tokio::test]
+async fn a_restart_gives_the_same_revision_and_the_same_answers() {
+    let mut server = Server::start();
+    let mut request = register("billing", FREE);
+    request.labels = [("tier".into(), "1".into())].into();
+    request.assignment_notes = "with ünïcode and \"quotes\"".into();
+    server.writes().await.register_port(request).await.unwrap();
+    let before = (server.lookup(FREE).await, server.info().await);
+    server.kill();
+    server.launch();
+    assert_eq!((server.lookup(FREE).await, server.info().await), before);
+    assert!(server.signal("TERM").success());
+    server.launch();
+    assert_eq!((server.lookup(FREE).await, server.info().await), before);
+    assert!(server.ready_line.contains("revision 1, ") && server.ready_line.contains("IANA 2024-06-12"));
+}
+
+#[tokio::test]
+async fn one_file_has_one_server() {
+    let mut server = Server::start();
+    let (code, said) = failed_start(&mut serve(&server.database()));
+    assert_eq!(code, Some(5));
+    assert!(said.contains("in use by another portbook server"), "{said}");
+    server.lookup(443).await;
+    // The lock goes with the process, however it ends.
+    server.kill();
+    server.launch();
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_told() {
+    let server = Server::start();
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = portbook();
+    command.args(["serve", "--listen", &server.address, "--database"]);
+    command.arg(folder.path().join("portbook.db"));
+    let (code, said) = failed_start(&mut command);
+    assert_eq!(code, Some(5));
+    assert!(said.contains(&server.address) && said.contains("in use"), "{said}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was created");
+}
+
+#[tokio::test]
+async fn both_signals_stop_the_server_and_end_its_streams() {
+    for signal in ["TERM", "INT"] {
+        let mut server = Server::start();
+        let mut health = HealthClient::new(server.channel().await);
+        let request = HealthCheckRequest { service: "portbook.v1.PortRegistryService".into() };
+        let mut watch = health.watch(request).await.unwrap().into_inner();
+        let serving = |answer: Option<HealthCheckResponse>| answer.map(|a| a.status());
+        assert_eq!(serving(watch.message().await.unwrap()), Some(ServingStatus::Serving));
+
+        let (blocks, stream) = tokio::sync::mpsc::channel(1);
+        blocks.send(AnnotatePortsRequest { ports: vec![443], ..Default::default() }).await.unwrap();
+        let mut reads = server.reads().await;
+        let answers = reads.annotate_ports(ReceiverStream::new(stream)).await.unwrap();
+        let mut answers = answers.into_inner();
+        assert!(answers.message().await.unwrap().is_some());
+
+        let started = Instant::now();
+        let stopped = tokio::task::spawn_blocking(move || server.signal(signal));
+        let (code, reason, _) = refused(answers.message().await);
+        assert_eq!((code, reason.as_str()), (Code::Unavailable, "SHUTTING_DOWN"));
+        assert_eq!(serving(watch.message().await.unwrap()), Some(ServingStatus::NotServing));
+        drop((blocks, answers, watch, reads, health));
+        assert!(stopped.await.unwrap().success());
+        assert!(started.elapsed() < Duration::from_secs(10), "within the grace");
+    }
+}
+
+#[tokio::test]
+async fn every_service_is_healthy_once_it_serves() {
+    let server = Server::start();
+    let mut health = HealthClient::new(server.channel().await);
+    for service in ["", "portbook.v1.PortRegistryService", "portbook.v1.PortAdminService"] {
+        let request = HealthCheckRequest { service: service.into() };
+        let answer = health.check(request).await.unwrap().into_inner();
+        assert_eq!(answer.status(), ServingStatus::Serving, "{service}");
+    }
+}
+
+#[tokio::test]
+async fn a_start_that_was_cut_off_is_taken_up_again() {
+    // The first start is killed at once, at whatever it is doing.
+    for delay in [0, 20, 60, 120] {
+        let folder = tempfile::tempdir().unwrap();
+        let database = folder.path().join("portbook.db");
+        let mut child = serve(&database).spawn().unwrap();
+        tokio::time::timeout(Duration::from_millis(delay), std::future::pending::<()>())
+            .await
+            .unwrap_err();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let mut child = serve(&database).spawn().unwrap();
+        let mut line = String::new();
+        let stdout = child.stdout.take().unwrap();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(line.contains("revision 0, 15047 assignments"), "{line:?}");
+    }
+}

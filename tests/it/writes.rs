@@ -1,0 +1,383 @@
+//! Registrations: seen at once, never lost, never given twice.
+
+use std::collections::HashSet;
+
+use portbook::grpc::proto::{self, FindingCode, Source, State, Transport};
+use tonic::Code;
+
+use crate::harness::{FREE, Server, ports, refused, register, whatever};
+
+#[tokio::test]
+async fn a_registration_is_seen_from_another_connection_at_once() {
+    let server = Server::start();
+    let mut writes = server.writes().await;
+    let mut request = register("billing", FREE);
+    request.transports = vec![Transport::Udp.into(), Transport::Tcp.into()];
+    request.assignee = "team payments".into();
+    request.labels = [("tier".into(), "1".into())].into();
+    let answer = writes.register_port(request).await.unwrap().into_inner();
+    assert_eq!(answer.revision, 1);
+    let transports: Vec<_> = answer.assignments.iter().map(|a| a.transport()).collect();
+    assert_eq!(transports, [Transport::Udp, Transport::Tcp], "in the order of the request");
+
+    let info = server.lookup(FREE).await;
+    assert_eq!(info.state(), State::Assigned);
+    let own = &info.assignments[..2];
+    for assignment in own {
+        assert_eq!(assignment.source(), Source::Custom);
+        assert_eq!(assignment.namespace, "default");
+        assert_eq!(assignment.service_name, "billing");
+        assert_eq!(assignment.assignee, "team payments");
+        assert_eq!(assignment.labels["tier"], "1");
+        assert_eq!(assignment.revision, 1);
+        assert!(assignment.create_time.is_some() && assignment.create_time == assignment.update_time);
+        assert!(answer.assignments.contains(assignment));
+    }
+    assert_eq!(server.info().await.revision, 1);
+}
+
+#[tokio::test]
+async fn a_run_of_ports_answers_for_each_of_them() {
+    let server = Server::start();
+    let mut request = register("cluster", FREE);
+    request.ports = ports(FREE, FREE + 9);
+    server.writes().await.register_port(request).await.unwrap();
+    for port in [FREE, FREE + 5, FREE + 9] {
+        assert_eq!(server.lookup(port).await.assignments[0].service_name, "cluster");
+    }
+    for port in [FREE - 1, FREE + 10] {
+        assert_ne!(server.lookup(port).await.assignments[0].service_name, "cluster");
+    }
+}
+
+#[tokio::test]
+async fn whoever_comes_second_is_told_the_holder() {
+    let server = Server::start();
+    let mut writes = server.writes().await;
+    let mut first = register("first", FREE + 3);
+    first.assignee = "team one".into();
+    first.contact = "one@example.com".into();
+    let held = writes.register_port(first).await.unwrap().into_inner().assignments.remove(0);
+    for (low, high) in [(3, 3), (0, 3), (3, 9), (0, 9)] {
+        let mut request = register("second", FREE);
+        request.ports = ports(FREE + low, FREE + high);
+        let (code, reason, details) = refused(writes.register_port(request).await);
+        assert_eq!((code, reason.as_str()), (Code::AlreadyExists, "PORT_TAKEN"));
+        let facts = &details.error_info().unwrap().metadata;
+        assert_eq!(facts["holder"], "first");
+        assert_eq!(facts["holder_uid"], held.uid);
+        assert_eq!(facts["holder_assignee"], "team one");
+        assert_eq!(facts["holder_contact"], "one@example.com");
+        assert_eq!(facts["ports"], (FREE + 3).to_string());
+        assert_eq!(facts["transport"], "tcp");
+    }
+    // Another transport of the port is free.
+    let mut twin = register("second", FREE + 3);
+    twin.transports = vec![Transport::Udp.into()];
+    let answer = writes.register_port(twin).await.unwrap().into_inner();
+    assert_eq!(answer.findings[0].code(), FindingCode::TransportTwin);
+    assert_eq!(answer.findings[0].evidence.as_ref().unwrap().uid, held.uid);
+}
+
+#[tokio::test]
+async fn several_transports_are_taken_together_or_not_at_all() {
+    let server = Server::start();
+    let mut writes = server.writes().await;
+    writes.register_port(register("first", FREE)).await.unwrap();
+    let mut request = register("second", FREE);
+    request.transports = vec![Transport::Udp.into(), Transport::Tcp.into()];
+    refused(writes.register_port(request).await);
+    let info = server.lookup(FREE).await;
+    assert!(info.assignments.iter().all(|assignment| assignment.service_name != "second"));
+    assert_eq!(server.info().await.revision, 1);
+}
+
+#[tokio::test]
+async fn findings_have_to_be_acknowledged_one_by_one() {
+    let server = Server::start();
+    let mut writes = server.writes().await;
+    for (port, codes) in [
+        (5432, vec![FindingCode::IanaAssigned]),
+        (7420, vec![FindingCode::IanaReserved]),
+        (50123, vec![FindingCode::DynamicPort]),
+        (443, vec![FindingCode::SystemPort, FindingCode::IanaAssigned]),
+        // IANA does not say the transport of this record, so it may be this one.
+        (6400, vec![FindingCode::IanaAssigned]),
+    ] {
+        let mut request = register("mine", port);
+        let names: Vec<_> = codes.iter().map(|code| code.as_str_name()).collect();
+        let (code, reason, details) = refused(writes.register_port(request.clone()).await);
+        assert_eq!((code, reason.as_str()), (Code::FailedPrecondition, "ACKNOWLEDGEMENT_REQUIRED"));
+        assert_eq!(details.error_info().unwrap().metadata["codes"], names.join(","), "{port}");
+        let violations = &details.precondition_failure().unwrap().violations;
+        assert_eq!(violations.len(), codes.len());
+
+        request.acknowledge = codes[1..].iter().map(|code| (*code).into()).collect();
+        refused(writes.register_port(request.clone()).await);
+        request.acknowledge = codes.iter().map(|code| (*code).into()).collect();
+        let answer = writes.register_port(request).await.unwrap().into_inner();
+        let found: Vec<_> = answer.findings.iter().map(|finding| finding.code()).collect();
+        assert!(codes.iter().all(|code| found.contains(code)), "{port}: {found:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_service_that_iana_names_may_take_its_own_port() {
+    let server = Server::start();
+    let mut request = register("PostgreSQL", 5432);
+    request.labels = [("cluster".into(), "a".into())].into();
+    let answer = server.writes().await.register_port(request).await.unwrap().into_inner();
+    assert!(answer.findings.is_empty(), "{:?}", answer.findings);
+    assert_eq!(answer.assignments[0].guide, "postgresql");
+}
+
+#[tokio::test]
+async fn validate_only_answers_as_if_and_changes_nothing() {
+    let server = Server::start();
+    let mut writes = server.writes().await;
+    let mut request = register("maybe", FREE);
+    request.validate_only = true;
+    let answer = writes.register_port(request).await.unwrap().into_inner();
+    assert_eq!(answer.assignments[0].service_name, "maybe");
+    assert_eq!(answer.revision, 0);
+    assert_eq!(server.info().await.revision, 0);
+    assert_eq!(server.lookup(FREE).await.state(), State::Unassigned);
+}
+
+fn update(
+    assignment: proto::Assignment,
+    paths: &[&str],
+) -> proto::UpdateAssignmentRequest {
+    let paths = paths.iter().map(ToString::to_string).collect();
+    proto::UpdateAssignmentRequest {
+        assignment: Some(assignment),
+        update_mask: Some(prost_types::FieldMask { paths }),
+        ..Default::default()
+    }
+}
+
+#[tokio::test]
+async fn an_update_takes_over_the_fields_of_its_mask() {
+    let server = Server::start();
+    let mut writes = server.writes().await;
+    let mut request = register("billing", FREE);
+    request.description = "old".into();
+    request.contact = "a@example.com".into();
+    let before = writes.register_port(request).await.unwrap().into_inner().assignments.remove(0);
+
+    let wish = proto::Assignment {
+        description: "new".into(),
+        contact: String::new(),
+        assignee: "not in the mask".into(),
+        ..before.clone()
+    };
+    let answer = writes.update_assignment(update(wish, &["description", "contact"])).await;
+    let answer = answer.unwrap().into_inner();
+    let after = answer.assignment.unwrap();
+    assert_eq!(after.description, "new");
+    assert_eq!(after.contact, "");
+    assert_eq!(after.assignee, "");
+    assert_eq!(after.uid, before.uid);
+    assert_eq!((after.revision, answer.revision), (2, 2));
+    assert_ne!(after.etag, before.etag);
+    assert_eq!(server.lookup(FREE).await.assignments[0], after);
+
+    // Without a mask, what is not empty is taken over; the same again makes no revision.
+    let wish = proto::Assignment {
+        uid: before.uid,
+        assignee: "team".into(),
+        ..Default::default()
+    };
+    let request = proto::UpdateAssignmentRequest { assignment: Some(wish), ..Default::default() };
+    for _ in 0..2 {
+        let answer = writes.update_assignment(request.clone()).await.unwrap().into_inner();
+        let assignment = answer.assignment.unwrap();
+        assert_eq!((assignment.assignee.as_str(), assignment.description.as_str()), ("team", "new"));
+        assert_eq!(answer.revision, 3);
+    }
+}
+
+#[tokio::test]
+async fn a_stale_etag_stops_an_update_and_a_release() {
+    let server = Server::start();
+    let mut writes = server.writes().await;
+    let answer = writes.register_port(register("billing", FREE)).await.unwrap();
+    let before = answer.into_inner().assignments.remove(0);
+    let wish = proto::Assignment { description: "mine".into(), ..before.clone() };
+    writes.update_assignment(update(wish.clone(), &["description"])).await.unwrap();
+
+    let (code, reason, details) =
+        refused(writes.update_assignment(update(wish, &["description"])).await);
+    assert_eq!((code, reason.as_str()), (Code::Aborted, "ETAG_MISMATCH"));
+    assert_eq!(details.error_info().unwrap().metadata["etag"], "r2");
+    let release = |etag: &str| proto::ReleasePortRequest {
+        uid: before.uid.clone(),
+        etag: etag.into(),
+        ..Default::default()
+    };
+    let (code, _, _) = refused(writes.release_port(release(&before.etag)).await);
+    assert_eq!(code, Code::Aborted);
+    writes.release_port(release("r2")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_new_name_is_judged_like_a_registration() {
+    let server = Server::start();
+    let mut writes = server.writes().await;
+    let answer = writes.register_port(register("postgresql", 5432)).await.unwrap();
+    let before = answer.into_inner().assignments.remove(0);
+    let wish = proto::Assignment { service_name: "mine".into(), ..before };
+    let mut request = update(wish, &["service_name"]);
+    let (_, reason, _) = refused(writes.update_assignment(request.clone()).await);
+    assert_eq!(reason, "ACKNOWLEDGEMENT_REQUIRED");
+    request.acknowledge = vec![FindingCode::IanaAssigned.into()];
+    let answer = writes.update_assignment(request).await.unwrap().into_inner();
+    assert_eq!(answer.assignment.unwrap().service_name, "mine");
+    let found = proto::LookupServiceRequest { service_name: "mine".into(), ..Default::default() };
+    server.reads().await.lookup_service(found).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_port_is_given_back_by_uid_or_by_number() {
+    let server = Server::start();
+    let mut writes = server.writes().await;
+    let mut request = register("billing", FREE);
+    request.transports = vec![Transport::Tcp.into(), Transport::Udp.into()];
+    let taken = writes.register_port(request.clone()).await.unwrap().into_inner();
+    let by_uid =
+        proto::ReleasePortRequest { uid: taken.assignments[0].uid.clone(), ..Default::default() };
+    let released = writes.release_port(by_uid.clone()).await.unwrap().into_inner();
+    assert_eq!(released.assignments, taken.assignments[..1]);
+    let (code, reason, _) = refused(writes.release_port(by_uid).await);
+    assert_eq!((code, reason.as_str()), (Code::NotFound, "ASSIGNMENT_NOT_FOUND"));
+
+    let by_number = proto::ReleasePortRequest { port: Some(FREE), ..Default::default() };
+    writes.release_port(by_number.clone()).await.unwrap();
+    assert_eq!(server.lookup(FREE).await.state(), State::Unassigned);
+    let (code, _, _) = refused(writes.release_port(by_number.clone()).await);
+    assert_eq!(code, Code::NotFound);
+
+    // Both transports of one service go together; those of two services do not.
+    writes.register_port(request).await.unwrap();
+    let released = writes.release_port(by_number.clone()).await.unwrap().into_inner();
+    assert_eq!(released.assignments.len(), 2);
+    writes.register_port(register("one", FREE)).await.unwrap();
+    let mut two = register("two", FREE);
+    two.transports = vec![Transport::Udp.into()];
+    writes.register_port(two).await.unwrap();
+    let (_, reason, details) = refused(writes.release_port(by_number).await);
+    assert_eq!(reason, "TRANSPORT_AMBIGUOUS");
+    assert_eq!(details.error_info().unwrap().metadata["holders"], "one/tcp,two/udp");
+}
+
+#[tokio::test]
+async fn what_iana_says_is_not_changed() {
+    let server = Server::start();
+    let https = server.lookup(443).await.assignments.remove(0);
+    let mut writes = server.writes().await;
+    let release = proto::ReleasePortRequest { uid: https.uid.clone(), ..Default::default() };
+    let (code, reason, _) = refused(writes.release_port(release).await);
+    assert_eq!((code, reason.as_str()), (Code::FailedPrecondition, "NOT_CUSTOM"));
+    let (_, reason, _) =
+        refused(writes.update_assignment(update(https, &["description"])).await);
+    assert_eq!(reason, "NOT_CUSTOM");
+}
+
+#[tokio::test]
+async fn a_repeated_request_gets_its_first_answer_even_after_a_restart() {
+    let mut server = Server::start();
+    let mut request = whatever(register("billing", 5432));
+    request.request_id = "6d1f9a52-6f0e-4b56-9d6c-0f4ab6a2d1f3".into();
+    let mut writes = server.writes().await;
+    let first = writes.register_port(request.clone()).await.unwrap().into_inner();
+    assert!(!first.findings.is_empty());
+    assert_eq!(writes.register_port(request.clone()).await.unwrap().into_inner(), first);
+    server.kill();
+    server.launch();
+    let mut writes = server.writes().await;
+    assert_eq!(writes.register_port(request.clone()).await.unwrap().into_inner(), first);
+
+    let other = proto::RegisterPortRequest { assignee: "other".into(), ..request.clone() };
+    let (code, reason, _) = refused(writes.register_port(other).await);
+    assert_eq!((code, reason.as_str()), (Code::InvalidArgument, "REQUEST_ID_REUSED"));
+
+    // A release and an update are remembered in the same way.
+    let uid = first.assignments[0].uid.clone();
+    let release =
+        proto::ReleasePortRequest { uid, request_id: "release".into(), ..Default::default() };
+    let gone = writes.release_port(release.clone()).await.unwrap().into_inner();
+    assert_eq!(writes.release_port(release).await.unwrap().into_inner(), gone);
+    // The registration's answer is remembered, but nothing is registered anew by it.
+    assert_eq!(writes.register_port(request).await.unwrap().into_inner(), first);
+    assert_eq!(server.info().await.revision, 2);
+}
+
+#[tokio::test]
+async fn many_at_one_port_have_one_winner_and_the_others_learn_who() {
+    let server = Server::start();
+    let clients = (0..64).map(|number| {
+        let address = server.writes();
+        async move { (number, address.await) }
+    });
+    let mut racing = Vec::new();
+    for client in clients {
+        let (number, mut writes) = client.await;
+        racing.push(tokio::spawn(async move {
+            (number, writes.register_port(register(&format!("racer-{number}"), FREE)).await)
+        }));
+    }
+    let mut winners = HashSet::new();
+    let mut named_holders = HashSet::new();
+    for racer in racing {
+        match racer.await.unwrap() {
+            (number, Ok(_)) => drop(winners.insert(format!("racer-{number}"))),
+            (_, refusal) => {
+                let (code, _, details) = refused(refusal);
+                assert_eq!(code, Code::AlreadyExists);
+                named_holders.insert(details.error_info().unwrap().metadata["holder"].clone());
+            }
+        }
+    }
+    assert_eq!(winners.len(), 1);
+    assert_eq!(named_holders, winners);
+    assert_eq!(server.info().await.revision, 1);
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_the_end_of_the_process_at_any_moment() {
+    let mut server = Server::start();
+    let mut acknowledged: Vec<(u32, String)> = Vec::new();
+    for round in 0..3u32 {
+        let mut clients = Vec::new();
+        for client in 0..8u32 {
+            let mut writes = server.writes().await;
+            clients.push(tokio::spawn(async move {
+                let mut done = Vec::new();
+                for number in 0.. {
+                    let port = 10_000 + round * 3000 + client * 300 + number % 300;
+                    let request = whatever(register("survivor", port));
+                    match writes.register_port(request).await {
+                        Ok(answer) => {
+                            let mut answer = answer.into_inner();
+                            done.push((port, answer.assignments.remove(0).uid));
+                        }
+                        Err(_) => break,
+                    }
+                }
+                done
+            }));
+        }
+        // The server dies in the middle of the writes, once some are done.
+        while server.info().await.revision < u64::from(round + 1) * 50 {}
+        server.kill();
+        for client in clients {
+            acknowledged.extend(client.await.unwrap());
+        }
+        server.launch();
+    }
+    assert!(acknowledged.len() > 100, "{}", acknowledged.len());
+    for (port, uid) in acknowledged {
+        let info = server.lookup(port).await;
+        assert!(info.assignments.iter().any(|assignment| assignment.uid == uid), "{port}");
+    }
+}
