@@ -6,3 +6,5 @@ pub mod registry;
 pub mod store;
 pub mod writer;
 pub mod grpc;
+pub mod server;
+pub mod cli;

@@ -6,15 +6,17 @@ mod row;
 pub mod sqlite;
 
 use std::future::Future;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::access::{Actor, TokenHash};
-use crate::registry::assignment::{Assignment, NamespaceName, Revision, Uid};
+use crate::access::{Actor, TokenHash, Tokens};
+use crate::registry::assignment::{Assignment, NamespaceName, Record, Revision, Uid};
 use crate::registry::change::Change;
 use crate::registry::finding::Finding;
 use crate::registry::guide::Guide;
-use crate::registry::reference::Edition;
+use crate::registry::reference::{Edition, Reference};
+use crate::registry::snapshot::Snapshot;
 
 /// A store of one registry.
 pub trait Store: Send + 'static {
@@ -56,6 +58,29 @@ pub struct Contents {
     pub revision: Revision,
     /// The tokens that are valid.
     pub tokens: Vec<(TokenHash, Actor)>,
+}
+
+/// What a store holds, ready to be served.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The registry.
+    pub snapshot: Snapshot,
+    /// Who may write.
+    pub tokens: Tokens,
+    /// Identifies the database.
+    pub database_id: String,
+}
+
+impl Contents {
+    /// Indexes what was held.
+    #[must_use]
+    pub fn into_loaded(self) -> Loaded {
+        let reference = Arc::new(Reference::new(self.edition, self.reference, self.guides));
+        let snapshot = Snapshot::new(self.revision, reference, self.namespaces)
+            .with_custom(self.custom.into_iter().map(Record::share));
+        let tokens = self.tokens.into_iter().collect();
+        Loaded { snapshot, tokens, database_id: self.database_id }
+    }
 }
 
 /// One accepted command.
