@@ -24,12 +24,12 @@ pub(super) struct ServerArgs {
         value_name = "TOKEN",
         hide_env_values = true
     )]
-    token: Option<String>,
+    pub(super) token: Option<String>,
 }
 
 impl ServerArgs {
     /// The token. Read here and not by clap, whose messages repeat what they refuse.
-    pub(super) fn token(&self) -> Result<Option<PlainToken>, super::Error> {
+    pub(super) fn plain_token(&self) -> Result<Option<PlainToken>, super::Error> {
         let token = self.token.as_deref().filter(|token| !token.is_empty());
         Ok(token.map(PlainToken::parse).transpose()?)
     }
@@ -57,7 +57,7 @@ pub(super) struct ReadArgs {
 /// From where the registry is seen, or where something is registered.
 #[derive(Args, Clone, Debug)]
 pub(super) struct NamespaceArgs {
-    /// The namespace; where records are listed, - stands for all of them.
+    /// The namespace.
     #[arg(long, value_name = "NAME", default_value = NamespaceName::DEFAULT)]
     pub(super) namespace: String,
 }

@@ -117,12 +117,15 @@ impl Error {
         let info = status
             .get_details_error_info()
             .filter(|info| info.domain == "portbook");
-        let is_explained = info.is_some();
+        let is_silence = status.code() == Code::Unavailable && info.is_none();
+        // A status with a cause was made here, of a connection that failed.
+        if is_silence || status.source().is_some() {
+            return Self::Unreachable(addr.clone());
+        }
         let (reason, mut metadata) = info
             .map(|info| (info.reason, info.metadata))
             .unwrap_or_default();
         match status.code() {
-            Code::Unavailable if !is_explained => Self::Unreachable(addr.clone()),
             Code::InvalidArgument
             | Code::NotFound
             | Code::AlreadyExists
@@ -143,7 +146,7 @@ impl Error {
                 } else {
                     status.message()
                 };
-                Self::Call(clean(&chain(message.to_owned(), status.source())))
+                Self::Call(clean(message))
             }
         }
     }

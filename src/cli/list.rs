@@ -3,13 +3,14 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::args::{NamespaceArgs, OutputArgs, ReadArgs, words};
+use super::args::{OutputArgs, ReadArgs, words};
 use super::output::table::Columns;
 use super::output::{self, Format, record, table};
 use super::parse;
 use super::session::Session;
 use super::{End, Error};
 use crate::grpc::{convert, proto};
+use crate::registry::assignment::NamespaceName;
 use crate::registry::port::PortRange;
 
 /// The most records a page may have.
@@ -19,17 +20,17 @@ const PAGE: u32 = 1000;
 #[derive(Args, Debug)]
 pub(super) struct ListArgs {
     /// Only records from these sources; several with commas.
-    #[arg(long = "source", value_delimiter = ',', ignore_case = true,
+    #[arg(long = "source", value_name = "SOURCE", value_delimiter = ',', ignore_case = true,
           value_parser = words("SOURCE_", &["custom", "iana", "common"], proto::Source::from_str_name))]
     sources: Vec<proto::Source>,
 
     /// Only records with these states; several with commas.
-    #[arg(long = "state", value_delimiter = ',', ignore_case = true,
+    #[arg(long = "state", value_name = "STATE", value_delimiter = ',', ignore_case = true,
           value_parser = words("STATE_", &["assigned", "reserved", "unassigned", "unlisted"], proto::State::from_str_name))]
     states: Vec<proto::State>,
 
     /// Only records for these transports; none stands for records that do not say theirs.
-    #[arg(long = "transport", value_delimiter = ',', ignore_case = true,
+    #[arg(long = "transport", value_name = "TRANSPORT", value_delimiter = ',', ignore_case = true,
           value_parser = words("TRANSPORT_", &["tcp", "udp", "sctp", "dccp", "none"], transport_or_none))]
     transports: Vec<proto::Transport>,
 
@@ -67,8 +68,9 @@ pub(super) struct ListArgs {
     #[arg(long, conflicts_with = "limit")]
     all: bool,
 
-    #[command(flatten)]
-    namespace: NamespaceArgs,
+    /// The namespace to see from, or - for all of them.
+    #[arg(long, value_name = "NAME", default_value = NamespaceName::DEFAULT)]
+    namespace: String,
     #[command(flatten)]
     read: ReadArgs,
     #[command(flatten)]
@@ -94,7 +96,7 @@ impl ListArgs {
             labels,
             limit,
             all,
-            namespace: NamespaceArgs { namespace },
+            namespace,
             read,
             output: OutputArgs { output },
         } = self;

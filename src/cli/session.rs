@@ -57,7 +57,7 @@ impl Session {
 
     /// The way to a server.
     pub(super) async fn connect(args: &ServerArgs) -> Result<Self, Error> {
-        let authorization = args.token()?.as_ref().map(bearer).transpose()?;
+        let authorization = args.plain_token()?.as_ref().map(bearer).transpose()?;
         let addr = args.addr.clone();
         let unreachable = |_| Error::Unreachable(addr.clone());
         let endpoint = Endpoint::from_shared(format!("http://{addr}")).map_err(unreachable)?;
@@ -133,4 +133,54 @@ async fn embedded() -> Result<Transport, Error> {
     let server = PortRegistryServiceServer::new(service);
     let transport = ServiceExt::<Request<Body>>::map_err(server, |never| match never {});
     Ok(BoxCloneService::new(transport))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_stream::wrappers::ReceiverStream;
+
+    use super::*;
+    use crate::grpc::proto;
+
+    #[tokio::test]
+    async fn the_embedded_registry_answers_like_a_server() {
+        let addr = Authority::from_static("localhost:1");
+        let session = Session {
+            transport: embedded().await.unwrap(),
+            addr,
+        };
+        let request = proto::LookupServiceRequest {
+            service_name: "no such service".into(),
+            ..proto::LookupServiceRequest::default()
+        };
+        let refused = session
+            .answer(session.registry().lookup_service(request))
+            .await;
+        assert!(refused.unwrap_err().is_unknown_service());
+
+        let (requests, requested) = tokio::sync::mpsc::channel(1);
+        let mut registry = session.registry();
+        let answers = registry.annotate_ports(ReceiverStream::new(requested));
+        let mut answers = answers.await.unwrap().into_inner();
+        let request = proto::AnnotatePortsRequest {
+            ports: vec![22],
+            ..proto::AnnotatePortsRequest::default()
+        };
+        requests.send(request).await.unwrap();
+        let answer = answers.message().await.unwrap().unwrap();
+        assert_eq!(answer.new_labels[0].service_name, "ssh");
+    }
+
+    #[tokio::test]
+    async fn nobody_at_the_address_is_told_as_such() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr: Authority = listener.local_addr().unwrap().to_string().parse().unwrap();
+        drop(listener);
+        let args = ServerArgs {
+            addr: addr.clone(),
+            token: None,
+        };
+        let refused = Session::connect(&args).await.map(|_| ()).unwrap_err();
+        assert!(matches!(refused, Error::Unreachable(at) if at == addr));
+    }
 }

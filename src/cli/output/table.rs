@@ -17,7 +17,14 @@ struct Row<'a> {
 }
 
 /// What tells rows apart.
-type Key<'a> = (i32, i32, &'a str, &'a str, Option<proto::PortRange>);
+type Key<'a> = (
+    i32,
+    i32,
+    &'a str,
+    &'a str,
+    Option<proto::PortRange>,
+    [&'a str; 2],
+);
 
 /// Which columns a table has beside those that all have.
 #[derive(Clone, Copy, Debug, Default)]
@@ -79,11 +86,15 @@ pub(in crate::cli) fn found<'a>(
 
 /// Who holds a registration. IANA's assignees are the people who once applied, which is no help.
 fn assignee(record: &proto::Assignment) -> &str {
-    if record.source == i32::from(proto::Source::Custom) {
+    if is_custom(record) {
         &record.assignee
     } else {
         ""
     }
+}
+
+fn is_custom(record: &proto::Assignment) -> bool {
+    record.source == i32::from(proto::Source::Custom)
 }
 
 /// `443`, `5000-5010` or `-`.
@@ -116,12 +127,20 @@ fn grouped<'a>(
             ports,
             ..
         } = record;
+        // Teams describe each transport of a registration as they like; IANA's wordings differ by
+        // accident.
+        let said = if is_custom(record) {
+            [&*record.assignee, &*record.description]
+        } else {
+            [""; 2]
+        };
         let key = (
             *source,
             *state,
             namespace.as_str(),
             service_name.as_str(),
             *ports,
+            said,
         );
         let transport = words::transport(record.transport).unwrap_or_else(|| "-".into());
         let place = *places.entry(key).or_insert(rows.len());
@@ -195,8 +214,14 @@ mod tests {
             ports: None,
             ..record("", 0, Unspecified)
         };
+        let theirs = proto::Assignment {
+            transport: Udp.into(),
+            assignee: String::new(),
+            ..mine.clone()
+        };
         let records = [
             mine,
+            theirs,
             record("https", 443, Tcp),
             record("other", 443, Tcp),
             record("https", 443, Udp),
@@ -214,6 +239,7 @@ mod tests {
         let expected = "\
 SERVICE  PORT  TRANSPORT       SOURCE  NAMESPACE  ASSIGNEE  DESCRIPTION
 https    443   tcp             CUSTOM  payments   Team� A   About https
+https    443   udp             CUSTOM  payments   -         About https
 https    443   tcp, udp, sctp  IANA    -          -         About https
 other    443   tcp             IANA    -          -         About other
 -        -     -               IANA    -          -         About
