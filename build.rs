@@ -7,33 +7,23 @@ use std::{env, fs};
 use prost::Message;
 
 /// Answers that are put together from encoded records: see `src/grpc/wire.rs`.
-const ENCODED: [&str; 3] = [
-    "LookupPortResponse",
-    "LookupEndpointResponse",
-    "BatchLookupPortsResponse",
-];
+const ENCODED: [&str; 3] =
+    ["LookupPortResponse", "LookupEndpointResponse", "BatchLookupPortsResponse"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     println!("cargo:rerun-if-changed=migrations");
-    let services = [
-        "portbook/v1/port_registry_service.proto",
-        "portbook/v1/port_admin_service.proto",
-    ];
+    let services =
+        ["portbook/v1/port_registry_service.proto", "portbook/v1/port_admin_service.proto"];
     let others = ["portbook/v1/error_reason.proto"];
     let descriptors = protox::compile(services.iter().chain(&others), ["proto"])?;
     let out = env::var("OUT_DIR")?;
-    fs::write(
-        Path::new(&out).join("portbook.bin"),
-        descriptors.encode_to_vec(),
-    )?;
+    fs::write(Path::new(&out).join("portbook.bin"), descriptors.encode_to_vec())?;
 
     let mut builder = tonic_prost_build::configure().btree_map(".portbook.v1");
     for answer in ENCODED {
-        builder = builder.extern_path(
-            format!(".portbook.v1.{answer}"),
-            format!("crate::grpc::wire::{answer}"),
-        );
+        builder = builder
+            .extern_path(format!(".portbook.v1.{answer}"), format!("crate::grpc::wire::{answer}"));
     }
     builder.compile_fds(descriptors)?;
     Ok(())

@@ -116,31 +116,21 @@ mod tests {
     #[test]
     fn secrets_do_not_print() {
         let token = PlainToken::generate().unwrap();
-        assert_eq!(
-            format!("{token:?} {:?}", token.hash()),
-            "PlainToken TokenHash"
-        );
+        assert_eq!(format!("{token:?} {:?}", token.hash()), "PlainToken TokenHash");
     }
 
     #[test]
     fn generated_tokens_differ_and_parse() {
-        let (a, b) = (
-            PlainToken::generate().unwrap(),
-            PlainToken::generate().unwrap(),
-        );
+        let (a, b) = (PlainToken::generate().unwrap(), PlainToken::generate().unwrap());
         assert_ne!(a.reveal(), b.reveal());
         assert_eq!(PlainToken::parse(a.reveal()).unwrap().hash(), a.hash());
     }
 
     #[test]
     fn what_no_header_can_carry_is_no_token() {
-        for text in [
-            "",
-            "short",
-            "has a space in it, so",
-            "pbk_zürich_is_not_ascii",
-            &"x".repeat(257),
-        ] {
+        for text in
+            ["", "short", "has a space in it, so", "pbk_zürich_is_not_ascii", &"x".repeat(257)]
+        {
             assert!(PlainToken::parse(text).is_err(), "{text:?}");
         }
     }

@@ -19,12 +19,7 @@ pub struct ServeArgs {
     pub listen: SocketAddr,
 
     /// The database file. A new one is created and seeded with IANA's registry.
-    #[arg(
-        long,
-        env = "PORTBOOK_DATABASE",
-        value_name = "FILE",
-        default_value = "portbook.db"
-    )]
+    #[arg(long, env = "PORTBOOK_DATABASE", value_name = "FILE", default_value = "portbook.db")]
     pub database: PathBuf,
 
     /// Listen without encryption on an address that is not a loopback one. Tokens then cross the
@@ -43,12 +38,7 @@ pub struct ServeArgs {
 
     /// What the log on stderr has in it: error, warn, info, debug, trace, or a filter such as
     /// portbook=debug.
-    #[arg(
-        long,
-        env = "PORTBOOK_LOG",
-        value_name = "FILTER",
-        default_value = "info"
-    )]
+    #[arg(long, env = "PORTBOOK_LOG", value_name = "FILTER", default_value = "info")]
     pub log: String,
 
     /// How the log is written: text, or one JSON object a line.
@@ -57,12 +47,7 @@ pub struct ServeArgs {
 
     /// The admin token of a new database, 16-256 visible ASCII characters. Without it one is made
     /// and shown. Ignored if the database has tokens.
-    #[arg(
-        long,
-        env = "PORTBOOK_BOOTSTRAP_TOKEN",
-        value_name = "TOKEN",
-        hide_env_values = true
-    )]
+    #[arg(long, env = "PORTBOOK_BOOTSTRAP_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     pub bootstrap_token: Option<String>,
 }
 

@@ -1,25 +1,19 @@
-//! temporary
+//! The program: parses its arguments, runs the command, and says how it ended.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
 use clap::Parser;
-#[derive(Parser)]
-struct A {
-    #[command(subcommand)]
-    c: C,
-}
-#[derive(clap::Subcommand)]
-enum C {
-    Serve(portbook::config::ServeArgs),
-}
+use portbook::cli::Cli;
+
 #[tokio::main]
-async fn main() {
-    let C::Serve(a) = A::parse().c;
-    if let Err(e) = portbook::server::serve(a).await {
-        let mut e: &dyn std::error::Error = &e;
-        eprint!("portbook: {e}");
-        while let Some(s) = e.source() {
-            eprint!(": {s}");
-            e = s;
+async fn main() -> ExitCode {
+    match Cli::parse().run().await {
+        Ok(end) => end.into(),
+        Err(error) => {
+            // With stderr gone there is nobody left to tell.
+            let _ = writeln!(io::stderr(), "portbook: {}", error.report());
+            error.exit_code()
         }
-        eprintln!();
-        std::process::exit(5);
     }
 }

@@ -111,17 +111,12 @@ pub async fn serve(args: ServeArgs) -> Result<(), ServeError> {
         bootstrap_token,
     } = args;
     let started = Instant::now();
-    telemetry::start(&log, log_format).map_err(|source| ServeError::Log {
-        filter: log.clone(),
-        source,
-    })?;
+    telemetry::start(&log, log_format)
+        .map_err(|source| ServeError::Log { filter: log.clone(), source })?;
     if !listen.ip().is_loopback() && !allow_plaintext {
         return Err(ServeError::Plaintext(listen));
     }
-    let failed = |source: io::Error| ServeError::Listen {
-        address: listen,
-        source,
-    };
+    let failed = |source: io::Error| ServeError::Listen { address: listen, source };
     let listener = TcpListener::bind(listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     let shutdown = shutdown_signal()?;
@@ -149,10 +144,7 @@ pub struct App {
 impl App {
     /// The application over a store, and the writer that has to run beside it.
     pub fn new<S: Store>(store: S, loaded: Loaded, max_request_bytes: u32) -> (Self, Writer<S>) {
-        let world = World {
-            clock: Box::new(Timestamp::now),
-            new_uid: Box::new(|| Uid::new(Uuid::now_v7())),
-        };
+        let world = World { clock: Box::new(now), new_uid: Box::new(|| Uid::new(Uuid::now_v7())) };
         let (registrar, writer) = writer(store, loaded.snapshot, world);
         let app = Self {
             registrar,
@@ -180,18 +172,13 @@ pub async fn run<S: Store>(
     let mut writing = tokio::spawn(writer.run(stopping.clone()));
     let (health, health_service) = tonic_health::server::health_reporter();
     for service in SERVICES {
-        health
-            .set_service_status(service, ServingStatus::Serving)
-            .await;
+        health.set_service_status(service, ServingStatus::Serving).await;
     }
     // Streams and the listener end when `draining` is cancelled, the writer when `stopping` is.
     let draining = CancellationToken::new();
-    let serving = routes(app, draining.clone())?
-        .add_service(health_service)
-        .serve_with_incoming_shutdown(
-            TcpIncoming::from(listener)
-                .with_nodelay(Some(true))
-                .map_ok(Gathering),
+    let serving =
+        routes(app, draining.clone())?.add_service(health_service).serve_with_incoming_shutdown(
+            TcpIncoming::from(listener).with_nodelay(Some(true)).map_ok(Gathering),
             draining.clone().cancelled_owned(),
         );
     tokio::pin!(serving);
@@ -212,11 +199,8 @@ pub async fn run<S: Store>(
     writing.await?.map_err(ServeError::Writer)
 }
 
-const SERVICES: [&str; 3] = [
-    "",
-    port_registry_service_server::SERVICE_NAME,
-    port_admin_service_server::SERVICE_NAME,
-];
+const SERVICES: [&str; 3] =
+    ["", port_registry_service_server::SERVICE_NAME, port_admin_service_server::SERVICE_NAME];
 
 type Layers = tower::layer::util::Stack<
     MapResponseLayer<fn(http::Response<tonic::body::Body>) -> http::Response<tonic::body::Body>>,
@@ -228,12 +212,7 @@ fn routes(
     app: App,
     shutdown: CancellationToken,
 ) -> Result<tonic::transport::server::Router<Layers>, ServeError> {
-    let App {
-        registrar,
-        tokens,
-        database_id,
-        max_request_bytes,
-    } = app;
+    let App { registrar, tokens, database_id, max_request_bytes } = app;
     let registry = PortRegistryServiceServer::new(RegistryService::new(
         registrar.clone(),
         database_id,
@@ -266,9 +245,7 @@ fn routes(
 /// Says "not serving" to whoever asks or watches, and ends the watches.
 async fn refuse_health(mut health: HealthReporter) {
     for service in SERVICES {
-        health
-            .set_service_status(service, ServingStatus::NotServing)
-            .await;
+        health.set_service_status(service, ServingStatus::NotServing).await;
         health.clear_service_status(service).await;
     }
 }
@@ -320,9 +297,7 @@ async fn ensure_token(
             token
         }
     };
-    Ok(store
-        .add_token(&Actor(FIRST_ACTOR.into()), token.hash(), Timestamp::now())
-        .await?)
+    Ok(store.add_token(&Actor(FIRST_ACTOR.into()), token.hash(), Timestamp::now()).await?)
 }
 
 fn show_token(token: &PlainToken, address: SocketAddr) {
@@ -359,4 +334,10 @@ fn shutdown_signal() -> io::Result<impl Future<Output = ()>> {
             _ = interrupt.recv() => {}
         }
     })
+}
+
+/// The time, as exactly as stores keep it.
+fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
 }

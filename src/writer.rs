@@ -105,12 +105,10 @@ impl Registrar {
     /// If it changed nothing; the error says why.
     pub async fn propose(&self, proposal: Proposal) -> Result<Outcome, WriteError> {
         let (reply, answer) = oneshot::channel();
-        self.queue
-            .try_send(Waiting { proposal, reply })
-            .map_err(|refused| match refused {
-                mpsc::error::TrySendError::Full(_) => WriteError::Overloaded,
-                mpsc::error::TrySendError::Closed(_) => WriteError::Stopping,
-            })?;
+        self.queue.try_send(Waiting { proposal, reply }).map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(_) => WriteError::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => WriteError::Stopping,
+        })?;
         answer.await.unwrap_or(Err(WriteError::Stopping))
     }
 }
@@ -127,19 +125,8 @@ pub struct Writer<S> {
 pub fn writer<S: Store>(store: S, snapshot: Snapshot, world: World) -> (Registrar, Writer<S>) {
     let published = Arc::new(ArcSwap::from_pointee(snapshot));
     let (sender, queue) = mpsc::channel(QUEUE);
-    let registrar = Registrar {
-        published: Arc::clone(&published),
-        queue: sender,
-    };
-    (
-        registrar,
-        Writer {
-            store,
-            world,
-            published,
-            queue,
-        },
-    )
+    let registrar = Registrar { published: Arc::clone(&published), queue: sender };
+    (registrar, Writer { store, world, published, queue })
 }
 
 impl<S: Store> Writer<S> {
@@ -201,18 +188,11 @@ impl<S: Store> Writer<S> {
         if let Some(first) = self.first_answer(batch, &proposal).await? {
             return Ok(first);
         }
-        let mut context = Context {
-            now: (self.world.clock)(),
-            new_uid: &mut *self.world.new_uid,
-        };
+        let mut context = Context { now: (self.world.clock)(), new_uid: &mut *self.world.new_uid };
         let decision = decide(&batch.snapshot, &proposal.command, &mut context)?;
         if proposal.validate_only || decision.changes.is_empty() {
             let Decision { changes, findings } = decision;
-            return Ok(Outcome {
-                revision: batch.snapshot.revision(),
-                changes,
-                findings,
-            });
+            return Ok(Outcome { revision: batch.snapshot.revision(), changes, findings });
         }
         Ok(batch.accept(proposal, decision, context.now))
     }
@@ -226,9 +206,8 @@ impl<S: Store> Writer<S> {
         let Some(request) = &proposal.request else {
             return Ok(None);
         };
-        let (fingerprint, outcome) = if let Some(first) = batch
-            .answered
-            .get(&(proposal.actor.clone(), request.id.clone()))
+        let (fingerprint, outcome) = if let Some(first) =
+            batch.answered.get(&(proposal.actor.clone(), request.id.clone()))
         {
             first.clone()
         } else {
@@ -271,15 +250,10 @@ impl Batch {
         let revision = self.snapshot.revision().next();
         self.snapshot = self.snapshot.after(revision, &decision.changes);
         let Decision { changes, findings } = decision;
-        let outcome = Outcome {
-            revision,
-            changes: changes.clone(),
-            findings: findings.clone(),
-        };
+        let outcome = Outcome { revision, changes: changes.clone(), findings: findings.clone() };
         if let Some(request) = &proposal.request {
             let key = (proposal.actor.clone(), request.id.clone());
-            self.answered
-                .insert(key, (request.fingerprint, outcome.clone()));
+            self.answered.insert(key, (request.fingerprint, outcome.clone()));
         }
         self.entries.push(Entry {
             revision,
@@ -296,10 +270,7 @@ impl Batch {
     /// The outcome of a request of the past; what its findings rest on is looked up again.
     fn outcome_of(&self, answered: Answered) -> Outcome {
         let findings = answered.findings.into_iter().map(|stored| Finding {
-            evidence: stored
-                .evidence
-                .and_then(|uid| self.snapshot.by_uid(uid))
-                .cloned(),
+            evidence: stored.evidence.and_then(|uid| self.snapshot.by_uid(uid)).cloned(),
             ..stored.finding
         });
         Outcome {

@@ -35,32 +35,20 @@ impl AdminService {
         read: impl FnOnce(&mut Fields, R, [u8; 32]) -> Option<(Command, Note)>,
     ) -> Result<Outcome, CallError> {
         // The interceptor lets no call pass without an actor.
-        let actor = request
-            .extensions()
-            .get::<Actor>()
-            .cloned()
-            .ok_or(CallError::TokenMissing)?;
+        let actor = request.extensions().get::<Actor>().cloned().ok_or(CallError::TokenMissing)?;
         let request = request.into_inner();
         let validate_only = validate_only(&request);
         let fingerprint = fingerprint(rpc, &request);
         let (command, note) = parse(|fields| read(fields, request, fingerprint))?;
         let Note { request, reason } = note;
-        let proposal = Proposal {
-            command,
-            actor,
-            reason,
-            request,
-            validate_only,
-        };
+        let proposal = Proposal { command, actor, reason, request, validate_only };
         Ok(self.registrar.propose(proposal).await?)
     }
 }
 
 /// Tells a request from every other one.
 fn fingerprint(rpc: &str, request: &impl Message) -> [u8; 32] {
-    let digest = Sha256::new()
-        .chain_update(rpc)
-        .chain_update(request.encode_to_vec());
+    let digest = Sha256::new().chain_update(rpc).chain_update(request.encode_to_vec());
     digest.finalize().into()
 }
 
@@ -71,12 +59,7 @@ impl PortAdminService for AdminService {
         request: Request<proto::RegisterPortRequest>,
     ) -> Result<Response<proto::RegisterPortResponse>, Status> {
         let outcome = self
-            .propose(
-                request,
-                "RegisterPort",
-                |request| request.validate_only,
-                register,
-            )
+            .propose(request, "RegisterPort", |request| request.validate_only, register)
             .await?;
         let snapshot = self.registrar.snapshot();
         let reference = snapshot.reference();
@@ -92,32 +75,15 @@ impl PortAdminService for AdminService {
         &self,
         request: Request<proto::UpdateAssignmentRequest>,
     ) -> Result<Response<proto::UpdateAssignmentResponse>, Status> {
-        let uid = request
-            .get_ref()
-            .assignment
-            .as_ref()
-            .map(|assignment| assignment.uid.clone());
+        let uid = request.get_ref().assignment.as_ref().map(|assignment| assignment.uid.clone());
         let outcome = self
-            .propose(
-                request,
-                "UpdateAssignment",
-                |request| request.validate_only,
-                update,
-            )
+            .propose(request, "UpdateAssignment", |request| request.validate_only, update)
             .await?;
         let snapshot = self.registrar.snapshot();
         let reference = snapshot.reference();
         // Without a change the record is as it was.
-        let unchanged = || {
-            uid.and_then(|uid| snapshot.by_uid(uid.parse().ok()?))
-                .cloned()
-        };
-        let record = outcome
-            .changes
-            .first()
-            .and_then(Change::after)
-            .cloned()
-            .or_else(unchanged);
+        let unchanged = || uid.and_then(|uid| snapshot.by_uid(uid.parse().ok()?)).cloned();
+        let record = outcome.changes.first().and_then(Change::after).cloned().or_else(unchanged);
         Ok(Response::new(proto::UpdateAssignmentResponse {
             assignment: record.map(|record| convert::assignment(reference, &record)),
             findings: findings(reference, &outcome),
@@ -129,14 +95,8 @@ impl PortAdminService for AdminService {
         &self,
         request: Request<proto::ReleasePortRequest>,
     ) -> Result<Response<proto::ReleasePortResponse>, Status> {
-        let outcome = self
-            .propose(
-                request,
-                "ReleasePort",
-                |request| request.validate_only,
-                release,
-            )
-            .await?;
+        let outcome =
+            self.propose(request, "ReleasePort", |request| request.validate_only, release).await?;
         let snapshot = self.registrar.snapshot();
         let released = outcome.changes.iter().filter_map(Change::before);
         Ok(Response::new(proto::ReleasePortResponse {
@@ -150,9 +110,5 @@ fn findings(
     reference: &crate::registry::reference::Reference,
     outcome: &Outcome,
 ) -> Vec<proto::Finding> {
-    outcome
-        .findings
-        .iter()
-        .map(|finding| convert::finding(reference, finding))
-        .collect()
+    outcome.findings.iter().map(|finding| convert::finding(reference, finding)).collect()
 }

@@ -17,18 +17,11 @@ use crate::registry::search::{Hit, MatchReason};
 /// A record.
 #[must_use]
 pub fn assignment(reference: &Reference, record: &Assignment) -> proto::Assignment {
-    let guide = record
-        .service_name
-        .as_deref()
-        .and_then(|name| reference.guide_of(name));
+    let guide = record.service_name.as_deref().and_then(|name| reference.guide_of(name));
     let message = proto::Assignment {
         uid: record.uid.to_string(),
         source: source(record.source()).into(),
-        service_name: record
-            .service_name
-            .as_deref()
-            .unwrap_or_default()
-            .to_owned(),
+        service_name: record.service_name.as_deref().unwrap_or_default().to_owned(),
         aliases: record.aliases().iter().map(ToString::to_string).collect(),
         ports: record.ports.map(port_range),
         transport: transport(record.transport).into(),
@@ -67,10 +60,7 @@ pub fn assignments<'a>(
     reference: &Reference,
     records: impl IntoIterator<Item = &'a Arc<Record>>,
 ) -> Vec<proto::Assignment> {
-    records
-        .into_iter()
-        .map(|record| assignment(reference, record))
-        .collect()
+    records.into_iter().map(|record| assignment(reference, record)).collect()
 }
 
 /// A guide.
@@ -101,9 +91,7 @@ pub fn guides_of<'a, 'r>(
     records: impl IntoIterator<Item = &'a Arc<Record>>,
 ) -> Vec<&'r Arc<SharedGuide>> {
     let mut guides: Vec<&Arc<SharedGuide>> = Vec::new();
-    let names = records
-        .into_iter()
-        .filter_map(|record| record.service_name.as_deref());
+    let names = records.into_iter().filter_map(|record| record.service_name.as_deref());
     for guide in names.filter_map(|name| reference.guide_of(name)) {
         if guides.iter().all(|known| !Arc::ptr_eq(known, guide)) {
             guides.push(guide);
@@ -126,20 +114,14 @@ pub fn finding(reference: &Reference, finding: &Finding) -> proto::Finding {
         message: finding.message.clone(),
         ports: Some(port_range(finding.ports)),
         transport: transport(Some(finding.transport)).into(),
-        evidence: finding
-            .evidence
-            .as_ref()
-            .map(|record| assignment(reference, record)),
+        evidence: finding.evidence.as_ref().map(|record| assignment(reference, record)),
     }
 }
 
 /// A service that was found.
 #[must_use]
 pub fn search_hit(reference: &Reference, hit: &Hit) -> proto::SearchHit {
-    let name = hit
-        .records
-        .first()
-        .and_then(|record| record.service_name.as_deref());
+    let name = hit.records.first().and_then(|record| record.service_name.as_deref());
     proto::SearchHit {
         service_name: name.unwrap_or_default().to_owned(),
         assignments: assignments(reference, &hit.records),
@@ -164,10 +146,7 @@ pub fn label(label: &Label) -> proto::Label {
     proto::Label {
         service_name: label.service_name.as_deref().unwrap_or_default().to_owned(),
         state: state(label.state).into(),
-        source: label
-            .source
-            .map_or(proto::Source::Unspecified, source)
-            .into(),
+        source: label.source.map_or(proto::Source::Unspecified, source).into(),
     }
 }
 
@@ -284,8 +263,5 @@ pub const fn finding_code(code: FindingCode) -> proto::FindingCode {
 }
 
 fn timestamp(time: Timestamp) -> prost_types::Timestamp {
-    prost_types::Timestamp {
-        seconds: time.as_second(),
-        nanos: time.subsec_nanosecond(),
-    }
+    prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() }
 }

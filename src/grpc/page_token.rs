@@ -89,10 +89,7 @@ impl Binding {
     /// No secret: a token that somebody made up could name no record that is not open to all. It
     /// tells apart what was made here, for this list, from what was not.
     fn seal(&self, place: &[u8]) -> [u8; SEAL_LENGTH] {
-        let digest = Sha256::new()
-            .chain_update(&self.context)
-            .chain_update(place)
-            .finalize();
+        let digest = Sha256::new().chain_update(&self.context).chain_update(place).finalize();
         let mut seal = [0; SEAL_LENGTH];
         seal.copy_from_slice(&digest[..SEAL_LENGTH]);
         seal
@@ -105,10 +102,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn filter(prefix: &str) -> proto::AssignmentFilter {
-        proto::AssignmentFilter {
-            service_name_prefix: prefix.into(),
-            ..Default::default()
-        }
+        proto::AssignmentFilter { service_name_prefix: prefix.into(), ..Default::default() }
     }
 
     proptest! {

@@ -42,11 +42,7 @@ impl RegistryService {
         database_id: Arc<str>,
         shutdown: CancellationToken,
     ) -> Self {
-        Self {
-            registrar,
-            database_id,
-            shutdown,
-        }
+        Self { registrar, database_id, shutdown }
     }
 }
 
@@ -89,16 +85,11 @@ impl PortRegistryService for RegistryService {
         })?;
         let snapshot = self.registrar.snapshot();
         let view = snapshot.seen_from(&namespace).map_err(CallError::from)?;
-        let answer = view
-            .lookup_service(name, transport)
-            .map_err(CallError::from)?;
+        let answer = view.lookup_service(name, transport).map_err(CallError::from)?;
         let reference = view.reference();
         let guides = convert::guides_of(reference, answer.records.iter().copied());
         Ok(Response::new(proto::LookupServiceResponse {
-            guides: guides
-                .into_iter()
-                .map(|guide| convert::guide(guide))
-                .collect(),
+            guides: guides.into_iter().map(|guide| convert::guide(guide)).collect(),
             assignments: convert::assignments(reference, answer.records),
             revision: snapshot.revision().0,
         }))
@@ -119,10 +110,7 @@ impl PortRegistryService for RegistryService {
         let port = port_of(view, &endpoint)?;
         Ok(Response::new(wire::LookupEndpointResponse {
             host_kind: convert::host_kind(endpoint.host.as_ref()).into(),
-            host: endpoint
-                .host
-                .map(|host| host.to_string())
-                .unwrap_or_default(),
+            host: endpoint.host.map(|host| host.to_string()).unwrap_or_default(),
             transport: convert::transport(endpoint.transport).into(),
             port_info: port_info(view, port, endpoint.transport),
             revision: snapshot.revision().0,
@@ -137,9 +125,8 @@ impl PortRegistryService for RegistryService {
         let (queries, namespace) = parse(|fields| {
             let namespace = fields.namespace("namespace", &request.namespace);
             fields.batch("queries", request.queries.len())?;
-            let queries = (0..)
-                .zip(&request.queries)
-                .map(|(place, query)| query_of(fields, place, query));
+            let queries =
+                (0..).zip(&request.queries).map(|(place, query)| query_of(fields, place, query));
             Some((queries.collect::<Option<Vec<_>>>()?, namespace?))
         })?;
         let snapshot = self.registrar.snapshot();
@@ -180,14 +167,10 @@ impl PortRegistryService for RegistryService {
         let shutdown = self.shutdown.clone();
         let stopping = shutdown.clone();
         let farewell = stream::once(async move {
-            stopping
-                .is_cancelled()
-                .then(|| Err(Status::from(CallError::Stopping)))
+            stopping.is_cancelled().then(|| Err(Status::from(CallError::Stopping)))
         });
         let until_shutdown = blocks.take_until(shutdown.cancelled_owned());
-        Ok(Response::new(Box::pin(
-            until_shutdown.chain(farewell.filter_map(std::future::ready)),
-        )))
+        Ok(Response::new(Box::pin(until_shutdown.chain(farewell.filter_map(std::future::ready)))))
     }
 
     async fn get_assignment(
@@ -197,14 +180,10 @@ impl PortRegistryService for RegistryService {
         let request = request.into_inner();
         let uid = parse(|fields| fields.take("uid", request.uid.parse::<Uid>()))?;
         let snapshot = self.registrar.snapshot();
-        let record = snapshot
-            .by_uid(uid)
-            .ok_or_else(|| CallError::from(Refusal::UnknownUid(uid)))?;
+        let record =
+            snapshot.by_uid(uid).ok_or_else(|| CallError::from(Refusal::UnknownUid(uid)))?;
         let reference = snapshot.reference();
-        let guide = record
-            .service_name
-            .as_deref()
-            .and_then(|name| reference.guide_of(name));
+        let guide = record.service_name.as_deref().and_then(|name| reference.guide_of(name));
         Ok(Response::new(proto::GetAssignmentResponse {
             assignment: Some(convert::assignment(reference, record)),
             guide: guide.map(|guide| convert::guide(guide)),
@@ -254,10 +233,7 @@ impl PortRegistryService for RegistryService {
         let hits = search(view, query, limit);
         let reference = view.reference();
         Ok(Response::new(proto::SearchAssignmentsResponse {
-            hits: hits
-                .iter()
-                .map(|hit| convert::search_hit(reference, hit))
-                .collect(),
+            hits: hits.iter().map(|hit| convert::search_hit(reference, hit)).collect(),
             revision: snapshot.revision().0,
         }))
     }
@@ -298,17 +274,12 @@ fn port_of(view: View<'_>, endpoint: &Endpoint) -> Result<Port, CallError> {
     };
     let answer = view.lookup_service(name, endpoint.transport)?;
     let ranges = answer.records.iter().filter_map(|record| record.ports);
-    let mut ports: Vec<Port> = ranges
-        .flat_map(|range| [range.first(), range.last()])
-        .collect();
+    let mut ports: Vec<Port> = ranges.flat_map(|range| [range.first(), range.last()]).collect();
     ports.sort_unstable();
     ports.dedup();
     match ports[..] {
         [port] => Ok(port),
-        _ => Err(CallError::ServiceAmbiguous {
-            service_name: name.clone(),
-            ports,
-        }),
+        _ => Err(CallError::ServiceAmbiguous { service_name: name.clone(), ports }),
     }
 }
 
@@ -321,11 +292,7 @@ fn query_of(
     let is_plain = query.port.is_some_and(|port| Port::try_from(port).is_ok())
         && proto::Transport::try_from(query.transport).is_ok();
     let path = |field| {
-        if is_plain {
-            String::new()
-        } else {
-            format!("queries[{place}].{field}")
-        }
+        if is_plain { String::new() } else { format!("queries[{place}].{field}") }
     };
     let port = fields.port(&path("port"), query.port)?;
     let transport = fields.transport(&path("transport"), query.transport)?;
@@ -403,11 +370,7 @@ fn annotate(
         };
         label_numbers.push(number);
     }
-    Ok(proto::AnnotatePortsResponse {
-        new_labels,
-        label_numbers,
-        revision: snapshot.revision().0,
-    })
+    Ok(proto::AnnotatePortsResponse { new_labels, label_numbers, revision: snapshot.revision().0 })
 }
 
 fn transports_of(
@@ -422,9 +385,5 @@ fn transports_of(
         );
         return None;
     }
-    block
-        .transports
-        .iter()
-        .map(|&number| fields.transport("transports", number))
-        .collect()
+    block.transports.iter().map(|&number| fields.transport("transports", number)).collect()
 }

@@ -51,11 +51,7 @@ impl Fields {
 
     fn fault_because(&mut self, field: &str, description: &impl Display, reason: ErrorReason) {
         let description = description.to_string();
-        self.0.push(FieldFault {
-            field: field.to_owned(),
-            description,
-            reason,
-        });
+        self.0.push(FieldFault { field: field.to_owned(), description, reason });
     }
 
     /// A port that has to be given.
@@ -115,17 +111,11 @@ impl Fields {
     /// A name that may be empty.
     fn short<'n>(&mut self, field: &str, name: &'n str) -> Option<&'n str> {
         if name.len() > MAX_NAME {
-            self.fault(
-                field,
-                &format!("has {} bytes: at most {MAX_NAME} are allowed", name.len()),
-            );
+            self.fault(field, &format!("has {} bytes: at most {MAX_NAME} are allowed", name.len()));
             return None;
         }
         if name.chars().any(char::is_control) {
-            self.fault(
-                field,
-                &"has a control character in it, which is not allowed",
-            );
+            self.fault(field, &"has a control character in it, which is not allowed");
             return None;
         }
         Some(name)
@@ -148,10 +138,7 @@ impl Fields {
         if (1..=MAX_BATCH).contains(&length) {
             return Some(());
         }
-        self.fault(
-            field,
-            &format!("has {length} entries: 1-10,000 are allowed"),
-        );
+        self.fault(field, &format!("has {length} entries: 1-10,000 are allowed"));
         None
     }
 
@@ -160,11 +147,7 @@ impl Fields {
     where
         T::Err: Display,
     {
-        if text.is_empty() {
-            Some(None)
-        } else {
-            self.take(field, text.parse()).map(Some)
-        }
+        if text.is_empty() { Some(None) } else { self.take(field, text.parse()).map(Some) }
     }
 
     fn text<const MAX: usize>(&mut self, field: &str, text: String) -> Option<Text<MAX>> {
@@ -240,14 +223,9 @@ impl Fields {
             self.fault("request_id", &"is not 1-64 visible ASCII characters");
         }
         let reason = self.text::<512>("reason", reason);
-        let request = (!request_id.is_empty()).then_some(RequestKey {
-            id: request_id,
-            fingerprint,
-        });
-        Some(Note {
-            request,
-            reason: reason?.as_str().to_owned(),
-        })
+        let request =
+            (!request_id.is_empty()).then_some(RequestKey { id: request_id, fingerprint });
+        Some(Note { request, reason: reason?.as_str().to_owned() })
     }
 }
 
@@ -271,10 +249,7 @@ pub fn register(
     let ports = match request.ports {
         Some(ports) => fields.port_range("ports", ports),
         None => {
-            fields.fault(
-                "ports",
-                &"is missing: a port or a run of ports is asked for",
-            );
+            fields.fault("ports", &"is missing: a port or a run of ports is asked for");
             None
         }
     };
@@ -319,17 +294,9 @@ pub fn update(
     };
     let uid = fields.take("assignment.uid", assignment.uid.parse::<Uid>());
     let etag = fields.optional("assignment.etag", &assignment.etag);
-    let mask = request
-        .update_mask
-        .map(|mask| mask.paths)
-        .unwrap_or_default();
+    let mask = request.update_mask.map(|mask| mask.paths).unwrap_or_default();
     let edits = edits(fields, assignment, &mask);
-    let update = Update {
-        uid: uid?,
-        etag: etag?,
-        edits: edits?,
-        acknowledge: acknowledge?,
-    };
+    let update = Update { uid: uid?, etag: etag?, edits: edits?, acknowledge: acknowledge? };
     Some((Command::Update(update), note?))
 }
 
@@ -435,11 +402,7 @@ pub fn release(
             let namespace = fields.namespace("namespace", &request.namespace);
             let port = fields.port("port", Some(number));
             let transport = fields.transport("transport", request.transport);
-            Some(Release::Port {
-                namespace: namespace?,
-                port: port?,
-                transport: transport?,
-            })
+            Some(Release::Port { namespace: namespace?, port: port?, transport: transport? })
         }
     };
     Some((Command::Release(release?), note?))
@@ -450,19 +413,12 @@ pub fn filter(fields: &mut Fields, filter: proto::AssignmentFilter) -> Option<Fi
     let namespace = if filter.namespace == "-" {
         Some(None)
     } else {
-        fields
-            .namespace("filter.namespace", &filter.namespace)
-            .map(Some)
+        fields.namespace("filter.namespace", &filter.namespace).map(Some)
     };
-    let sources = each(&filter.sources, |number| {
-        fields.source("filter.sources", number)
-    });
-    let states = each(&filter.states, |number| {
-        fields.state("filter.states", number)
-    });
-    let transports = each(&filter.transports, |number| {
-        fields.transport("filter.transports", number)
-    });
+    let sources = each(&filter.sources, |number| fields.source("filter.sources", number));
+    let states = each(&filter.states, |number| fields.state("filter.states", number));
+    let transports =
+        each(&filter.transports, |number| fields.transport("filter.transports", number));
     let ports = match filter.ports {
         Some(ports) => fields.port_range("filter.ports", ports).map(Some),
         None => Some(None),

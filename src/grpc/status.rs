@@ -96,38 +96,19 @@ impl From<CallError> for Status {
             CallError::UnknownService(unknown) => {
                 let nearest = unknown.nearest.join(",");
                 let facts = [("service_name", unknown.name), ("nearest", nearest)];
-                status(
-                    Code::NotFound,
-                    &message,
-                    ErrorReason::ServiceNotFound,
-                    facts,
-                )
+                status(Code::NotFound, &message, ErrorReason::ServiceNotFound, facts)
             }
-            CallError::ServiceAmbiguous {
-                service_name,
-                ports,
-            } => {
+            CallError::ServiceAmbiguous { service_name, ports } => {
                 let facts = [("service_name", service_name), ("ports", join(&ports))];
-                status(
-                    Code::FailedPrecondition,
-                    &message,
-                    ErrorReason::ServiceAmbiguous,
-                    facts,
-                )
+                status(Code::FailedPrecondition, &message, ErrorReason::ServiceAmbiguous, facts)
             }
             CallError::Write(error) => write(&message, error),
-            CallError::TokenMissing => status(
-                Code::Unauthenticated,
-                &message,
-                ErrorReason::TokenMissing,
-                [],
-            ),
-            CallError::TokenInvalid => status(
-                Code::Unauthenticated,
-                &message,
-                ErrorReason::TokenInvalid,
-                [],
-            ),
+            CallError::TokenMissing => {
+                status(Code::Unauthenticated, &message, ErrorReason::TokenMissing, [])
+            }
+            CallError::TokenInvalid => {
+                status(Code::Unauthenticated, &message, ErrorReason::TokenInvalid, [])
+            }
             CallError::Stopping => unavailable(&message, ErrorReason::ShuttingDown),
         }
     }
@@ -157,9 +138,7 @@ fn status<const N: usize>(
 }
 
 fn fields(message: &str, faults: Vec<FieldFault>) -> Status {
-    let reason = faults
-        .first()
-        .map_or(ErrorReason::InvalidField, |fault| fault.reason);
+    let reason = faults.first().map_or(ErrorReason::InvalidField, |fault| fault.reason);
     let mut details = details(reason, []);
     for fault in faults {
         details.add_bad_request_violation(fault.field, shorten(&fault.description));
@@ -168,16 +147,8 @@ fn fields(message: &str, faults: Vec<FieldFault>) -> Status {
 }
 
 fn unknown_namespace(message: &str, unknown: &UnknownNamespace) -> Status {
-    let facts = [
-        ("namespace", unknown.name.to_string()),
-        ("nearest", unknown.nearest.join(",")),
-    ];
-    status(
-        Code::NotFound,
-        message,
-        ErrorReason::NamespaceNotFound,
-        facts,
-    )
+    let facts = [("namespace", unknown.name.to_string()), ("nearest", unknown.nearest.join(","))];
+    status(Code::NotFound, message, ErrorReason::NamespaceNotFound, facts)
 }
 
 fn write(message: &str, error: WriteError) -> Status {
@@ -213,44 +184,20 @@ fn refused(message: &str, refusal: Refusal) -> Status {
         Refusal::UnknownNamespace(unknown) => unknown_namespace(message, &unknown),
         Refusal::UnknownUid(uid) => {
             let facts = [("uid", uid.to_string())];
-            status(
-                Code::NotFound,
-                message,
-                ErrorReason::AssignmentNotFound,
-                facts,
-            )
+            status(Code::NotFound, message, ErrorReason::AssignmentNotFound, facts)
         }
-        Refusal::NothingHeld {
-            namespace,
-            port,
-            transport,
-        } => {
-            let transport = transport
-                .map(|transport| transport.to_string())
-                .unwrap_or_default();
+        Refusal::NothingHeld { namespace, port, transport } => {
+            let transport = transport.map(|transport| transport.to_string()).unwrap_or_default();
             let facts = [
                 ("namespace", namespace.to_string()),
                 ("port", port.to_string()),
                 ("transport", transport),
             ];
-            status(
-                Code::NotFound,
-                message,
-                ErrorReason::AssignmentNotFound,
-                facts,
-            )
+            status(Code::NotFound, message, ErrorReason::AssignmentNotFound, facts)
         }
         Refusal::NotCustom { uid, source } => {
-            let facts = [
-                ("uid", uid.to_string()),
-                ("source", source.name().to_owned()),
-            ];
-            status(
-                Code::FailedPrecondition,
-                message,
-                ErrorReason::NotCustom,
-                facts,
-            )
+            let facts = [("uid", uid.to_string()), ("source", source.name().to_owned())];
+            status(Code::FailedPrecondition, message, ErrorReason::NotCustom, facts)
         }
         Refusal::EtagMismatch { uid, current } => {
             let facts = [("uid", uid.to_string()), ("etag", current.to_string())];
@@ -258,12 +205,7 @@ fn refused(message: &str, refusal: Refusal) -> Status {
         }
         Refusal::TransportAmbiguous { holders, .. } => {
             let facts = [("holders", holders.join(","))];
-            status(
-                Code::FailedPrecondition,
-                message,
-                ErrorReason::TransportAmbiguous,
-                facts,
-            )
+            status(Code::FailedPrecondition, message, ErrorReason::TransportAmbiguous, facts)
         }
         Refusal::Findings(findings) => found(message, &findings),
     }
@@ -283,10 +225,8 @@ fn found(message: &str, findings: &[Finding]) -> Status {
     if let Some(taken) = blocker(FindingCode::PortTaken) {
         return port_taken(message, taken);
     }
-    let mut codes: Vec<&str> = findings
-        .iter()
-        .map(|finding| convert::finding_code(finding.code).as_str_name())
-        .collect();
+    let mut codes: Vec<&str> =
+        findings.iter().map(|finding| convert::finding_code(finding.code).as_str_name()).collect();
     codes.dedup();
     let holder = findings
         .iter()
@@ -302,10 +242,7 @@ fn found(message: &str, findings: &[Finding]) -> Status {
             shorten(&finding.message),
         );
     }
-    let message = format!(
-        "{message}; to take it all the same, acknowledge {}",
-        codes.join(", ")
-    );
+    let message = format!("{message}; to take it all the same, acknowledge {}", codes.join(", "));
     Status::with_error_details(Code::FailedPrecondition, shorten(&message), details)
 }
 
@@ -314,10 +251,7 @@ fn port_taken(message: &str, taken: &Finding) -> Status {
     let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
     let registration = holder.and_then(|holder| holder.registration());
     let facts = [
-        (
-            "namespace",
-            text(registration.map(|registration| registration.namespace.as_str())),
-        ),
+        ("namespace", text(registration.map(|registration| registration.namespace.as_str()))),
         (
             "ports",
             holder
@@ -325,32 +259,11 @@ fn port_taken(message: &str, taken: &Finding) -> Status {
                 .map(|ports| ports.to_string())
                 .unwrap_or_default(),
         ),
-        (
-            "transport",
-            text(
-                holder
-                    .and_then(|holder| holder.transport)
-                    .map(Transport::name),
-            ),
-        ),
-        (
-            "holder",
-            text(holder.and_then(|holder| holder.service_name.as_deref())),
-        ),
-        (
-            "holder_uid",
-            holder
-                .map(|holder| holder.uid.to_string())
-                .unwrap_or_default(),
-        ),
-        (
-            "holder_assignee",
-            text(holder.map(|holder| &*holder.assignee)),
-        ),
-        (
-            "holder_contact",
-            text(holder.map(|holder| &*holder.contact)),
-        ),
+        ("transport", text(holder.and_then(|holder| holder.transport).map(Transport::name))),
+        ("holder", text(holder.and_then(|holder| holder.service_name.as_deref()))),
+        ("holder_uid", holder.map(|holder| holder.uid.to_string()).unwrap_or_default()),
+        ("holder_assignee", text(holder.map(|holder| &*holder.assignee))),
+        ("holder_contact", text(holder.map(|holder| &*holder.contact))),
     ];
     status(Code::AlreadyExists, message, ErrorReason::PortTaken, facts)
 }
@@ -367,24 +280,18 @@ pub fn explain(response: http::Response<Body>) -> http::Response<Body> {
     }
     let message = made.message();
     let explained = match made.code() {
-        Code::OutOfRange => status(
-            Code::ResourceExhausted,
-            message,
-            ErrorReason::MessageTooLarge,
-            [],
-        ),
+        Code::OutOfRange => {
+            status(Code::ResourceExhausted, message, ErrorReason::MessageTooLarge, [])
+        }
         Code::Unimplemented if message.is_empty() => status(
             Code::Unimplemented,
             "there is no such service or rpc here: reflection lists what there is",
             ErrorReason::UnknownMethod,
             [],
         ),
-        Code::Unimplemented => status(
-            Code::Unimplemented,
-            message,
-            ErrorReason::UnsupportedCompression,
-            [],
-        ),
+        Code::Unimplemented => {
+            status(Code::Unimplemented, message, ErrorReason::UnsupportedCompression, [])
+        }
         Code::Internal => malformed(message),
         _ => return response,
     };
@@ -394,20 +301,11 @@ pub fn explain(response: http::Response<Body>) -> http::Response<Body> {
 /// A fault in the bytes of a message, which the transport calls internal.
 #[must_use]
 pub fn malformed(message: &str) -> Status {
-    status(
-        Code::InvalidArgument,
-        message,
-        ErrorReason::MalformedMessage,
-        [],
-    )
+    status(Code::InvalidArgument, message, ErrorReason::MalformedMessage, [])
 }
 
 fn join(ports: &[Port]) -> String {
-    ports
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(",")
+    ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
 fn shorten(text: &str) -> String {

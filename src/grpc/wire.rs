@@ -79,37 +79,21 @@ pub fn encode_port_info(
     answer: &PortAnswer<'_>,
     guides: &[&Arc<SharedGuide>],
 ) -> Bytes {
-    let assignments: Vec<&[u8]> = answer
-        .records
-        .iter()
-        .map(|record| encoded_assignment(reference, record))
-        .collect();
+    let assignments: Vec<&[u8]> =
+        answer.records.iter().map(|record| encoded_assignment(reference, record)).collect();
     let guides: Vec<&[u8]> = guides.iter().map(|guide| encoded_guide(guide)).collect();
     let numbers = [
         (port_info::PORT, u64::from(answer.port.number())),
-        (
-            port_info::PORT_CLASS,
-            convert::port_class(answer.port.class()) as u64,
-        ),
+        (port_info::PORT_CLASS, convert::port_class(answer.port.class()) as u64),
         (port_info::STATE, convert::state(answer.state) as u64),
     ];
     let parts = || {
         let guide_field = |place| {
-            if place == 0 {
-                port_info::GUIDE
-            } else {
-                port_info::MORE_GUIDES
-            }
+            if place == 0 { port_info::GUIDE } else { port_info::MORE_GUIDES }
         };
-        assignments
-            .iter()
-            .map(|bytes| (port_info::ASSIGNMENTS, *bytes))
-            .chain(
-                guides
-                    .iter()
-                    .enumerate()
-                    .map(move |(place, bytes)| (guide_field(place), *bytes)),
-            )
+        assignments.iter().map(|bytes| (port_info::ASSIGNMENTS, *bytes)).chain(
+            guides.iter().enumerate().map(move |(place, bytes)| (guide_field(place), *bytes)),
+        )
     };
     let length: usize = numbers
         .iter()

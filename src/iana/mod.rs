@@ -83,30 +83,19 @@ pub enum IanaError {
 /// # Errors
 /// If it is not IANA's registry, or a record in it can't be understood.
 pub fn read(file: impl Read) -> Result<Vec<IanaRecord>, IanaError> {
-    let records: Vec<IanaRecord> = csv::Reader::from_reader(file)
-        .deserialize()
-        .collect::<Result<_, _>>()?;
+    let records: Vec<IanaRecord> =
+        csv::Reader::from_reader(file).deserialize().collect::<Result<_, _>>()?;
     for (number, record) in (1..).zip(&records) {
         if !record.port_number.is_empty() && record.ports().is_none() {
             let port_number = record.port_number.clone();
-            return Err(IanaError::PortNumber {
-                record: number,
-                port_number,
-            });
+            return Err(IanaError::PortNumber { record: number, port_number });
         }
         if !record.transport.is_empty() && record.transport.parse::<Transport>().is_err() {
             let transport = record.transport.clone();
-            return Err(IanaError::Transport {
-                record: number,
-                transport,
-            });
+            return Err(IanaError::Transport { record: number, transport });
         }
     }
-    if records.is_empty() {
-        Err(IanaError::Empty)
-    } else {
-        Ok(records)
-    }
+    if records.is_empty() { Err(IanaError::Empty) } else { Ok(records) }
 }
 
 impl IanaRecord {
@@ -172,15 +161,9 @@ mod tests {
 
     #[test]
     fn nameless_records_say_their_state_in_words() {
-        assert_eq!(
-            state_of("Unassigned (FRP-Released 12/7/00)"),
-            State::Unassigned
-        );
+        assert_eq!(state_of("Unassigned (FRP-Released 12/7/00)"), State::Unassigned);
         assert_eq!(state_of("unassigned"), State::Unassigned);
-        assert_eq!(
-            state_of("(unassigned) Possibly assigned"),
-            State::Unassigned
-        );
+        assert_eq!(state_of("(unassigned) Possibly assigned"), State::Unassigned);
         for words in [
             "Reserved",
             "IANA Reserved",
@@ -204,21 +187,12 @@ mod tests {
 
     #[test]
     fn what_is_not_the_registry_is_refused() {
-        assert!(matches!(
-            read("a,b\r\n1,2\r\n".as_bytes()),
-            Err(IanaError::Csv(_))
-        ));
+        assert!(matches!(read("a,b\r\n1,2\r\n".as_bytes()), Err(IanaError::Csv(_))));
         assert!(matches!(read_rows(""), Err(IanaError::Empty)));
         for port_number in ["x", "65536", "2-1", "-1", "1-"] {
             let fault = read_rows(&format!("a,{port_number},tcp,,,,,,,,,\r\n"));
-            assert!(
-                matches!(fault, Err(IanaError::PortNumber { record: 1, .. })),
-                "{port_number}"
-            );
+            assert!(matches!(fault, Err(IanaError::PortNumber { record: 1, .. })), "{port_number}");
         }
-        assert!(matches!(
-            read_rows("a,1,icmp,,,,,,,,,\r\n"),
-            Err(IanaError::Transport { .. })
-        ));
+        assert!(matches!(read_rows("a,1,icmp,,,,,,,,,\r\n"), Err(IanaError::Transport { .. })));
     }
 }

@@ -15,14 +15,9 @@ const ROWS_PER_INSERT: usize = 500;
 /// If the bytes are not IANA's registry.
 pub fn seed_sql(file: &[u8]) -> Result<String, IanaError> {
     let records = read(file)?;
-    let date = records
-        .iter()
-        .map(IanaRecord::newest_date)
-        .max()
-        .unwrap_or_default();
-    let sha256 = Sha256::digest(file)
-        .iter()
-        .fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
+    let date = records.iter().map(IanaRecord::newest_date).max().unwrap_or_default();
+    let sha256 =
+        Sha256::digest(file).iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
     let mut sql = format!(
         "-- Generated, not to be edited. IANA's Service Name and Transport Protocol Port Number Registry.\n\
          --\n\
@@ -103,9 +98,6 @@ mod tests {
     fn the_seed_is_what_the_file_of_iana_generates() {
         let file = include_bytes!("../../tests/fixtures/service-names-port-numbers-2024-06-12.csv");
         let seed = include_str!("../../migrations/0002_iana_seed.sql");
-        assert!(
-            seed_sql(file).unwrap() == seed,
-            "regenerate it with the command in its header"
-        );
+        assert!(seed_sql(file).unwrap() == seed, "regenerate it with the command in its header");
     }
 }

@@ -59,10 +59,8 @@ impl Uid {
         ordinal: usize,
     ) -> Self {
         let transport = transport.map_or("", Transport::name);
-        let key = format!(
-            "{}\n{service_name}\n{port_number}\n{transport}\n{ordinal}",
-            source.name()
-        );
+        let key =
+            format!("{}\n{service_name}\n{port_number}\n{transport}\n{ordinal}", source.name());
         Self(Uuid::new_v5(&Self::FAMILY, key.as_bytes()))
     }
 }
@@ -126,12 +124,7 @@ pub enum State {
 
 impl State {
     /// Every state, strongest first.
-    pub const ALL: [Self; 4] = [
-        Self::Assigned,
-        Self::Reserved,
-        Self::Unassigned,
-        Self::Unlisted,
-    ];
+    pub const ALL: [Self; 4] = [Self::Assigned, Self::Reserved, Self::Unassigned, Self::Unlisted];
 }
 
 /// A space in which a port can be held once: 1-63 of `a-z 0-9 -`, beginning with a letter.
@@ -356,12 +349,9 @@ mod tests {
 
     #[test]
     fn only_the_form_with_hyphens_is_a_uid() {
-        for text in [
-            "",
-            "x",
-            "6b0c8f3e52a14d7b9e4670d1c3a85f29",
-            "{6b0c8f3e-52a1-4d7b-9e46-70d1c3a85f29}",
-        ] {
+        for text in
+            ["", "x", "6b0c8f3e52a14d7b9e4670d1c3a85f29", "{6b0c8f3e-52a1-4d7b-9e46-70d1c3a85f29}"]
+        {
             assert!(text.parse::<Uid>().is_err(), "{text}");
         }
     }

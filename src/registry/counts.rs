@@ -46,9 +46,7 @@ impl Counts {
             counts.with_port += u32::from(record.ports.is_some());
             counts.port_ranges += u32::from(is_range(record));
             counts.with_service_name += u32::from(record.service_name.is_some());
-            counts.transports[record
-                .transport
-                .map_or(Transport::ALL.len(), Transport::index)] += 1;
+            counts.transports[record.transport.map_or(Transport::ALL.len(), Transport::index)] += 1;
             counts.states[record.state as usize] += 1;
             if let Some(name) = record.service_name.as_deref()
                 && names.insert(name)
@@ -63,9 +61,9 @@ impl Counts {
 fn is_range(record: &Record) -> bool {
     match &record.origin {
         Origin::Iana(columns) => columns.published_as_range,
-        Origin::Custom(_) | Origin::Common { .. } => record
-            .ports
-            .is_some_and(|ports: PortRange| ports.width() > 1),
+        Origin::Custom(_) | Origin::Common { .. } => {
+            record.ports.is_some_and(|ports: PortRange| ports.width() > 1)
+        }
     }
 }
 

@@ -112,12 +112,7 @@ fn decide_register(
         .transports
         .iter()
         .flat_map(|&transport| {
-            judge(
-                view,
-                register.service_name.as_str(),
-                register.ports,
-                transport,
-            )
+            judge(view, register.service_name.as_str(), register.ports, transport)
         })
         .collect();
     let findings = accept(findings, &register.acknowledge)?;
@@ -198,24 +193,15 @@ fn decide_update(
     }
     after.origin = Origin::Custom(changed.clone());
     if after == ***before {
-        return Ok(Decision {
-            changes: Vec::new(),
-            findings,
-        });
+        return Ok(Decision { changes: Vec::new(), findings });
     }
     after.origin = Origin::Custom(Registration {
         update_time: context.now,
         revision: snapshot.revision().next(),
         ..changed
     });
-    let change = Change::Updated {
-        before: Arc::clone(before),
-        after: Record::share(after),
-    };
-    Ok(Decision {
-        changes: vec![change],
-        findings,
-    })
+    let change = Change::Updated { before: Arc::clone(before), after: Record::share(after) };
+    Ok(Decision { changes: vec![change], findings })
 }
 
 /// A new service name is judged as if the ports were free and asked for by it.
@@ -253,31 +239,21 @@ fn edit(assignment: &mut Assignment, edits: &Edits) {
     put(&mut assignment.assignee, edits.assignee.as_ref());
     put(&mut assignment.contact, edits.contact.as_ref());
     put(&mut assignment.reference, edits.reference.as_ref());
-    put(
-        &mut assignment.assignment_notes,
-        edits.assignment_notes.as_ref(),
-    );
+    put(&mut assignment.assignment_notes, edits.assignment_notes.as_ref());
 }
 
 fn decide_release(snapshot: &Snapshot, release: &Release) -> Result<Decision, Refusal> {
     let given_back = match release {
         Release::Uid { uid, etag } => vec![registered(snapshot, *uid, *etag)?.0],
-        Release::Port {
-            namespace,
-            port,
-            transport,
-        } => held(snapshot, namespace, *port, *transport)?,
+        Release::Port { namespace, port, transport } => {
+            held(snapshot, namespace, *port, *transport)?
+        }
     };
     let changes = given_back
         .into_iter()
-        .map(|before| Change::Released {
-            before: Arc::clone(before),
-        })
+        .map(|before| Change::Released { before: Arc::clone(before) })
         .collect();
-    Ok(Decision {
-        changes,
-        findings: Vec::new(),
-    })
+    Ok(Decision { changes, findings: Vec::new() })
 }
 
 /// The registration with this uid, if it is one and in the state that the caller knows.
@@ -287,15 +263,12 @@ fn registered(
     etag: Option<Etag>,
 ) -> Result<(&Arc<Record>, &Registration), Refusal> {
     let record = snapshot.by_uid(uid).ok_or(Refusal::UnknownUid(uid))?;
-    let registration = record.registration().ok_or(Refusal::NotCustom {
-        uid,
-        source: record.source(),
-    })?;
+    let registration =
+        record.registration().ok_or(Refusal::NotCustom { uid, source: record.source() })?;
     match etag {
-        Some(etag) if etag != registration.etag() => Err(Refusal::EtagMismatch {
-            uid,
-            current: registration.etag(),
-        }),
+        Some(etag) if etag != registration.etag() => {
+            Err(Refusal::EtagMismatch { uid, current: registration.etag() })
+        }
         _ => Ok((record, registration)),
     }
 }
@@ -312,20 +285,13 @@ fn held<'a>(
         record.service_name.as_deref().map(fold)
     }
     match holders.first() {
-        None => Err(Refusal::NothingHeld {
-            namespace: namespace.clone(),
-            port,
-            transport,
-        }),
+        None => Err(Refusal::NothingHeld { namespace: namespace.clone(), port, transport }),
         Some(first) if holders.iter().any(|other| name(other) != name(first)) => {
             let holders = holders.iter().map(|record| {
                 let name = record.service_name.as_deref().unwrap_or_default();
                 format!("{name}/{}", record.transport.map_or("", Transport::name))
             });
-            Err(Refusal::TransportAmbiguous {
-                port,
-                holders: holders.collect(),
-            })
+            Err(Refusal::TransportAmbiguous { port, holders: holders.collect() })
         }
         Some(_) => Ok(holders),
     }

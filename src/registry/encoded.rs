@@ -17,16 +17,12 @@ impl<T> Encoded<T> {
     /// Shares the value.
     #[must_use]
     pub fn share(value: T) -> Arc<Self> {
-        Arc::new(Self {
-            value,
-            encoding: OnceLock::new(),
-        })
+        Arc::new(Self { value, encoding: OnceLock::new() })
     }
 
     /// Its encoding, made by `encode` if it is asked for the first time.
     pub fn encoding(&self, encode: impl FnOnce(&T) -> Vec<u8>) -> &[u8] {
-        self.encoding
-            .get_or_init(|| encode(&self.value).into_boxed_slice())
+        self.encoding.get_or_init(|| encode(&self.value).into_boxed_slice())
     }
 }
 

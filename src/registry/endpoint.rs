@@ -102,16 +102,12 @@ impl FromStr for Endpoint {
 /// `https://user@example.com:8443/path`: the scheme names a service, or a transport.
 fn parse_uri(scheme: &str, rest: &str) -> Result<Endpoint, EndpointError> {
     let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-        && scheme
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
     if !is_scheme {
         return Err(EndpointError::Scheme(scheme.to_owned()));
     }
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let authority = authority
-        .rsplit_once('@')
-        .map_or(authority, |(_, host)| host);
+    let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     let transport: Option<Transport> = scheme.parse().ok();
     let (host, port) = split_port(authority)?;
     let port = match (port, transport) {
@@ -119,31 +115,22 @@ fn parse_uri(scheme: &str, rest: &str) -> Result<Endpoint, EndpointError> {
         (None, None) => PortRef::Service(scheme.to_ascii_lowercase()),
         (None, Some(_)) => return Err(EndpointError::NoPort(format!("{scheme}://{authority}"))),
     };
-    Ok(Endpoint {
-        host: parse_host(host)?,
-        transport,
-        port,
-    })
+    Ok(Endpoint { host: parse_host(host)?, transport, port })
 }
 
 /// `address:port` or `address:port/transport`.
 fn parse_plain(text: &str) -> Result<Endpoint, EndpointError> {
     let (address, transport) = match text.rsplit_once('/') {
         Some((address, transport)) => {
-            let transport = transport
-                .parse()
-                .map_err(|_| EndpointError::Transport(transport.to_owned()))?;
+            let transport =
+                transport.parse().map_err(|_| EndpointError::Transport(transport.to_owned()))?;
             (address, Some(transport))
         }
         None => (text, None),
     };
     let (host, port) = split_port(address)?;
     let port = port.ok_or_else(|| EndpointError::NoPort(address.to_owned()))?;
-    Ok(Endpoint {
-        host: parse_host(host)?,
-        transport,
-        port: parse_port(port)?,
-    })
+    Ok(Endpoint { host: parse_host(host)?, transport, port: parse_port(port)? })
 }
 
 /// Splits at the colon before the port. An IPv6 address with a port has to be in brackets.
@@ -169,9 +156,7 @@ fn split_port(address: &str) -> Result<(&str, Option<&str>), EndpointError> {
 
 fn parse_port(text: &str) -> Result<PortRef, EndpointError> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) {
-        let port = text
-            .parse()
-            .map_err(|_| EndpointError::Port(text.to_owned()))?;
+        let port = text.parse().map_err(|_| EndpointError::Port(text.to_owned()))?;
         return Ok(PortRef::Number(port));
     }
     Ok(PortRef::Service(text.to_owned()))
@@ -181,13 +166,8 @@ fn parse_host(text: &str) -> Result<Option<Host>, EndpointError> {
     if text.is_empty() || text == "*" {
         return Ok(None);
     }
-    if let Some(inner) = text
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-    {
-        return parse_ipv6(inner)
-            .map(Some)
-            .ok_or_else(|| EndpointError::Host(text.to_owned()));
+    if let Some(inner) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        return parse_ipv6(inner).map(Some).ok_or_else(|| EndpointError::Host(text.to_owned()));
     }
     if let Ok(address) = text.parse() {
         return Ok(Some(Host::Ipv4(address)));
@@ -207,9 +187,7 @@ fn parse_ipv6(text: &str) -> Option<Host> {
     };
     let is_zone = |zone: &str| {
         !zone.is_empty()
-            && zone
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
+            && zone.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
     };
     if zone.is_some_and(|zone| !is_zone(zone)) {
         return None;
@@ -224,9 +202,7 @@ fn is_host_name(text: &str) -> bool {
         (1..=63).contains(&label.len())
             && !label.starts_with('-')
             && !label.ends_with('-')
-            && label
-                .chars()
-                .all(|c| c.is_alphanumeric() || c == '-' || c == '_')
+            && label.chars().all(|c| c.is_alphanumeric() || c == '-' || c == '_')
     };
     let name = text.strip_suffix('.').unwrap_or(text);
     let is_number = |label: &str| label.bytes().all(|byte| byte.is_ascii_digit());
@@ -270,8 +246,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn parse(text: &str) -> Endpoint {
-        text.parse()
-            .unwrap_or_else(|fault| panic!("{text}: {fault}"))
+        text.parse().unwrap_or_else(|fault| panic!("{text}: {fault}"))
     }
 
     fn number(port: u16) -> PortRef {
@@ -292,51 +267,18 @@ mod tests {
             ),
             (":22", "", None, number(22)),
             ("*:22", "", None, number(22)),
-            (
-                "10.0.0.1:53/udp",
-                "10.0.0.1",
-                Some(Transport::Udp),
-                number(53),
-            ),
-            (
-                "https://example.com",
-                "example.com",
-                None,
-                PortRef::Service("https".into()),
-            ),
-            (
-                "HTTPS://u:p@example.com:8443/a:b?c#d",
-                "example.com",
-                None,
-                number(8443),
-            ),
-            (
-                "ssh://git@[2001:db8::1]/x",
-                "2001:db8::1",
-                None,
-                PortRef::Service("ssh".into()),
-            ),
-            (
-                "udp://10.0.0.1:514",
-                "10.0.0.1",
-                Some(Transport::Udp),
-                number(514),
-            ),
+            ("10.0.0.1:53/udp", "10.0.0.1", Some(Transport::Udp), number(53)),
+            ("https://example.com", "example.com", None, PortRef::Service("https".into())),
+            ("HTTPS://u:p@example.com:8443/a:b?c#d", "example.com", None, number(8443)),
+            ("ssh://git@[2001:db8::1]/x", "2001:db8::1", None, PortRef::Service("ssh".into())),
+            ("udp://10.0.0.1:514", "10.0.0.1", Some(Transport::Udp), number(514)),
             ("localhost:0", "localhost", None, number(0)),
-            (
-                "http://[fe80::1%25en0]:8080/",
-                "fe80::1%en0",
-                None,
-                number(8080),
-            ),
+            ("http://[fe80::1%25en0]:8080/", "fe80::1%en0", None, number(8080)),
         ];
         for (text, host, transport, port) in forms {
             let endpoint = parse(text);
             assert_eq!(
-                endpoint
-                    .host
-                    .map(|host| host.to_string())
-                    .unwrap_or_default(),
+                endpoint.host.map(|host| host.to_string()).unwrap_or_default(),
                 host,
                 "{text}"
             );
@@ -353,27 +295,15 @@ mod tests {
         assert_eq!(fault("a b:80"), EndpointError::Character(' '));
         assert_eq!(fault("10.0.0.1"), EndpointError::NoPort("10.0.0.1".into()));
         assert_eq!(fault("10.0.0.1:"), EndpointError::NoPort("10.0.0.1".into()));
-        assert_eq!(
-            fault("udp://10.0.0.1"),
-            EndpointError::NoPort("udp://10.0.0.1".into())
-        );
-        assert_eq!(
-            fault("2001:db8::1:443"),
-            EndpointError::NoBrackets("2001:db8::1:443".into())
-        );
+        assert_eq!(fault("udp://10.0.0.1"), EndpointError::NoPort("udp://10.0.0.1".into()));
+        assert_eq!(fault("2001:db8::1:443"), EndpointError::NoBrackets("2001:db8::1:443".into()));
         assert_eq!(fault("[::1:80"), EndpointError::Brackets("[::1:80".into()));
         assert_eq!(fault("[::1]80"), EndpointError::Brackets("[::1]80".into()));
         assert_eq!(fault("[::g]:80"), EndpointError::Host("[::g]".into()));
-        assert_eq!(
-            fault("300.1.1.1:80"),
-            EndpointError::Host("300.1.1.1".into())
-        );
+        assert_eq!(fault("300.1.1.1:80"), EndpointError::Host("300.1.1.1".into()));
         assert_eq!(fault("a..b:80"), EndpointError::Host("a..b".into()));
         assert_eq!(fault("10.0.0.1:65536"), EndpointError::Port("65536".into()));
-        assert_eq!(
-            fault("10.0.0.1:80/icmp"),
-            EndpointError::Transport("icmp".into())
-        );
+        assert_eq!(fault("10.0.0.1:80/icmp"), EndpointError::Transport("icmp".into()));
         assert_eq!(fault("1x://a"), EndpointError::Scheme("1x".into()));
     }
 

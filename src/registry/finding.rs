@@ -138,23 +138,12 @@ pub fn judge(
     ports: PortRange,
     transport: Transport,
 ) -> Vec<Finding> {
-    let case = Case {
-        view,
-        service: fold(service_name).into_owned(),
-        ports,
-        transport,
-    };
+    let case = Case { view, service: fold(service_name).into_owned(), ports, transport };
     FindingCode::ALL
         .into_iter()
         .filter_map(|code| {
             let (message, evidence) = case.find(code)?;
-            Some(Finding {
-                code,
-                message,
-                ports,
-                transport,
-                evidence: evidence.cloned(),
-            })
+            Some(Finding { code, message, ports, transport, evidence: evidence.cloned() })
         })
         .collect()
 }
@@ -247,11 +236,7 @@ impl<'a> Case<'a> {
 
     fn is_same_service(&self, record: &Record) -> bool {
         let is_own_name = |name: &Arc<str>| fold(name) == self.service;
-        record
-            .service_name
-            .iter()
-            .chain(record.aliases())
-            .any(is_own_name)
+        record.service_name.iter().chain(record.aliases()).any(is_own_name)
     }
 
     fn iana(&self, state: State, verb: &str) -> Found<'a> {
@@ -281,11 +266,7 @@ impl<'a> Case<'a> {
             (None, State::Assigned) => format!(" ({})", record.description),
             (None, _) => String::new(),
         };
-        let said = if record.transport.is_some() {
-            ""
-        } else {
-            ", without naming a transport"
-        };
+        let said = if record.transport.is_some() { "" } else { ", without naming a transport" };
         let sentence = if self.ports.width() == 1 {
             format!("IANA {verb} {port}/{}{whom}{said}", self.transport)
         } else {
@@ -301,11 +282,7 @@ impl<'a> Case<'a> {
         let (port, record) = self
             .reference_records(Source::Common)
             .find(|(_, record)| !self.is_same_service(record))?;
-        let sentence = format!(
-            "{port}/{} is commonly used by {}",
-            self.transport,
-            named(record)
-        );
+        let sentence = format!("{port}/{} is commonly used by {}", self.transport, named(record));
         Some((sentence, Some(record)))
     }
 
@@ -332,17 +309,12 @@ impl<'a> Case<'a> {
         let Origin::Iana(columns) = &record.origin else {
             return None;
         };
-        let sentence = format!(
-            "IANA knows of unauthorized use: {}",
-            columns.unauthorized_use_reported
-        );
+        let sentence =
+            format!("IANA knows of unauthorized use: {}", columns.unauthorized_use_reported);
         Some((sentence, Some(record)))
     }
 }
 
 fn named(record: &Record) -> &str {
-    record
-        .service_name
-        .as_deref()
-        .unwrap_or("a service without a name")
+    record.service_name.as_deref().unwrap_or("a service without a name")
 }

@@ -35,12 +35,8 @@ impl ListKey {
             Origin::Common { ordinal } => (*ordinal, None),
         };
         Self {
-            port: record
-                .ports
-                .map_or(Self::NO_PORT, |ports| ports.first().number().into()),
-            transport: record
-                .transport
-                .map_or(Transport::ALL.len(), Transport::index) as u8,
+            port: record.ports.map_or(Self::NO_PORT, |ports| ports.first().number().into()),
+            transport: record.transport.map_or(Transport::ALL.len(), Transport::index) as u8,
             source: record.source() as u8,
             ordinal,
             namespace,
@@ -83,9 +79,7 @@ impl Filter {
         is_among(&self.sources)
             && (self.states.is_empty() || self.states.contains(&record.state))
             && (self.transports.is_empty() || self.transports.contains(&record.transport))
-            && self
-                .ports
-                .is_none_or(|run| record.ports.is_some_and(|ports| ports.overlaps(run)))
+            && self.ports.is_none_or(|run| record.ports.is_some_and(|ports| ports.overlaps(run)))
             && (self.service_name_prefix.is_empty() || self.passes_prefix(record))
             && (self.assignee.is_empty() || record.assignee.to_lowercase().contains(&self.assignee))
             && self.passes_labels(record)
@@ -100,10 +94,7 @@ impl Filter {
         self.labels.pairs().is_empty()
             || record.registration().is_some_and(|registration| {
                 let has = registration.labels.pairs();
-                self.labels
-                    .pairs()
-                    .iter()
-                    .all(|(key, value)| has.get(key) == Some(value))
+                self.labels.pairs().iter().all(|(key, value)| has.get(key) == Some(value))
             })
     }
 }
@@ -131,11 +122,7 @@ pub fn page<'a>(
     let records: Vec<_> = passing.by_ref().take(size).collect();
     let next = passing.peek().map(|record| ListKey::of(record));
     drop(passing);
-    Page {
-        records,
-        next,
-        total: count(snapshot, filter),
-    }
+    Page { records, next, total: count(snapshot, filter) }
 }
 
 fn listed<'a, 'f>(

@@ -57,9 +57,7 @@ impl TryFrom<u32> for Port {
     type Error = PortError;
 
     fn try_from(number: u32) -> Result<Self, PortError> {
-        u16::try_from(number)
-            .map(Self)
-            .map_err(|_| PortError(number.to_string()))
+        u16::try_from(number).map(Self).map_err(|_| PortError(number.to_string()))
     }
 }
 
@@ -71,9 +69,7 @@ impl FromStr for Port {
         if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(PortError(text.to_owned()));
         }
-        text.parse()
-            .map(Self)
-            .map_err(|_| PortError(text.to_owned()))
+        text.parse().map(Self).map_err(|_| PortError(text.to_owned()))
     }
 }
 
@@ -94,10 +90,7 @@ pub struct PortRangeError {
 
 impl PortRange {
     /// The run of all ports.
-    pub const ALL: Self = Self {
-        first: Port::ZERO,
-        last: Port::MAX,
-    };
+    pub const ALL: Self = Self { first: Port::ZERO, last: Port::MAX };
 
     /// The run from `first` to `last`.
     ///
@@ -113,10 +106,7 @@ impl PortRange {
     /// The run of one port.
     #[must_use]
     pub const fn single(port: Port) -> Self {
-        Self {
-            first: port,
-            last: port,
-        }
+        Self { first: port, last: port }
     }
 
     /// Its lowest port.

@@ -48,35 +48,22 @@ impl Reference {
         let mut by_uid = HashMap::with_capacity(records.len());
         for (number, record) in (0u32..).zip(&records) {
             if let Some(name) = &record.service_name {
-                by_name
-                    .entry(fold(name).into_owned())
-                    .or_default()
-                    .push(number);
+                by_name.entry(fold(name).into_owned()).or_default().push(number);
             }
             by_uid.insert(record.uid, number);
         }
         let mut guide_by_service = HashMap::new();
         let mut guide_by_word = HashMap::new();
         for (number, guide) in (0u32..).zip(&guides) {
-            guide_by_service.extend(
-                guide
-                    .service_names
-                    .iter()
-                    .map(|name| (fold(name).into_owned(), number)),
-            );
-            guide_by_word.extend(
-                guide
-                    .aliases
-                    .iter()
-                    .map(|alias| (fold(alias).into_owned(), number)),
-            );
+            guide_by_service
+                .extend(guide.service_names.iter().map(|name| (fold(name).into_owned(), number)));
+            guide_by_word
+                .extend(guide.aliases.iter().map(|alias| (fold(alias).into_owned(), number)));
         }
         // Aliases are unique by themselves; a title gives way to them, and to titles before it.
         for (number, guide) in (0u32..).zip(&guides) {
             for words in [&guide.title, &guide.full_name] {
-                guide_by_word
-                    .entry(fold(words).into_owned())
-                    .or_insert(number);
+                guide_by_word.entry(fold(words).into_owned()).or_insert(number);
             }
         }
         // What takes longest is made beside the rest: a start is waited for.
@@ -123,45 +110,32 @@ impl Reference {
 
     /// The records of the port: IANA's, the narrower one where they overlap, then the common uses.
     pub fn at(&self, port: Port) -> impl Iterator<Item = &Arc<Record>> {
-        self.by_port
-            .at(port)
-            .iter()
-            .map(|&number| &self.records[number as usize])
+        self.by_port.at(port).iter().map(|&number| &self.records[number as usize])
     }
 
     /// The records with this service name, given as [`fold`] writes it, in order.
     pub fn named(&self, folded: &str) -> impl Iterator<Item = &Arc<Record>> {
-        let numbers = self
-            .by_name
-            .get(folded)
-            .map(Vec::as_slice)
-            .unwrap_or_default();
+        let numbers = self.by_name.get(folded).map(Vec::as_slice).unwrap_or_default();
         numbers.iter().map(|&number| &self.records[number as usize])
     }
 
     /// The record with this uid.
     #[must_use]
     pub fn by_uid(&self, uid: Uid) -> Option<&Arc<Record>> {
-        self.by_uid
-            .get(&uid)
-            .map(|&number| &self.records[number as usize])
+        self.by_uid.get(&uid).map(|&number| &self.records[number as usize])
     }
 
     /// The guide that speaks of this service name.
     #[must_use]
     pub fn guide_of(&self, service_name: &str) -> Option<&Arc<SharedGuide>> {
-        self.guide_by_service
-            .get(&*fold(service_name))
-            .map(|&number| &self.guides[number as usize])
+        self.guide_by_service.get(&*fold(service_name)).map(|&number| &self.guides[number as usize])
     }
 
     /// The guide that people mean by this word (an alias, a title or a full name), given as
     /// [`fold`] writes it.
     #[must_use]
     pub fn guide_meant_by(&self, folded: &str) -> Option<&Arc<SharedGuide>> {
-        self.guide_by_word
-            .get(folded)
-            .map(|&number| &self.guides[number as usize])
+        self.guide_by_word.get(folded).map(|&number| &self.guides[number as usize])
     }
 
     /// The records in the order of lists, from the first at or after the key.
@@ -170,17 +144,12 @@ impl Reference {
             self.list_order
                 .partition_point(|&number| ListKey::of(&self.records[number as usize]) < *from)
         });
-        self.list_order[start..]
-            .iter()
-            .map(|&number| &self.records[number as usize])
+        self.list_order[start..].iter().map(|&number| &self.records[number as usize])
     }
 
     /// Every name a service can be asked for by, as [`fold`] writes it.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.by_name
-            .keys()
-            .chain(self.guide_by_word.keys())
-            .map(String::as_str)
+        self.by_name.keys().chain(self.guide_by_word.keys()).map(String::as_str)
     }
 
     /// What text search looks through.
@@ -208,14 +177,8 @@ fn link_aliases(assignments: &mut [Assignment]) {
     for assignment in &*assignments {
         let target = alias_target(&assignment.assignment_notes);
         if let (Some(name), Some(target)) = (&assignment.service_name, target) {
-            links
-                .entry(name.to_lowercase())
-                .or_default()
-                .insert(target.into());
-            links
-                .entry(target.to_lowercase())
-                .or_default()
-                .insert(Arc::clone(name));
+            links.entry(name.to_lowercase()).or_default().insert(target.into());
+            links.entry(target.to_lowercase()).or_default().insert(Arc::clone(name));
         }
     }
     for assignment in assignments {
@@ -315,11 +278,7 @@ impl Label {
                 state: record.state,
                 source: Some(record.source()),
             },
-            None => Self {
-                service_name: None,
-                state: State::Unlisted,
-                source: None,
-            },
+            None => Self { service_name: None, state: State::Unlisted, source: None },
         }
     }
 }

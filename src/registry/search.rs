@@ -70,20 +70,14 @@ impl SearchIndex {
                 None if record.state == State::Assigned => record.description.to_string(),
                 None => continue,
             };
-            groups
-                .entry((record.source(), key))
-                .or_default()
-                .push(Arc::clone(record));
+            groups.entry((record.source(), key)).or_default().push(Arc::clone(record));
         }
         let services = groups.into_iter().map(|((_, key), records)| {
-            let guide = guide_by_service
-                .get(&key)
-                .map(|&number| Arc::clone(&guides[number as usize]));
+            let guide =
+                guide_by_service.get(&key).map(|&number| Arc::clone(&guides[number as usize]));
             Service::new(records, guide)
         });
-        Self {
-            services: services.collect(),
-        }
+        Self { services: services.collect() }
     }
 }
 
@@ -131,11 +125,7 @@ impl Service {
         records.sort_by_cached_key(|record| ListKey::of(record));
         let mut names: Vec<Name> = Vec::new();
         let mut add = |shown: &str, is_service_name| {
-            let name = Name {
-                compact: compact(shown),
-                shown: shown.to_owned(),
-                is_service_name,
-            };
+            let name = Name { compact: compact(shown), shown: shown.to_owned(), is_service_name };
             if names.iter().all(|known| known.compact != name.compact) {
                 names.push(name);
             }
@@ -150,9 +140,7 @@ impl Service {
             guide.aliases.iter().for_each(|alias| add(alias, false));
         }
         let mut text = String::from(" ");
-        names
-            .iter()
-            .for_each(|name| append_words(&mut text, &name.shown));
+        names.iter().for_each(|name| append_words(&mut text, &name.shown));
         let descriptions_at = text.len();
         let mut last = "";
         for record in &records {
@@ -166,14 +154,7 @@ impl Service {
             append_words(&mut text, &guide.category);
             append_words(&mut text, &guide.summary);
         }
-        Self {
-            records,
-            guide,
-            names,
-            text,
-            descriptions_at,
-            summary_at,
-        }
+        Self { records, guide, names, text, descriptions_at, summary_at }
     }
 
     fn rank(&self, query: &Query<'_>) -> Option<Rank> {
@@ -201,24 +182,15 @@ impl Service {
     fn by_name(&self, query: &Query<'_>) -> Option<(MatchReason, usize)> {
         let exact = self.names.iter().find(|name| name.compact == query.compact);
         if let Some(name) = exact {
-            let reason = if name.is_service_name {
-                MatchReason::ExactName
-            } else {
-                MatchReason::Alias
-            };
+            let reason =
+                if name.is_service_name { MatchReason::ExactName } else { MatchReason::Alias };
             return Some((reason, 0));
         }
-        let longer = self
-            .names
-            .iter()
-            .filter(|name| name.compact.starts_with(&query.compact));
-        longer
-            .map(|name| name.compact.len() - query.compact.len())
-            .min()
-            .map(|more| {
-                // Every name that begins so is as good as the next; the shortest comes first.
-                (MatchReason::Prefix, more)
-            })
+        let longer = self.names.iter().filter(|name| name.compact.starts_with(&query.compact));
+        longer.map(|name| name.compact.len() - query.compact.len()).min().map(|more| {
+            // Every name that begins so is as good as the next; the shortest comes first.
+            (MatchReason::Prefix, more)
+        })
     }
 
     fn by_words(&self, query: &Query<'_>) -> Option<(MatchReason, usize)> {
@@ -237,11 +209,7 @@ impl Service {
         let bytes = self.text.as_bytes();
         let places = word.find_iter(bytes).map(|at| {
             let is_whole = bytes[at - 1] == b' ' && bytes[at + word.needle().len()] == b' ';
-            let reason = if is_whole {
-                MatchReason::Word
-            } else {
-                MatchReason::Substring
-            };
+            let reason = if is_whole { MatchReason::Word } else { MatchReason::Substring };
             let place = match at {
                 _ if at < self.descriptions_at => NAMES,
                 _ if at < self.summary_at => DESCRIPTIONS,
@@ -279,10 +247,7 @@ impl Service {
 
     fn matched_text(&self, rank: Rank, query: &Query<'_>) -> Option<String> {
         let name_that = |is_it: &dyn Fn(&Name) -> bool| {
-            self.names
-                .iter()
-                .find(|name| is_it(name))
-                .map(|name| name.shown.clone())
+            self.names.iter().find(|name| is_it(name)).map(|name| name.shown.clone())
         };
         match rank.reason {
             MatchReason::ExactName | MatchReason::Alias => {
@@ -302,18 +267,12 @@ impl Service {
         let (_, place) = self.find(query.words.first()?)?;
         let word = query.words.first()?.needle();
         match place {
-            NAMES => self
-                .names
-                .iter()
-                .map(|name| &name.shown)
-                .find(|shown| has(shown, word))
-                .cloned(),
+            NAMES => {
+                self.names.iter().map(|name| &name.shown).find(|shown| has(shown, word)).cloned()
+            }
             DESCRIPTIONS => {
                 let descriptions = self.records.iter().map(|record| &record.description);
-                descriptions
-                    .into_iter()
-                    .find(|text| has(text, word))
-                    .map(ToString::to_string)
+                descriptions.into_iter().find(|text| has(text, word)).map(ToString::to_string)
             }
             _ => self.guide.as_ref().map(|guide| guide.summary.clone()),
         }
@@ -347,25 +306,16 @@ pub fn search(view: View<'_>, text: &str, limit: usize) -> Vec<Hit> {
     }
     let own = own_services(view);
     let all = || own.iter().chain(&view.reference().search().services);
-    let mut found: Vec<(Rank, &Service)> = all()
-        .filter_map(|service| Some((service.rank(&query)?, service)))
-        .collect();
-    if hits.is_empty()
-        && found
-            .iter()
-            .all(|(rank, _)| rank.reason >= MatchReason::Substring)
-    {
+    let mut found: Vec<(Rank, &Service)> =
+        all().filter_map(|service| Some((service.rank(&query)?, service))).collect();
+    if hits.is_empty() && found.iter().all(|(rank, _)| rank.reason >= MatchReason::Substring) {
         found.extend(all().filter_map(|service| {
             let distance = service.nearly(&query)?;
             Some((service.ranked(MatchReason::Similar, distance), service))
         }));
     }
     found.sort_by_key(|(rank, _)| *rank);
-    hits.extend(
-        found
-            .into_iter()
-            .map(|(rank, service)| service.into_hit(rank, &query)),
-    );
+    hits.extend(found.into_iter().map(|(rank, service)| service.into_hit(rank, &query)));
     hits.truncate(limit);
     hits
 }
@@ -400,10 +350,7 @@ fn on_port(view: View<'_>, text: &str) -> Vec<Hit> {
                 records: vec![Arc::clone(record)],
                 guide: view.guide_of(record).cloned(),
                 reason: MatchReason::Port,
-                matched_text: record
-                    .ports
-                    .map(|ports| ports.to_string())
-                    .unwrap_or_default(),
+                matched_text: record.ports.map(|ports| ports.to_string()).unwrap_or_default(),
             }),
         }
     }
@@ -412,18 +359,12 @@ fn on_port(view: View<'_>, text: &str) -> Vec<Hit> {
 
 /// The name as it is compared: lower case, nothing but letters and digits.
 fn compact(name: &str) -> String {
-    name.chars()
-        .filter(|c| c.is_alphanumeric())
-        .flat_map(char::to_lowercase)
-        .collect()
+    name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
 /// Appends the words of the text in lower case, a space after each.
 fn append_words(words: &mut String, text: &str) {
-    for word in text
-        .split(|c: char| !c.is_alphanumeric())
-        .filter(|word| !word.is_empty())
-    {
+    for word in text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
         words.extend(word.chars().flat_map(char::to_lowercase));
         words.push(' ');
     }

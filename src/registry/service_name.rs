@@ -60,10 +60,7 @@ impl FromStr for ServiceName {
         if length == 0 {
             return Err(ServiceNameError::Empty);
         }
-        if let Some(stranger) = text
-            .chars()
-            .find(|c| !c.is_ascii_alphanumeric() && *c != '-')
-        {
+        if let Some(stranger) = text.chars().find(|c| !c.is_ascii_alphanumeric() && *c != '-') {
             return Err(ServiceNameError::Character(stranger));
         }
         if length > Self::MAX_LENGTH {
@@ -93,10 +90,7 @@ pub fn fold(name: &str) -> Cow<'_, str> {
         return Cow::Borrowed(name);
     }
     let mut folded = String::with_capacity(name.len());
-    for word in name
-        .split([' ', '-', '_', '\t'])
-        .filter(|word| !word.is_empty())
-    {
+    for word in name.split([' ', '-', '_', '\t']).filter(|word| !word.is_empty()) {
         if !folded.is_empty() {
             folded.push('-');
         }

@@ -38,7 +38,7 @@ pub struct Namespace {
 
 /// No namespace has this name.
 #[derive(Debug, thiserror::Error)]
-#[error("there is no namespace {name:?}{}", nearest_hint(.nearest))]
+#[error("there is no namespace {name}{}", nearest_hint(.nearest))]
 pub struct UnknownNamespace {
     /// What was asked for.
     pub name: NamespaceName,
@@ -54,16 +54,8 @@ impl Snapshot {
         reference: Arc<Reference>,
         namespaces: impl IntoIterator<Item = NamespaceName>,
     ) -> Self {
-        let namespaces = namespaces
-            .into_iter()
-            .map(|name| (name, Namespace::default()))
-            .collect();
-        Self {
-            revision,
-            reference,
-            namespaces,
-            custom: HashMap::new(),
-        }
+        let namespaces = namespaces.into_iter().map(|name| (name, Namespace::default())).collect();
+        Self { revision, reference, namespaces, custom: HashMap::new() }
     }
 
     /// The revision.
@@ -95,16 +87,10 @@ impl Snapshot {
     /// If there is no such namespace.
     pub fn seen_from(&self, name: &NamespaceName) -> Result<View<'_>, UnknownNamespace> {
         match self.namespaces.get(name) {
-            Some(namespace) => Ok(View {
-                reference: &self.reference,
-                namespace,
-            }),
+            Some(namespace) => Ok(View { reference: &self.reference, namespace }),
             None => Err(UnknownNamespace {
                 name: name.clone(),
-                nearest: nearest(
-                    name.as_str(),
-                    self.namespaces.keys().map(NamespaceName::as_str),
-                ),
+                nearest: nearest(name.as_str(), self.namespaces.keys().map(NamespaceName::as_str)),
             }),
         }
     }
@@ -174,22 +160,14 @@ impl Snapshot {
     }
 
     /// Where a registration stands in the indexes of its namespace.
-    #[expect(
-        clippy::type_complexity,
-        reason = "the two keys of one place, named nowhere else"
-    )]
+    #[expect(clippy::type_complexity, reason = "the two keys of one place, named nowhere else")]
     fn keys(
         &mut self,
         record: &Record,
     ) -> Option<(&mut Namespace, (Transport, Port), (String, Transport, Port))> {
         let name = &record.registration()?.namespace;
         let (transport, first) = (record.transport?, record.ports?.first());
-        let folded = record
-            .service_name
-            .as_deref()
-            .map(fold)
-            .unwrap_or_default()
-            .into_owned();
+        let folded = record.service_name.as_deref().map(fold).unwrap_or_default().into_owned();
         let namespace = self.namespaces.entry(name.clone()).or_default();
         Some((namespace, (transport, first), (folded, transport, first)))
     }
@@ -217,9 +195,7 @@ impl Namespace {
         // A key beyond the last port asks for records without one, which no registration is.
         let start = from.map_or(Some(Port::ZERO), ListKey::port);
         Transport::ALL.into_iter().filter_map(move |transport| {
-            let run = self
-                .by_port
-                .range((transport, start?)..=(transport, Port::MAX));
+            let run = self.by_port.range((transport, start?)..=(transport, Port::MAX));
             Some(run.map(|(_, record)| record).skip_while(move |record| {
                 from.is_some_and(|from| ListKey::of(record).cmp(from) == Ordering::Less)
             }))
@@ -289,9 +265,7 @@ impl<'a> View<'a> {
             Some(transport) => &Transport::ALL[transport.index()..=transport.index()],
             None => &Transport::ALL[..],
         };
-        asked
-            .iter()
-            .filter_map(move |&transport| namespace.holder(port, transport))
+        asked.iter().filter_map(move |&transport| namespace.holder(port, transport))
     }
 
     /// The registrations that hold a port of the run on the transport, lowest first.
@@ -304,12 +278,9 @@ impl<'a> View<'a> {
         let reaching_in = namespace
             .holder(ports.first(), transport)
             .filter(|record| record.ports.is_none_or(|held| held.first() < ports.first()));
-        let inside = namespace
-            .by_port
-            .range((transport, ports.first())..=(transport, ports.last()));
-        reaching_in
-            .into_iter()
-            .chain(inside.map(|(_, record)| record))
+        let inside =
+            namespace.by_port.range((transport, ports.first())..=(transport, ports.last()));
+        reaching_in.into_iter().chain(inside.map(|(_, record)| record))
     }
 
     /// What is on this port? A port without records is an answer too.
@@ -317,21 +288,9 @@ impl<'a> View<'a> {
     pub fn lookup_port(&self, port: Port, transport: Option<Transport>) -> PortAnswer<'a> {
         let mut records: Vec<_> = self.holders(port, transport).collect();
         let reference: &'a Reference = self.reference;
-        records.extend(
-            reference
-                .at(port)
-                .filter(|record| record.may_be_on(transport)),
-        );
-        let state = records
-            .iter()
-            .map(|record| record.state)
-            .min()
-            .unwrap_or(State::Unlisted);
-        PortAnswer {
-            port,
-            state,
-            records,
-        }
+        records.extend(reference.at(port).filter(|record| record.may_be_on(transport)));
+        let state = records.iter().map(|record| record.state).min().unwrap_or(State::Unlisted);
+        PortAnswer { port, state, records }
     }
 
     /// What is this port called, if the namespace has its own word for it?
@@ -354,20 +313,13 @@ impl<'a> View<'a> {
         let mut records: Vec<&'a Arc<Record>> = Vec::new();
         let mut seen = BTreeSet::new();
         for name in self.names_meant_by(&fold(name)) {
-            let found = self
-                .namespace
-                .named(&name)
-                .chain(self.reference().named(&name));
+            let found = self.namespace.named(&name).chain(self.reference().named(&name));
             records.extend(
                 found.filter(|record| record.may_be_on(transport) && seen.insert(record.uid)),
             );
         }
         if records.is_empty() {
-            let own = self
-                .namespace
-                .by_name
-                .keys()
-                .map(|(name, ..)| name.as_str());
+            let own = self.namespace.by_name.keys().map(|(name, ..)| name.as_str());
             let known = self.reference.names().chain(own);
             return Err(UnknownService {
                 name: name.to_owned(),
@@ -382,20 +334,12 @@ impl<'a> View<'a> {
     /// it, unless the guide speaks of that very name.
     fn names_meant_by(&self, folded: &str) -> Vec<String> {
         let mut names = vec![folded.to_owned()];
-        let linked = self
-            .reference
-            .named(folded)
-            .flat_map(|record| record.aliases());
+        let linked = self.reference.named(folded).flat_map(|record| record.aliases());
         names.extend(linked.map(|alias| fold(alias).into_owned()));
         if let Some(guide) = self.reference.guide_meant_by(folded)
             && !guide.service_names.iter().any(|name| fold(name) == folded)
         {
-            names.extend(
-                guide
-                    .service_names
-                    .iter()
-                    .map(|name| fold(name).into_owned()),
-            );
+            names.extend(guide.service_names.iter().map(|name| fold(name).into_owned()));
         }
         names
     }
@@ -404,10 +348,7 @@ impl<'a> View<'a> {
     #[must_use]
     pub fn guide_of(&self, record: &Record) -> Option<&'a Arc<SharedGuide>> {
         let reference: &'a Reference = self.reference;
-        record
-            .service_name
-            .as_deref()
-            .and_then(|name| reference.guide_of(name))
+        record.service_name.as_deref().and_then(|name| reference.guide_of(name))
     }
 
     /// Every registration of the namespace, by service name.
@@ -426,9 +367,5 @@ fn nearest<'n>(asked: &str, known: impl Iterator<Item = &'n str>) -> Vec<String>
         .collect();
     alike.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
     alike.dedup();
-    alike
-        .into_iter()
-        .take(AT_MOST)
-        .map(|(_, name)| name.to_owned())
-        .collect()
+    alike.into_iter().take(AT_MOST).map(|(_, name)| name.to_owned()).collect()
 }

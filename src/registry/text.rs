@@ -32,10 +32,7 @@ impl<const MAX: usize> Text<MAX> {
     pub fn parse(text: impl Into<String>) -> Result<Self, TextError> {
         let text = text.into();
         if text.len() > MAX {
-            return Err(TextError::TooLong {
-                length: text.len(),
-                max: MAX,
-            });
+            return Err(TextError::TooLong { length: text.len(), max: MAX });
         }
         match text.chars().find(|c| c.is_control()) {
             Some(control) => Err(TextError::Control(control)),
@@ -100,10 +97,8 @@ impl Labels {
             if !Self::is_key(key) {
                 return Err(LabelsError::Key(key.clone()));
             }
-            Text::<255>::parse(value.as_str()).map_err(|source| LabelsError::Value {
-                key: key.clone(),
-                source,
-            })?;
+            Text::<255>::parse(value.as_str())
+                .map_err(|source| LabelsError::Value { key: key.clone(), source })?;
         }
         Ok(Self(pairs))
     }
@@ -129,15 +124,9 @@ mod tests {
 
     #[test]
     fn control_characters_and_length_are_refused() {
-        assert_eq!(
-            Text::<5>::parse("abcdef"),
-            Err(TextError::TooLong { length: 6, max: 5 })
-        );
+        assert_eq!(Text::<5>::parse("abcdef"), Err(TextError::TooLong { length: 6, max: 5 }));
         for text in ["\0", "a\n", "\u{1b}[31m", "\u{7f}", "\u{9b}"] {
-            assert!(
-                matches!(Text::<50>::parse(text), Err(TextError::Control(_))),
-                "{text:?}"
-            );
+            assert!(matches!(Text::<50>::parse(text), Err(TextError::Control(_))), "{text:?}");
         }
         assert_eq!(Text::<6>::parse("Zürich").map_err(|_| ()), Err(()));
         assert_eq!(Text::<7>::parse("Zürich").unwrap().as_str(), "Zürich");
@@ -150,10 +139,7 @@ mod tests {
         for key in ["", "Team", "1st", "a b", &"k".repeat(64)] {
             assert!(matches!(one(key, "x"), Err(LabelsError::Key(_))), "{key:?}");
         }
-        assert!(matches!(
-            one("k", &"v".repeat(256)),
-            Err(LabelsError::Value { .. })
-        ));
+        assert!(matches!(one("k", &"v".repeat(256)), Err(LabelsError::Value { .. })));
         assert!(matches!(one("k", "\0"), Err(LabelsError::Value { .. })));
         let many = (0..33).map(|n| (format!("k{n}"), String::new()));
         assert_eq!(Labels::parse(many), Err(LabelsError::TooMany(33)));

@@ -78,11 +78,7 @@ impl Contents {
         let snapshot = Snapshot::new(self.revision, reference, self.namespaces)
             .with_custom(self.custom.into_iter().map(Record::share));
         let tokens = self.tokens.into_iter().collect();
-        Loaded {
-            snapshot,
-            tokens,
-            database_id: self.database_id,
-        }
+        Loaded { snapshot, tokens, database_id: self.database_id }
     }
 }
 

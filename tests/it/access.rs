@@ -78,8 +78,7 @@ fn a_new_database_shows_its_admin_token_once() {
 fn a_weak_bootstrap_token_and_an_open_plaintext_port_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let database = folder.path().join("portbook.db");
-    let (code, said) =
-        failed_start(serve(&database).env("PORTBOOK_BOOTSTRAP_TOKEN", "short"));
+    let (code, said) = failed_start(serve(&database).env("PORTBOOK_BOOTSTRAP_TOKEN", "short"));
     assert_ne!(code, Some(0));
     assert!(said.contains("PORTBOOK_BOOTSTRAP_TOKEN") && said.contains("16-256"), "{said}");
     assert!(!said.contains("short"), "{said}");

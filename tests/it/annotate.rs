@@ -35,24 +35,33 @@ fn label(service_name: &str, state: State, source: Source) -> Label {
 async fn labels_come_in_the_order_of_the_ports() {
     let server = Server::start();
     let https = label("https", State::Assigned, Source::Iana);
-    let told = annotate(&server, vec![
-        block(&[443, 22, 443], &[]),
-        block(&[512, 512, 443], &[Transport::Tcp, Transport::Udp, Transport::Dccp]),
-        block(&[4748, 25565, 60001, 1023], &[Transport::Tcp]),
-    ])
+    let told = annotate(
+        &server,
+        vec![
+            block(&[443, 22, 443], &[]),
+            block(&[512, 512, 443], &[Transport::Tcp, Transport::Udp, Transport::Dccp]),
+            block(&[4748, 25565, 60001, 1023], &[Transport::Tcp]),
+        ],
+    )
     .await;
     assert_eq!(told[0], [https.clone(), label("ssh", State::Assigned, Source::Iana), https]);
-    assert_eq!(told[1], [
-        label("exec", State::Assigned, Source::Iana),
-        label("comsat", State::Assigned, Source::Iana),
-        label("", State::Unlisted, Source::Unspecified),
-    ]);
-    assert_eq!(told[2], [
-        label("", State::Unassigned, Source::Iana),
-        label("minecraft", State::Unlisted, Source::Common),
-        label("", State::Unlisted, Source::Unspecified),
-        label("", State::Reserved, Source::Iana),
-    ]);
+    assert_eq!(
+        told[1],
+        [
+            label("exec", State::Assigned, Source::Iana),
+            label("comsat", State::Assigned, Source::Iana),
+            label("", State::Unlisted, Source::Unspecified),
+        ]
+    );
+    assert_eq!(
+        told[2],
+        [
+            label("", State::Unassigned, Source::Iana),
+            label("minecraft", State::Unlisted, Source::Common),
+            label("", State::Unlisted, Source::Unspecified),
+            label("", State::Reserved, Source::Iana),
+        ]
+    );
 }
 
 #[tokio::test]
@@ -61,7 +70,11 @@ async fn a_registration_names_its_port_from_the_next_block_on() {
     let mut writes = server.writes().await;
     writes.register_port(whatever(register("own-web", 443))).await.unwrap();
     writes.register_port(register("billing", FREE)).await.unwrap();
-    let told = annotate(&server, vec![block(&[443, FREE], &[Transport::Tcp]), block(&[443], &[Transport::Udp])]).await;
+    let told = annotate(
+        &server,
+        vec![block(&[443, FREE], &[Transport::Tcp]), block(&[443], &[Transport::Udp])],
+    )
+    .await;
     let own = |name| label(name, State::Assigned, Source::Custom);
     assert_eq!(told[0], [own("own-web"), own("billing")]);
     assert_eq!(told[1], [label("https", State::Assigned, Source::Iana)]);

@@ -32,22 +32,26 @@ async fn reads_name_each_field_that_is_not_valid() {
     assert_eq!(details.error_info().unwrap().metadata["nearest"], "default");
 
     for name in ["", "   ", "a\0b", &"n".repeat(129)] {
-        let request = proto::LookupServiceRequest { service_name: name.into(), ..Default::default() };
+        let request =
+            proto::LookupServiceRequest { service_name: name.into(), ..Default::default() };
         invalid(reads.lookup_service(request).await, field, &["service_name"]);
         let request = proto::SearchAssignmentsRequest { query: name.into(), ..Default::default() };
         invalid(reads.search_assignments(request).await, field, &["query"]);
     }
-    let request = proto::SearchAssignmentsRequest { query: "a".into(), limit: -1, ..Default::default() };
+    let request =
+        proto::SearchAssignmentsRequest { query: "a".into(), limit: -1, ..Default::default() };
     invalid(reads.search_assignments(request).await, field, &["limit"]);
     for text in ["", "10.0.0.1", "10.0.0.1:", "1.2.3.4:99999", "::1:80", "a b:80", "x:80/icmp"] {
         let request = proto::LookupEndpointRequest { endpoint: text.into(), ..Default::default() };
         invalid(reads.lookup_endpoint(request).await, field, &["endpoint"]);
     }
-    for uid in ["", "1", "7f70d13f1294517bb3ecd5e0fb1b800b", "7f70d13f-1294-517b-b3ec-d5e0fb1b800z"] {
+    for uid in ["", "1", "7f70d13f1294517bb3ecd5e0fb1b800b", "7f70d13f-1294-517b-b3ec-d5e0fb1b800z"]
+    {
         let request = proto::GetAssignmentRequest { uid: uid.into() };
         invalid(reads.get_assignment(request).await, field, &["uid"]);
     }
-    let request = proto::GetAssignmentRequest { uid: "7f70d13f-1294-517b-b3ec-000000000000".into() };
+    let request =
+        proto::GetAssignmentRequest { uid: "7f70d13f-1294-517b-b3ec-000000000000".into() };
     let (code, reason, _) = refused(reads.get_assignment(request).await);
     assert_eq!((code, reason.as_str()), (Code::NotFound, "ASSIGNMENT_NOT_FOUND"));
 
@@ -85,8 +89,12 @@ async fn lists_name_each_field_that_is_not_valid() {
         ..plain.clone()
     };
     let fields = [
-        "filter.sources", "filter.states", "filter.transports", "filter.ports",
-        "filter.service_name_prefix", "filter.labels",
+        "filter.sources",
+        "filter.states",
+        "filter.transports",
+        "filter.ports",
+        "filter.service_name_prefix",
+        "filter.labels",
     ];
     invalid(reads.list_assignments(list(bad, 1)).await, field, &fields);
     let beyond = proto::AssignmentFilter { ports: ports(1, 65_536), ..plain.clone() };
@@ -126,7 +134,10 @@ async fn registrations_name_each_field_that_is_not_valid() {
         (with(|r| r.reference = "nul\0".into()), "reference"),
         (with(|r| r.assignment_notes = "n".repeat(2001)), "assignment_notes"),
         (with(|r| r.labels = [("Key".into(), String::new())].into()), "labels"),
-        (with(|r| r.labels = (0..33).map(|n| (format!("k{n}"), String::new())).collect()), "labels"),
+        (
+            with(|r| r.labels = (0..33).map(|n| (format!("k{n}"), String::new())).collect()),
+            "labels",
+        ),
         (with(|r| r.labels = [("k".into(), "v".repeat(256))].into()), "labels"),
         (with(|r| r.acknowledge = vec![0]), "acknowledge"),
         (with(|r| r.acknowledge = vec![99]), "acknowledge"),
@@ -159,15 +170,27 @@ async fn updates_and_releases_name_each_field_that_is_not_valid() {
         }),
         ..Default::default()
     };
-    invalid(writes.update_assignment(proto::UpdateAssignmentRequest::default()).await, field, &["assignment"]);
+    invalid(
+        writes.update_assignment(proto::UpdateAssignmentRequest::default()).await,
+        field,
+        &["assignment"],
+    );
     for paths in [&["uid"][..], &["ports"], &["nonsense"], &["*", "description"]] {
-        invalid(writes.update_assignment(update(held.clone(), paths)).await, field, &["update_mask"]);
+        invalid(
+            writes.update_assignment(update(held.clone(), paths)).await,
+            field,
+            &["update_mask"],
+        );
     }
     let bad = proto::Assignment { uid: "x".into(), etag: "17".into(), ..held.clone() };
     let both = ["assignment.uid", "assignment.etag"];
     invalid(writes.update_assignment(update(bad, &["description"])).await, field, &both);
     let bad = proto::Assignment { description: "\0".into(), ..held.clone() };
-    invalid(writes.update_assignment(update(bad.clone(), &["description"])).await, field, &["assignment.description"]);
+    invalid(
+        writes.update_assignment(update(bad.clone(), &["description"])).await,
+        field,
+        &["assignment.description"],
+    );
     // What the mask leaves out is not looked at.
     writes.update_assignment(update(bad, &["contact"])).await.unwrap();
     let bad = proto::Assignment { service_name: String::new(), ..held.clone() };
@@ -229,7 +252,11 @@ impl tonic::codec::Encoder for RawCodec {
     type Item = Vec<u8>;
     type Error = tonic::Status;
 
-    fn encode(&mut self, item: Vec<u8>, buffer: &mut tonic::codec::EncodeBuf<'_>) -> Result<(), tonic::Status> {
+    fn encode(
+        &mut self,
+        item: Vec<u8>,
+        buffer: &mut tonic::codec::EncodeBuf<'_>,
+    ) -> Result<(), tonic::Status> {
         bytes::BufMut::put_slice(buffer, &item);
         Ok(())
     }
@@ -239,7 +266,10 @@ impl tonic::codec::Decoder for RawCodec {
     type Item = Vec<u8>;
     type Error = tonic::Status;
 
-    fn decode(&mut self, buffer: &mut tonic::codec::DecodeBuf<'_>) -> Result<Option<Vec<u8>>, tonic::Status> {
+    fn decode(
+        &mut self,
+        buffer: &mut tonic::codec::DecodeBuf<'_>,
+    ) -> Result<Option<Vec<u8>>, tonic::Status> {
         Ok(Some(bytes::Buf::copy_to_bytes(buffer, bytes::Buf::remaining(buffer)).to_vec()))
     }
 }
@@ -274,7 +304,8 @@ fn a_database_that_can_not_be_used_is_told_apart() {
     };
     assert!(said(folder.path()).contains("is a folder"));
     assert!(said(&at("no/such/file.db")).contains("folder of the database"));
-    std::fs::write(at("text.db"), "this is a shopping list, and no database at all\n".repeat(100)).unwrap();
+    std::fs::write(at("text.db"), "this is a shopping list, and no database at all\n".repeat(100))
+        .unwrap();
     assert!(said(&at("text.db")).contains("is not a SQLite database"));
     assert_eq!(std::fs::read(at("text.db")).unwrap()[..4], *b"this", "left as it was");
 }
@@ -287,7 +318,8 @@ async fn a_database_of_another_program_or_a_newer_portbook_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let other = folder.path().join("other.db");
     let sql = async |path: &std::path::Path, sql: &'static str| {
-        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).create_if_missing(true);
+        let options =
+            sqlx::sqlite::SqliteConnectOptions::new().filename(path).create_if_missing(true);
         let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
         sqlx::query(sql).execute(&mut connection).await.unwrap();
         connection.close().await.unwrap();

@@ -126,10 +126,7 @@ fn register(first: u16, width: u16, transports: u8, number: u8) -> Command {
             .into_iter()
             .filter(|transport| transports & (1 << transport.index()) != 0)
             .collect(),
-        details: Details {
-            description: Text::parse("A law's own").unwrap(),
-            ..Details::default()
-        },
+        details: Details { description: Text::parse("A law's own").unwrap(), ..Details::default() },
         acknowledge: FindingCode::ALL.into_iter().collect(),
     })
 }
@@ -165,7 +162,12 @@ fn command(wish: &Wish, snapshot: &Snapshot) -> Option<Command> {
 type Model = BTreeMap<(u16, Transport), (Uid, String)>;
 
 /// What the model says a wish leads to: the new model, or that it is refused.
-fn model_after(model: &Model, wish: &Wish, snapshot: &Snapshot, new: &[Arc<Record>]) -> Option<Model> {
+fn model_after(
+    model: &Model,
+    wish: &Wish,
+    snapshot: &Snapshot,
+    new: &[Arc<Record>],
+) -> Option<Model> {
     let mut after = model.clone();
     match wish {
         Wish::Register { first, width, transports, name: number } => {
@@ -366,7 +368,9 @@ fn the_database_refuses_an_overlap_too() {
         let mut store = SqliteStore::in_memory().await.unwrap();
         let snapshot = store.load().await.unwrap().into_loaded().snapshot;
         // Two commands, each decided as if it were alone: what a faulty writer would do.
-        for (first, width, is_kept) in [(7450, 5, true), (7454, 1, false), (7440, 20, false), (7455, 2, true)] {
+        for (first, width, is_kept) in
+            [(7450, 5, true), (7454, 1, false), (7440, 20, false), (7455, 2, true)]
+        {
             let mut new_uid = || Uid::new(Uuid::now_v7());
             let mut context = Context { now: Timestamp::UNIX_EPOCH, new_uid: &mut new_uid };
             let decision = decide(&snapshot, &register(first, width, 1, 0), &mut context).unwrap();

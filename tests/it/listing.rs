@@ -74,9 +74,14 @@ async fn lists_go_by_port_then_transport_then_source() {
         .map(|a| (a.transport(), a.service_name))
         .collect();
     let expected = [
-        (Transport::Tcp, "own"), (Transport::Tcp, "http"), (Transport::Tcp, "www"),
-        (Transport::Tcp, "www-http"), (Transport::Udp, "http"), (Transport::Udp, "www"),
-        (Transport::Udp, "www-http"), (Transport::Sctp, "http"),
+        (Transport::Tcp, "own"),
+        (Transport::Tcp, "http"),
+        (Transport::Tcp, "www"),
+        (Transport::Tcp, "www-http"),
+        (Transport::Udp, "http"),
+        (Transport::Udp, "www"),
+        (Transport::Udp, "www-http"),
+        (Transport::Sctp, "http"),
     ];
     assert_eq!(names, expected.map(|(transport, name)| (transport, name.to_owned())));
     let all = list(&server, AssignmentFilter::default(), 1000).await;
@@ -152,11 +157,13 @@ async fn pages_hold_each_record_once_while_others_write() {
     });
     for _ in 0..10 {
         let mut reads = server.reads().await;
-        let filter = Some(AssignmentFilter { sources: vec![Source::Custom.into()], ..Default::default() });
+        let filter =
+            Some(AssignmentFilter { sources: vec![Source::Custom.into()], ..Default::default() });
         let mut stays = Vec::new();
         let mut page_token = String::new();
         loop {
-            let request = ListAssignmentsRequest { filter: filter.clone(), page_size: 7, page_token };
+            let request =
+                ListAssignmentsRequest { filter: filter.clone(), page_size: 7, page_token };
             let page = reads.list_assignments(request).await.unwrap().into_inner();
             let names = page.assignments.iter().filter(|a| a.service_name == "stays");
             stays.extend(names.map(|a| a.ports.unwrap().first()));
@@ -200,7 +207,8 @@ async fn a_token_is_good_for_its_own_list_only() {
         page_token: page_token.into(),
     };
     let mut reads = server.reads().await;
-    let token = reads.list_assignments(request("a", "")).await.unwrap().into_inner().next_page_token;
+    let token =
+        reads.list_assignments(request("a", "")).await.unwrap().into_inner().next_page_token;
     reads.list_assignments(request("a", &token)).await.unwrap();
     let mut forged = token.clone();
     forged.replace_range(..1, if token.starts_with('C') { "D" } else { "C" });

@@ -18,9 +18,17 @@ fn named(info: &proto::PortInfo) -> Vec<(&str, Transport, Source)> {
 async fn the_ports_everybody_knows_come_with_a_guide() {
     let server = Server::start();
     let known = [
-        (20, "ftp-data", "FTP data"), (21, "ftp", "FTP"), (22, "ssh", "SSH"), (25, "smtp", "SMTP"),
-        (53, "domain", "DNS"), (80, "http", "HTTP"), (123, "ntp", "NTP"), (179, "bgp", "BGP"),
-        (443, "https", "HTTPS"), (500, "isakmp", "IKE"), (995, "pop3s", "POP3S"),
+        (20, "ftp-data", "FTP data"),
+        (21, "ftp", "FTP"),
+        (22, "ssh", "SSH"),
+        (25, "smtp", "SMTP"),
+        (53, "domain", "DNS"),
+        (80, "http", "HTTP"),
+        (123, "ntp", "NTP"),
+        (179, "bgp", "BGP"),
+        (443, "https", "HTTPS"),
+        (500, "isakmp", "IKE"),
+        (995, "pop3s", "POP3S"),
         (3389, "ms-wbt-server", "RDP"),
     ];
     for (port, name, title) in known {
@@ -106,8 +114,7 @@ async fn a_record_that_does_not_say_its_transport_answers_without_one() {
 }
 
 async fn service(server: &Server, name: &str) -> Vec<(String, Option<u32>, String)> {
-    let request =
-        proto::LookupServiceRequest { service_name: name.into(), ..Default::default() };
+    let request = proto::LookupServiceRequest { service_name: name.into(), ..Default::default() };
     let answer = server.reads().await.lookup_service(request).await.unwrap().into_inner();
     let first = |ports: proto::PortRange| ports.first();
     let tuple = |assignment: proto::Assignment| {

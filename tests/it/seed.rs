@@ -12,31 +12,44 @@ async fn the_counts_are_ianas_by_the_server_and_by_sql() {
     let info = server.info().await;
     let iana = info.sources.iter().find(|counts| counts.source() == Source::Iana).unwrap();
     assert_eq!(info.iana_date, "2024-06-12");
-    let told: BTreeMap<String, i64> = [
-        ("records", iana.assignments),
-        ("with a port", iana.with_port),
-        ("without", iana.without_port),
-        ("ranges", iana.port_ranges),
-        ("with a name", iana.with_service_name),
-        ("nameless", iana.without_service_name),
-        ("names", iana.distinct_service_names),
-    ]
-    .map(|(what, count)| (what.to_owned(), i64::from(count)))
-    .into_iter()
-    .chain(iana.transports.iter().map(|count| {
-        (count.transport().as_str_name().to_owned(), i64::from(count.assignments))
-    }))
-    .chain(iana.states.iter().filter(|count| count.state() != State::Unlisted).map(|count| {
-        (count.state().as_str_name().to_owned(), i64::from(count.assignments))
-    }))
-    .collect();
+    let told: BTreeMap<String, i64> =
+        [
+            ("records", iana.assignments),
+            ("with a port", iana.with_port),
+            ("without", iana.without_port),
+            ("ranges", iana.port_ranges),
+            ("with a name", iana.with_service_name),
+            ("nameless", iana.without_service_name),
+            ("names", iana.distinct_service_names),
+        ]
+        .map(|(what, count)| (what.to_owned(), i64::from(count)))
+        .into_iter()
+        .chain(iana.transports.iter().map(|count| {
+            (count.transport().as_str_name().to_owned(), i64::from(count.assignments))
+        }))
+        .chain(
+            iana.states.iter().filter(|count| count.state() != State::Unlisted).map(|count| {
+                (count.state().as_str_name().to_owned(), i64::from(count.assignments))
+            }),
+        )
+        .collect();
 
     let published = [
-        ("records", 14_447), ("with a port", 13_408), ("without", 1_039), ("ranges", 756),
-        ("with a name", 12_755), ("nameless", 1_692), ("names", 7_281),
-        ("TRANSPORT_TCP", 6_562), ("TRANSPORT_UDP", 6_329), ("TRANSPORT_SCTP", 92),
-        ("TRANSPORT_DCCP", 11), ("TRANSPORT_UNSPECIFIED", 1_453),
-        ("STATE_ASSIGNED", 12_755 + 14), ("STATE_RESERVED", 799), ("STATE_UNASSIGNED", 879),
+        ("records", 14_447),
+        ("with a port", 13_408),
+        ("without", 1_039),
+        ("ranges", 756),
+        ("with a name", 12_755),
+        ("nameless", 1_692),
+        ("names", 7_281),
+        ("TRANSPORT_TCP", 6_562),
+        ("TRANSPORT_UDP", 6_329),
+        ("TRANSPORT_SCTP", 92),
+        ("TRANSPORT_DCCP", 11),
+        ("TRANSPORT_UNSPECIFIED", 1_453),
+        ("STATE_ASSIGNED", 12_755 + 14),
+        ("STATE_RESERVED", 799),
+        ("STATE_UNASSIGNED", 879),
     ]
     .map(|(what, count)| (what.to_owned(), count));
     assert_eq!(told, published.into_iter().collect());

@@ -25,7 +25,9 @@ async fn a_restart_gives_the_same_revision_and_the_same_answers() {
     assert!(server.signal("TERM").success());
     server.launch();
     assert_eq!((server.lookup(FREE).await, server.info().await), before);
-    assert!(server.ready_line.contains("revision 1, ") && server.ready_line.contains("IANA 2024-06-12"));
+    assert!(
+        server.ready_line.contains("revision 1, ") && server.ready_line.contains("IANA 2024-06-12")
+    );
 }
 
 #[tokio::test]

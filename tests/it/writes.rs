@@ -30,7 +30,9 @@ async fn a_registration_is_seen_from_another_connection_at_once() {
         assert_eq!(assignment.assignee, "team payments");
         assert_eq!(assignment.labels["tier"], "1");
         assert_eq!(assignment.revision, 1);
-        assert!(assignment.create_time.is_some() && assignment.create_time == assignment.update_time);
+        assert!(
+            assignment.create_time.is_some() && assignment.create_time == assignment.update_time
+        );
         assert!(answer.assignments.contains(assignment));
     }
     assert_eq!(server.info().await.revision, 1);
@@ -144,10 +146,7 @@ async fn validate_only_answers_as_if_and_changes_nothing() {
     assert_eq!(server.lookup(FREE).await.state(), State::Unassigned);
 }
 
-fn update(
-    assignment: proto::Assignment,
-    paths: &[&str],
-) -> proto::UpdateAssignmentRequest {
+fn update(assignment: proto::Assignment, paths: &[&str]) -> proto::UpdateAssignmentRequest {
     let paths = paths.iter().map(ToString::to_string).collect();
     proto::UpdateAssignmentRequest {
         assignment: Some(assignment),
@@ -183,16 +182,15 @@ async fn an_update_takes_over_the_fields_of_its_mask() {
     assert_eq!(server.lookup(FREE).await.assignments[0], after);
 
     // Without a mask, what is not empty is taken over; the same again makes no revision.
-    let wish = proto::Assignment {
-        uid: before.uid,
-        assignee: "team".into(),
-        ..Default::default()
-    };
+    let wish = proto::Assignment { uid: before.uid, assignee: "team".into(), ..Default::default() };
     let request = proto::UpdateAssignmentRequest { assignment: Some(wish), ..Default::default() };
     for _ in 0..2 {
         let answer = writes.update_assignment(request.clone()).await.unwrap().into_inner();
         let assignment = answer.assignment.unwrap();
-        assert_eq!((assignment.assignee.as_str(), assignment.description.as_str()), ("team", "new"));
+        assert_eq!(
+            (assignment.assignee.as_str(), assignment.description.as_str()),
+            ("team", "new")
+        );
         assert_eq!(answer.revision, 3);
     }
 }
@@ -278,8 +276,7 @@ async fn what_iana_says_is_not_changed() {
     let release = proto::ReleasePortRequest { uid: https.uid.clone(), ..Default::default() };
     let (code, reason, _) = refused(writes.release_port(release).await);
     assert_eq!((code, reason.as_str()), (Code::FailedPrecondition, "NOT_CUSTOM"));
-    let (_, reason, _) =
-        refused(writes.update_assignment(update(https, &["description"])).await);
+    let (_, reason, _) = refused(writes.update_assignment(update(https, &["description"])).await);
     assert_eq!(reason, "NOT_CUSTOM");
 }
 

@@ -25,10 +25,7 @@ pub(super) async fn contents(connection: &mut SqliteConnection) -> Result<Conten
     reference.extend(load_common(connection).await?);
     Ok(Contents {
         database_id: registry.database_id,
-        edition: Edition {
-            iana_date: registry.iana_date,
-            iana_sha256: registry.iana_sha256,
-        },
+        edition: Edition { iana_date: registry.iana_date, iana_sha256: registry.iana_sha256 },
         reference,
         guides: load_guides(connection).await?,
         namespaces: load_namespaces(connection).await?,
@@ -262,12 +259,7 @@ async fn load_tokens(
         .fetch_all(connection)
         .await?;
     rows.into_iter()
-        .map(|row| {
-            Ok((
-                TokenHash::new(hash_from(row.sha256)?),
-                Actor(row.name.into()),
-            ))
-        })
+        .map(|row| Ok((TokenHash::new(hash_from(row.sha256)?), Actor(row.name.into()))))
         .collect()
 }
 

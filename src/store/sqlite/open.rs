@@ -93,21 +93,14 @@ impl SqliteStore {
         if path.is_dir() {
             return Err(OpenError::IsFolder(path.to_owned()));
         }
-        let folder = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty());
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         if folder.is_some_and(|folder| !folder.is_dir()) {
             return Err(OpenError::NoFolder(path.to_owned()));
         }
         let lock = lock(path)?;
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true);
+        let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
         let connection = prepare(options, path).await?;
-        Ok(Self {
-            connection,
-            _lock: Some(lock),
-        })
+        Ok(Self { connection, _lock: Some(lock) })
     }
 
     /// A new registry in memory, with IANA's registry and the guides and nothing else.
@@ -117,10 +110,7 @@ impl SqliteStore {
     pub async fn in_memory() -> Result<Self, OpenError> {
         let options = SqliteConnectOptions::new().in_memory(true);
         let connection = prepare(options, Path::new(":memory:")).await?;
-        Ok(Self {
-            connection,
-            _lock: None,
-        })
+        Ok(Self { connection, _lock: None })
     }
 }
 
@@ -135,10 +125,7 @@ fn lock(path: &Path) -> Result<File, OpenError> {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             OpenError::ReadOnly(path.to_owned())
         }
-        _ => OpenError::Lock {
-            path: lock_path.clone(),
-            source,
-        },
+        _ => OpenError::Lock { path: lock_path.clone(), source },
     };
     let file = File::options()
         .write(true)
@@ -159,24 +146,14 @@ async fn prepare(
     path: &Path,
 ) -> Result<SqliteConnection, OpenError> {
     let failed = |source: sqlx::Error| open_error(path, source);
-    let mut connection = options
-        .disable_statement_logging()
-        .connect()
-        .await
-        .map_err(failed)?;
+    let mut connection = options.disable_statement_logging().connect().await.map_err(failed)?;
     check_owner(&mut connection, path).await?;
     make_durable(&mut connection).await.map_err(failed)?;
-    MIGRATIONS
-        .run(&mut connection)
-        .await
-        .map_err(|source| match source {
-            sqlx::migrate::MigrateError::Execute(source)
-            | sqlx::migrate::MigrateError::ExecuteMigration(source, _) => open_error(path, source),
-            source => OpenError::Migrate {
-                path: path.to_owned(),
-                source,
-            },
-        })?;
+    MIGRATIONS.run(&mut connection).await.map_err(|source| match source {
+        sqlx::migrate::MigrateError::Execute(source)
+        | sqlx::migrate::MigrateError::ExecuteMigration(source, _) => open_error(path, source),
+        source => OpenError::Migrate { path: path.to_owned(), source },
+    })?;
     Ok(connection)
 }
 
@@ -191,18 +168,10 @@ async fn check_owner(connection: &mut SqliteConnection, path: &Path) -> Result<(
         .await
         .map_err(failed)?;
     if owner == APPLICATION_ID {
-        let known = MIGRATIONS
-            .iter()
-            .map(|migration| migration.version)
-            .max()
-            .unwrap_or(0);
+        let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
         let found = applied_version(connection).await.map_err(failed)?;
         if found > known {
-            return Err(OpenError::Newer {
-                path: path.to_owned(),
-                found,
-                known,
-            });
+            return Err(OpenError::Newer { path: path.to_owned(), found, known });
         }
         return Ok(());
     }
@@ -244,16 +213,11 @@ async fn make_durable(connection: &mut SqliteConnection) -> Result<(), sqlx::Err
 
 fn open_error(path: &Path, source: sqlx::Error) -> OpenError {
     let code = source.as_database_error().and_then(|fault| fault.code());
-    let primary = code
-        .and_then(|code| code.parse::<u32>().ok())
-        .map(|code| code & 0xff);
+    let primary = code.and_then(|code| code.parse::<u32>().ok()).map(|code| code & 0xff);
     // SQLite's result codes: PERM, READONLY, CANTOPEN, NOTADB.
     match primary {
         Some(3 | 8 | 14) => OpenError::ReadOnly(path.to_owned()),
         Some(26) => OpenError::NotSqlite(path.to_owned()),
-        _ => OpenError::Database {
-            path: path.to_owned(),
-            source,
-        },
+        _ => OpenError::Database { path: path.to_owned(), source },
     }
 }

@@ -119,10 +119,7 @@ pub(super) fn change_from(
         let row: AssignmentRow = understood(serde_json::from_str(&json))?;
         Ok(Record::share(row.into_assignment()?))
     };
-    match (
-        before.map(record).transpose()?,
-        after.map(record).transpose()?,
-    ) {
+    match (before.map(record).transpose()?, after.map(record).transpose()?) {
         (None, Some(after)) => Ok(Change::Registered { after }),
         (Some(before), Some(after)) => Ok(Change::Updated { before, after }),
         (Some(before), None) => Ok(Change::Released { before }),
@@ -149,10 +146,7 @@ impl FindingRow {
             first_port: finding.ports.first().number(),
             last_port: finding.ports.last().number(),
             transport: finding.transport.to_string(),
-            evidence: finding
-                .evidence
-                .as_ref()
-                .map(|record| record.uid.to_string()),
+            evidence: finding.evidence.as_ref().map(|record| record.uid.to_string()),
         }
     }
 
@@ -161,10 +155,7 @@ impl FindingRow {
         let code = FindingCode::named(&self.code)
             .ok_or_else(|| StoreError::Corrupt(format!("finding code {:?}", self.code)))?;
         Ok(StoredFinding {
-            evidence: self
-                .evidence
-                .map(|uid| understood(uid.parse()))
-                .transpose()?,
+            evidence: self.evidence.map(|uid| understood(uid.parse())).transpose()?,
             finding: Finding {
                 code,
                 message: self.message,
@@ -192,7 +183,5 @@ pub(super) fn understood<T, E: std::error::Error>(parsed: Result<T, E>) -> Resul
 }
 
 pub(super) fn hash_from(bytes: Vec<u8>) -> Result<[u8; 32], StoreError> {
-    bytes
-        .try_into()
-        .map_err(|_| StoreError::Corrupt("a hash that has not 32 bytes".into()))
+    bytes.try_into().map_err(|_| StoreError::Corrupt("a hash that has not 32 bytes".into()))
 }

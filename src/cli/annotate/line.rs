@@ -1,0 +1,251 @@
+//! Finds ports in a line: the whole line is a key, or things in it are clearly ports.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use memchr::memchr2_iter;
+
+use crate::registry::port::{Port, Transport};
+
+/// A port in a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mark {
+    /// Where its label goes: just behind it.
+    pub(super) end: usize,
+    pub(super) port: Port,
+    pub(super) transport: Option<Transport>,
+}
+
+/// A line that is only a key: `443`, `443/tcp` or `tcp/443`. The port is absent if there is none
+/// with that number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Key {
+    pub(super) port: Option<(Port, Option<Transport>)>,
+}
+
+/// The key, if the line is nothing else.
+pub(super) fn key(line: &[u8]) -> Option<Key> {
+    let line = line.trim_ascii();
+    // Most lines are no key, and this tells it at once.
+    if !line.last().is_some_and(u8::is_ascii_alphanumeric) || line.len() > 32 {
+        return None;
+    }
+    let text = std::str::from_utf8(line).ok()?;
+    let (number, transport) = match text.split_once('/') {
+        Some((word, number)) if is_digits(number) => (number, Some(word.parse().ok()?)),
+        Some((number, word)) => (number, Some(word.parse().ok()?)),
+        None => (text, None),
+    };
+    is_digits(number).then(|| Key { port: number.parse().ok().map(|port| (port, transport)) })
+}
+
+fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Adds the ports of a log line, in order.
+///
+/// A transport that is said right behind a port counts before one that is said for the line.
+pub(super) fn marks(line: &[u8], found: &mut Vec<Mark>) {
+    let from = found.len();
+    let mut of_line = None;
+    for at in memchr2_iter(b':', b'=', line) {
+        let (before, after) = (&line[..at], &line[at + 1..]);
+        let is_port = if line[at] == b':' {
+            ends_in_address(before)
+        } else {
+            let word = keyword(before);
+            if of_line.is_none() && word.eq_ignore_ascii_case(b"proto") {
+                of_line = leading_transport(after).map(|(transport, _)| transport);
+            }
+            PORT_WORDS.iter().any(|name| word.eq_ignore_ascii_case(name))
+        };
+        let Some((port, width)) = is_port.then(|| leading_port(after)).flatten() else {
+            continue;
+        };
+        let said = after[width..].strip_prefix(b"/").and_then(leading_transport);
+        let end = at + 1 + width + said.map_or(0, |(_, width)| width + 1);
+        found.push(Mark { end, port, transport: said.map(|(transport, _)| transport) });
+    }
+    for mark in &mut found[from..] {
+        mark.transport = mark.transport.or(of_line);
+    }
+}
+
+const PORT_WORDS: [&[u8]; 5] = [b"dpt", b"spt", b"dport", b"sport", b"port"];
+
+const fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-'
+}
+
+/// The word at the end.
+fn keyword(text: &[u8]) -> &[u8] {
+    let start = text.iter().rposition(|&byte| !is_word(byte)).map_or(0, |place| place + 1);
+    &text[start..]
+}
+
+/// A port number at the beginning, and how many bytes it has.
+fn leading_port(text: &[u8]) -> Option<(Port, usize)> {
+    let width = text.iter().take(6).take_while(|byte| byte.is_ascii_digit()).count();
+    let port = std::str::from_utf8(&text[..width]).ok()?.parse().ok()?;
+    match text[width..] {
+        // `10.0.0.1:80.5` and `10.0.0.1:12:30:00` are something else.
+        [b'.' | b':', next, ..] if next.is_ascii_digit() => None,
+        [next, ..] if next.is_ascii_alphanumeric() || next == b'_' => None,
+        _ => Some((port, width)),
+    }
+}
+
+/// A transport at the beginning, and how many bytes its name has.
+fn leading_transport(text: &[u8]) -> Option<(Transport, usize)> {
+    let width = text.iter().take(5).take_while(|&&byte| is_word(byte)).count();
+    let transport = std::str::from_utf8(&text[..width]).ok()?.parse().ok()?;
+    Some((transport, width))
+}
+
+fn ends_in_address(text: &[u8]) -> bool {
+    match text.last() {
+        Some(b']') => ends_in_ipv6(&text[..text.len() - 1]),
+        Some(byte) if byte.is_ascii_digit() => ends_in_ipv4(text),
+        _ => false,
+    }
+}
+
+fn ends_in_ipv4(text: &[u8]) -> bool {
+    const LONGEST: usize = "255.255.255.255".len();
+    let is_part = |byte: &&u8| byte.is_ascii_digit() || **byte == b'.';
+    let width = text.iter().rev().take(LONGEST + 1).take_while(is_part).count();
+    let (before, address) = text.split_at(text.len() - width);
+    // `v1.2.3.4:5` is a version.
+    let stands_alone =
+        !before.last().is_some_and(|&byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    stands_alone && std::str::from_utf8(address).is_ok_and(|text| text.parse::<Ipv4Addr>().is_ok())
+}
+
+/// Whether an IPv6 address in brackets ends here, just before the closing one.
+fn ends_in_ipv6(text: &[u8]) -> bool {
+    const LONGEST: usize = 64;
+    let tail = &text[text.len().saturating_sub(LONGEST)..];
+    let inside = tail.iter().rposition(|&byte| byte == b'[').map(|open| &tail[open + 1..]);
+    let Some(Ok(inside)) = inside.map(std::str::from_utf8) else {
+        return false;
+    };
+    let address = inside.split_once('%').map_or(inside, |(address, _)| address);
+    address.parse::<Ipv6Addr>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The line with the port and the transport behind each mark.
+    fn marked(line: &str) -> String {
+        let mut found = Vec::new();
+        marks(line.as_bytes(), &mut found);
+        let mut text = String::new();
+        let mut from = 0;
+        for Mark { end, port, transport } in found {
+            let transport = transport.map_or("", Transport::name);
+            text += &format!("{}({port}{transport})", &line[from..end]);
+            from = end;
+        }
+        text + &line[from..]
+    }
+
+    #[test]
+    fn keys_are_whole_lines() {
+        let of = |number, transport| Some(Key { port: Some((Port::new(number), transport)) });
+        for (line, expected) in [
+            ("443", of(443, None)),
+            (" 443\t", of(443, None)),
+            ("443/tcp", of(443, Some(Transport::Tcp))),
+            ("UDP/53", of(53, Some(Transport::Udp))),
+            ("0", of(0, None)),
+            ("70000", Some(Key { port: None })),
+            ("70000/tcp", Some(Key { port: None })),
+            ("99999999999999999999", Some(Key { port: None })),
+            ("", None),
+            ("https", None),
+            ("443/icmp", None),
+            ("443/", None),
+            ("/443", None),
+            ("443 tcp", None),
+            ("-1", None),
+        ] {
+            assert_eq!(key(line.as_bytes()), expected, "{line:?}");
+        }
+        assert_eq!(key(b"\xff\x80443"), None);
+    }
+
+    #[test]
+    fn what_is_clearly_a_port_is_marked() {
+        for (line, expected) in [
+            ("a 10.0.0.1:443 b", "a 10.0.0.1:443(443) b"),
+            ("10.0.0.1:53/udp,", "10.0.0.1:53/udp(53udp),"),
+            ("10.0.0.1:53/UDP", "10.0.0.1:53/UDP(53udp)"),
+            ("10.0.0.1:80/index", "10.0.0.1:80(80)/index"),
+            ("10.0.0.1:80/tcpdump", "10.0.0.1:80(80)/tcpdump"),
+            ("[2001:db8::1]:443", "[2001:db8::1]:443(443)"),
+            ("[fe80::1%eth0]:22.", "[fe80::1%eth0]:22(22)."),
+            ("[::ffff:10.0.0.1]:22", "[::ffff:10.0.0.1]:22(22)"),
+            ("::ffff:10.0.0.1:22", "::ffff:10.0.0.1:22(22)"),
+            ("src:10.0.0.1:5->10.0.0.2:6", "src:10.0.0.1:5(5)->10.0.0.2:6(6)"),
+            ("/10.0.0.1:0", "/10.0.0.1:0(0)"),
+            ("PROTO=TCP SPT=51000 DPT=443 X", "PROTO=TCP SPT=51000(51000tcp) DPT=443(443tcp) X"),
+            ("dport=53 sport=1 proto=udp", "dport=53(53udp) sport=1(1udp) proto=udp"),
+            ("proto=udp Port=53/tcp", "proto=udp Port=53/tcp(53tcp)"),
+            ("port=65535", "port=65535(65535)"),
+        ] {
+            assert_eq!(marked(line), expected);
+        }
+    }
+
+    #[test]
+    fn what_only_looks_like_a_port_is_left_alone() {
+        for line in [
+            "10.0.0.1:70000",
+            "10.0.0.1:443a",
+            "10.0.0.1:12:30:00",
+            "10.0.0.1:1.5",
+            "v1.2.3.4:80",
+            "1.2.3.4.5:80",
+            "300.1.1.1:80",
+            "12:30:00",
+            "db.example.com:5432",
+            "2001:db8::1:443",
+            "[::g]:80",
+            "[]:80",
+            "]:80",
+            "transport=6",
+            "src_port=80",
+            "port=",
+            "port=x",
+            "port = 80",
+            ":80",
+            "=80",
+            "10.0.0.1:",
+        ] {
+            assert_eq!(marked(line), line);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic_and_marks_go_forward(line: Vec<u8>) {
+            let _ = key(&line);
+            let mut found = Vec::new();
+            marks(&line, &mut found);
+            prop_assert!(found.windows(2).all(|pair| pair[0].end < pair[1].end));
+            prop_assert!(found.iter().all(|mark| mark.end <= line.len()));
+        }
+
+        #[test]
+        fn every_address_with_a_port_is_found(v4: Ipv4Addr, v6: Ipv6Addr, port: u16, noise in "[ a-z(),;<>\"']{0,8}") {
+            for address in [v4.to_string(), format!("[{v6}]")] {
+                let line = format!("{noise} {address}:{port} {noise}");
+                prop_assert_eq!(marked(&line), format!("{noise} {address}:{port}({port}) {noise}"));
+            }
+        }
+    }
+}

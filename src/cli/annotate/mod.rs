@@ -1,0 +1,262 @@
+//! `portbook annotate`: puts service names on the ports in the lines of stdin.
+//!
+//! Lines go through in blocks: what is there is taken, so that a block is large when the input is
+//! fast and one line when it is slow. Blocks are sent while the ones before are awaited.
+
+mod line;
+
+use std::io::{self, BufRead, Write};
+use std::thread;
+
+use clap::Args;
+use futures_util::TryFutureExt;
+use tokio::sync::mpsc;
+use tokio::try_join;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+
+use super::args::{NamespaceArgs, ReadArgs};
+use super::output::clean;
+use super::session::Session;
+use super::{End, Error};
+use crate::grpc::request::MAX_BATCH;
+use crate::grpc::{convert, proto};
+use crate::registry::port::{Port, Transport};
+use line::{Key, Mark, key, marks};
+
+/// How many lines may wait to be read, and how many a block may have.
+const LINES: usize = 4096;
+/// How many blocks may be on the way.
+const BLOCKS: usize = 4;
+
+/// The arguments of `portbook annotate`.
+#[derive(Args, Debug)]
+pub(super) struct AnnotateArgs {
+    #[command(flatten)]
+    namespace: NamespaceArgs,
+    #[command(flatten)]
+    read: ReadArgs,
+}
+
+/// Lines that are answered together.
+#[derive(Debug, Default)]
+struct Block {
+    lines: Vec<Line>,
+    ports: Vec<u32>,
+    transports: Vec<i32>,
+}
+
+#[derive(Debug)]
+struct Line {
+    /// With its end, as it was read.
+    bytes: Vec<u8>,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    /// One port of the block, or none, and nothing else.
+    Key { has_port: bool },
+    /// Places behind which the names of the next ports of the block go.
+    Log { ends: Vec<usize> },
+}
+
+impl AnnotateArgs {
+    pub(super) async fn run(self) -> Result<End, Error> {
+        let session = Session::open(&self.read).await?;
+        let lines = stdin_lines();
+        let (requests, requested) = mpsc::channel(BLOCKS);
+        let (blocks, to_write) = mpsc::channel(BLOCKS);
+        let mut registry = session.registry();
+        let labelled = registry
+            .annotate_ports(ReceiverStream::new(requested))
+            .map_err(|status| session.error(&status));
+        let answer = async {
+            let labels = Labels::new(&session, labelled.await?.into_inner());
+            write_blocks(to_write, labels).await
+        };
+        try_join!(read_blocks(lines, &self.namespace.namespace, requests, blocks), answer)?;
+        Ok(End::Done)
+    }
+}
+
+/// The lines of stdin. Read by a thread that the end of the program does not wait for, since
+/// reading can't be interrupted.
+fn stdin_lines() -> mpsc::Receiver<io::Result<Vec<u8>>> {
+    let (sender, lines) = mpsc::channel(LINES);
+    thread::spawn(move || {
+        let mut stdin = io::stdin().lock();
+        loop {
+            let mut line = Vec::new();
+            let read = stdin.read_until(b'\n', &mut line);
+            let is_last = !matches!(read, Ok(1..));
+            let sent = match read {
+                Ok(0) => Ok(()),
+                read => sender.blocking_send(read.map(|_| line)),
+            };
+            if is_last || sent.is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
+
+/// Reads lines until there are none, sends their ports, and hands the blocks on in order.
+async fn read_blocks(
+    mut lines: mpsc::Receiver<io::Result<Vec<u8>>>,
+    namespace: &str,
+    requests: mpsc::Sender<proto::AnnotatePortsRequest>,
+    blocks: mpsc::Sender<Block>,
+) -> Result<(), Error> {
+    let mut taken = Vec::with_capacity(LINES);
+    while lines.recv_many(&mut taken, LINES).await > 0 {
+        let mut block = Block::default();
+        for line in taken.drain(..) {
+            block.push(line.map_err(Error::Input)?);
+        }
+        let questions = block.requests(namespace);
+        // The block goes first: a server may wait until its answers are taken.
+        let mut is_open = blocks.send(block).await.is_ok();
+        for question in questions {
+            is_open = is_open && requests.send(question).await.is_ok();
+        }
+        if !is_open {
+            // Whoever awaits the answers learns why.
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+async fn write_blocks(
+    mut blocks: mpsc::Receiver<Block>,
+    mut labels: Labels<'_>,
+) -> Result<(), Error> {
+    let mut text = Vec::new();
+    while let Some(block) = blocks.recv().await {
+        let names = labels.of(block.ports.len()).await?;
+        block.write(&names, &mut text);
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(&text).and_then(|()| stdout.flush()).map_err(Error::Output)?;
+        text.clear();
+    }
+    Ok(())
+}
+
+impl Block {
+    fn push(&mut self, bytes: Vec<u8>) {
+        let body = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+        let kind = if let Some(Key { port }) = key(body) {
+            if let Some((port, transport)) = port {
+                self.ask(port, transport);
+            }
+            Kind::Key { has_port: port.is_some() }
+        } else {
+            let mut found = Vec::new();
+            marks(body, &mut found);
+            for &Mark { port, transport, .. } in &found {
+                self.ask(port, transport);
+            }
+            Kind::Log { ends: found.iter().map(|mark| mark.end).collect() }
+        };
+        self.lines.push(Line { bytes, kind });
+    }
+
+    fn ask(&mut self, port: Port, transport: Option<Transport>) {
+        self.ports.push(port.number().into());
+        self.transports.push(convert::transport(transport).into());
+    }
+
+    /// The questions for its ports, in as few requests as may be.
+    fn requests(&self, namespace: &str) -> Vec<proto::AnnotatePortsRequest> {
+        let chunks = self.ports.chunks(MAX_BATCH).zip(self.transports.chunks(MAX_BATCH));
+        let request = |(ports, transports): (&[u32], &[i32])| proto::AnnotatePortsRequest {
+            ports: ports.to_vec(),
+            transports: transports.to_vec(),
+            namespace: namespace.to_owned(),
+        };
+        chunks.map(request).collect()
+    }
+
+    /// Puts the lines together with the names, of which there is one for each port.
+    fn write(&self, names: &[&str], text: &mut Vec<u8>) {
+        let mut names = names.iter();
+        for Line { bytes, kind } in &self.lines {
+            match kind {
+                Kind::Key { has_port } => {
+                    let name = has_port.then(|| names.next()).flatten().copied().unwrap_or("");
+                    text.extend_from_slice(if name.is_empty() { "-" } else { name }.as_bytes());
+                    text.push(b'\n');
+                }
+                Kind::Log { ends } => {
+                    let mut from = 0;
+                    for (&end, name) in ends.iter().zip(names.by_ref()) {
+                        text.extend_from_slice(&bytes[from..end]);
+                        if !name.is_empty() {
+                            text.push(b'(');
+                            text.extend_from_slice(name.as_bytes());
+                            text.push(b')');
+                        }
+                        from = end;
+                    }
+                    text.extend_from_slice(&bytes[from..]);
+                }
+            }
+        }
+    }
+}
+
+/// The labels that a stream has used so far.
+struct Labels<'a> {
+    session: &'a Session,
+    answers: Streaming<proto::AnnotatePortsResponse>,
+    names: Vec<String>,
+}
+
+impl<'a> Labels<'a> {
+    const fn new(session: &'a Session, answers: Streaming<proto::AnnotatePortsResponse>) -> Self {
+        Self { session, answers, names: Vec::new() }
+    }
+
+    /// The names of the next ports, empty for those without one.
+    async fn of(&mut self, count: usize) -> Result<Vec<&str>, Error> {
+        let mut numbers: Vec<u32> = Vec::with_capacity(count);
+        while numbers.len() < count {
+            let answer =
+                self.answers.message().await.map_err(|status| self.session.error(&status))?;
+            let answer = answer.ok_or(Error::StreamEnded)?;
+            self.names.extend(answer.new_labels.iter().map(|label| clean(&label.service_name)));
+            numbers.extend(answer.label_numbers);
+        }
+        let name = |number: u32| self.names.get(number as usize).map_or("", String::as_str);
+        Ok(numbers.into_iter().map(name).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_go_behind_their_ports_and_all_else_stays() {
+        let mut block = Block::default();
+        for line in [
+            &b"443\r\n"[..],
+            b"70000\n",
+            b"\xff 10.0.0.1:53/udp \x1b[0m 10.0.0.1:9\r\n",
+            b"\n",
+            b"40000/tcp\n",
+            b"dpt=22",
+        ] {
+            block.push(line.to_vec());
+        }
+        assert_eq!(block.ports, [443, 53, 9, 40000, 22]);
+        assert_eq!(block.transports, [0, 2, 0, 1, 0]);
+        let mut text = Vec::new();
+        block.write(&["https", "domain", "", "", "ssh"], &mut text);
+        let expected =
+            b"https\n-\n\xff 10.0.0.1:53/udp(domain) \x1b[0m 10.0.0.1:9\r\n\n-\ndpt=22(ssh)";
+        assert_eq!(text, expected);
+    }
+}

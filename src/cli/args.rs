@@ -1,0 +1,136 @@
+//! The arguments that several commands share, and how their words are read.
+
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use http::uri::Authority;
+
+use super::output::Format;
+use super::parse;
+use crate::access::PlainToken;
+use crate::grpc::proto;
+use crate::registry::assignment::NamespaceName;
+
+/// Where the server is, and what to show it.
+#[derive(Args, Clone)]
+pub(super) struct ServerArgs {
+    /// The server: host:port, or http://host:port.
+    #[arg(long, env = "PORTBOOK_ADDR", value_name = "HOST:PORT", default_value = "127.0.0.1:50051", value_parser = parse::server_address)]
+    pub(super) addr: Authority,
+
+    /// The token, which writes need.
+    #[arg(long, env = "PORTBOOK_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    pub(super) token: Option<String>,
+}
+
+impl ServerArgs {
+    /// The token. Read here and not by clap, whose messages repeat what they refuse.
+    pub(super) fn plain_token(&self) -> Result<Option<PlainToken>, super::Error> {
+        let token = self.token.as_deref().filter(|token| !token.is_empty());
+        Ok(token.map(PlainToken::parse).transpose()?)
+    }
+}
+
+impl std::fmt::Debug for ServerArgs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServerArgs").field("addr", &self.addr).finish_non_exhaustive()
+    }
+}
+
+/// Who answers a read.
+#[derive(Args, Clone, Debug)]
+pub(super) struct ReadArgs {
+    #[command(flatten)]
+    pub(super) server: ServerArgs,
+
+    /// Answer from the registry inside this program, without a server. It has no registrations.
+    #[arg(long)]
+    pub(super) offline: bool,
+}
+
+/// From where the registry is seen, or where something is registered.
+#[derive(Args, Clone, Debug)]
+pub(super) struct NamespaceArgs {
+    /// The namespace.
+    #[arg(long, value_name = "NAME", default_value = NamespaceName::DEFAULT)]
+    pub(super) namespace: String,
+}
+
+/// How the answer is written.
+#[derive(Args, Clone, Copy, Debug)]
+pub(super) struct OutputArgs {
+    /// How to write the answer.
+    #[arg(long, short, value_enum, value_name = "FORM", default_value_t = Format::Table)]
+    pub(super) output: Format,
+}
+
+/// What comes with every write.
+#[derive(Args, Clone, Debug)]
+pub(super) struct WriteArgs {
+    #[command(flatten)]
+    pub(super) server: ServerArgs,
+    #[command(flatten)]
+    pub(super) output: OutputArgs,
+
+    /// Why, for the history.
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub(super) reason: String,
+
+    /// Makes the call safe to repeat: the same id gets the first answer again.
+    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
+    pub(super) request_id: String,
+
+    /// Tell what would happen, and change nothing.
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+/// What is said of a registration.
+#[derive(Args, Clone, Debug)]
+pub(super) struct DetailArgs {
+    /// A short description.
+    #[arg(long, value_name = "TEXT")]
+    pub(super) description: Option<String>,
+
+    /// Who it is assigned to, for instance a team.
+    #[arg(long, value_name = "TEXT")]
+    pub(super) assignee: Option<String>,
+
+    /// Whom to ask about it.
+    #[arg(long, value_name = "TEXT")]
+    pub(super) contact: Option<String>,
+
+    /// Where it is specified.
+    #[arg(long, value_name = "TEXT")]
+    pub(super) reference: Option<String>,
+
+    /// Anything more.
+    #[arg(long, value_name = "TEXT")]
+    pub(super) notes: Option<String>,
+
+    /// A label; may be given several times.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse::label)]
+    pub(super) labels: Vec<(String, String)>,
+
+    /// A finding that you know of and accept, such as IANA_ASSIGNED; several with commas.
+    #[arg(long, value_name = "CODE", value_delimiter = ',', value_parser = parse::finding_code)]
+    pub(super) acknowledge: Vec<proto::FindingCode>,
+}
+
+impl DetailArgs {
+    /// The acknowledged findings, as a message carries them.
+    pub(super) fn acknowledged(&self) -> Vec<i32> {
+        self.acknowledge.iter().copied().map(i32::from).collect()
+    }
+}
+
+/// Reads the words of an enum: `custom` for `SOURCE_CUSTOM`.
+pub(super) fn words<E: Clone + Send + Sync + 'static>(
+    prefix: &'static str,
+    words: &'static [&'static str],
+    named: fn(&str) -> Option<E>,
+) -> impl TypedValueParser<Value = E> {
+    PossibleValuesParser::new(words).try_map(move |word| {
+        let name = format!("{prefix}{}", word.to_ascii_uppercase());
+        named(&name).ok_or_else(|| format!("the API has no {name}"))
+    })
+}

@@ -1,0 +1,263 @@
+//! Why a command failed: one readable line, a hint where there is one, and an exit code.
+
+use std::error::Error as _;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use http::uri::Authority;
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+use super::output::clean;
+use crate::access::TokenFormatError;
+use crate::iana::IanaError;
+use crate::server::ServeError;
+use crate::store::StoreError;
+use crate::store::sqlite::OpenError;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The command line asks for something that can't be.
+    #[error("{0}")]
+    Usage(String),
+    /// The token can't be sent.
+    #[error("--token can't be used")]
+    Token(#[from] TokenFormatError),
+    /// Nobody answers.
+    #[error(
+        "no Portbook server answers at {0}; start one with 'portbook serve', or add --offline to a read"
+    )]
+    Unreachable(Authority),
+    /// The server takes too long.
+    #[error("the server at {0} has not answered within {seconds} seconds", seconds = .1.as_secs())]
+    Slow(Authority, Duration),
+    /// The server says no.
+    #[error("{}", .0.message)]
+    Refused(Refusal),
+    /// There is nothing to change.
+    #[error("nothing is registered on {asked} in the namespace {namespace:?}")]
+    NotHeld {
+        /// What was asked for.
+        asked: String,
+        /// Where.
+        namespace: String,
+    },
+    /// Of several calls one failed, and those after it were not made.
+    #[error("{at} failed, and {} not tried after it", were(.rest))]
+    Stopped {
+        /// Which failed.
+        at: String,
+        /// What was left.
+        rest: Vec<String>,
+        /// Why it failed.
+        source: Box<Error>,
+    },
+    /// The call failed without anybody refusing it.
+    #[error("the call failed: {0}")]
+    Call(String),
+    /// The answer can't be understood.
+    #[error("the answer is not understood")]
+    Answer(#[from] prost::DecodeError),
+    /// The server answered less than it was asked.
+    #[error("the server ended the stream before everything was answered")]
+    StreamEnded,
+    /// The embedded registry can't be opened.
+    #[error("the embedded registry can't be opened")]
+    Open(#[from] OpenError),
+    /// The embedded registry can't be read.
+    #[error("the embedded registry can't be read")]
+    Load(#[from] StoreError),
+    /// The input can't be read.
+    #[error("stdin can't be read")]
+    Input(#[source] io::Error),
+    /// The output can't be written.
+    #[error("the output can't be written")]
+    Output(#[source] io::Error),
+    /// The output can't be put into the form asked for.
+    #[error("the output can't be written as asked")]
+    Form(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A file can't be read.
+    #[error("{path} can't be read")]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The input is not IANA's file.
+    #[error("the file is not IANA's registry")]
+    Iana(#[from] IanaError),
+    /// The server could not start, or ended by itself.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+}
+
+fn were(rest: &[String]) -> String {
+    let verb = if rest.len() == 1 { "was" } else { "were" };
+    format!("{} {verb}", rest.join(", "))
+}
+
+/// What the server says where it says no.
+#[derive(Debug)]
+pub struct Refusal {
+    /// In words.
+    message: String,
+    /// The name of an `ErrorReason`, or empty.
+    reason: String,
+    /// The findings to acknowledge, comma-separated, as the API names them.
+    codes: String,
+}
+
+impl Error {
+    /// What a status means that came from this address.
+    pub(super) fn from_status(status: &Status, addr: &Authority) -> Self {
+        let info = status.get_details_error_info().filter(|info| info.domain == "portbook");
+        let is_silence = status.code() == Code::Unavailable && info.is_none();
+        // A status with a cause was made here, of a connection that failed.
+        if is_silence || status.source().is_some() {
+            return Self::Unreachable(addr.clone());
+        }
+        let (reason, mut metadata) =
+            info.map(|info| (info.reason, info.metadata)).unwrap_or_default();
+        match status.code() {
+            Code::InvalidArgument
+            | Code::NotFound
+            | Code::AlreadyExists
+            | Code::PermissionDenied
+            | Code::FailedPrecondition
+            | Code::Aborted
+            | Code::OutOfRange
+            | Code::ResourceExhausted
+            | Code::Unauthenticated
+            | Code::Unavailable => Self::Refused(Refusal {
+                message: clean(status.message()),
+                reason,
+                codes: metadata.remove("codes").unwrap_or_default(),
+            }),
+            code => {
+                let message =
+                    if status.message().is_empty() { code.description() } else { status.message() };
+                Self::Call(clean(message))
+            }
+        }
+    }
+
+    /// Whether it says that no service has that name.
+    pub(super) fn is_unknown_service(&self) -> bool {
+        matches!(self, Self::Refused(refusal) if refusal.reason == "SERVICE_NOT_FOUND")
+    }
+
+    /// Whether nobody reads the output any more.
+    pub(super) fn is_broken_pipe(&self) -> bool {
+        matches!(self, Self::Output(fault) if fault.kind() == io::ErrorKind::BrokenPipe)
+    }
+
+    /// Everything there is to say: the chain of errors in one line, and a hint in a second one.
+    #[must_use]
+    pub fn report(&self) -> String {
+        let line = clean(&chain(self.to_string(), self.source()));
+        self.hint().map_or_else(|| line.clone(), |hint| format!("{line}\n{hint}"))
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Refused(Refusal { reason, codes, .. }) => match reason.as_str() {
+                "ACKNOWLEDGEMENT_REQUIRED" => {
+                    let codes = clean(&codes.replace("FINDING_CODE_", ""));
+                    Some(format!("to take it all the same, add --acknowledge {codes}"))
+                }
+                "TOKEN_MISSING" => {
+                    Some("give the token with --token, or in the variable PORTBOOK_TOKEN".into())
+                }
+                _ => None,
+            },
+            Self::Stopped { source, .. } => source.hint(),
+            _ => None,
+        }
+    }
+
+    /// The exit code, as `portbook --help` documents it.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.code())
+    }
+
+    fn code(&self) -> u8 {
+        match self {
+            Self::Usage(_) | Self::Token(_) => 2,
+            Self::Refused(refusal) if refusal.reason == "SHUTTING_DOWN" => 4,
+            Self::Refused(_) | Self::NotHeld { .. } => 3,
+            Self::Unreachable(_) | Self::Slow(..) => 4,
+            Self::Stopped { source, .. } => source.code(),
+            _ => 5,
+        }
+    }
+}
+
+/// A message and what is behind it, each said once.
+fn chain(message: String, mut source: Option<&(dyn std::error::Error + 'static)>) -> String {
+    let mut line = message;
+    while let Some(error) = source {
+        let next = error.to_string();
+        // Transports like to repeat what they wrap.
+        if !line.ends_with(&next) {
+            line = format!("{line}: {next}");
+        }
+        source = error.source();
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use tonic_types::ErrorDetails;
+
+    use super::*;
+
+    fn error(code: Code, reason: &str, facts: &[(&str, &str)]) -> Error {
+        let facts: HashMap<_, _> =
+            facts.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
+        let details = ErrorDetails::with_error_info(reason, "portbook", facts);
+        let status = Status::with_error_details(code, "No\u{1b}[31m.", details);
+        Error::from_status(&status, &Authority::from_static("localhost:1"))
+    }
+
+    #[test]
+    fn a_refusal_names_the_flag_that_helps() {
+        let codes = "FINDING_CODE_SYSTEM_PORT,FINDING_CODE_IANA_ASSIGNED";
+        let refused =
+            error(Code::FailedPrecondition, "ACKNOWLEDGEMENT_REQUIRED", &[("codes", codes)]);
+        let report = refused.report();
+        assert!(
+            report.ends_with(
+                "\nto take it all the same, add --acknowledge SYSTEM_PORT,IANA_ASSIGNED"
+            ),
+            "{report}"
+        );
+        assert!(!report.contains('\u{1b}'), "{report:?}");
+        let rest = vec!["b".to_owned(), "c".to_owned()];
+        let stopped = Error::Stopped { at: "a".into(), rest, source: Box::new(refused) };
+        let report = stopped.report();
+        assert!(report.starts_with("a failed, and b, c were not tried after it: No"), "{report}");
+        assert!(report.contains("--acknowledge"), "{report}");
+    }
+
+    #[test]
+    fn exit_codes_tell_refusals_from_silence() {
+        let addr = Authority::from_static("localhost:1");
+        let silence = Error::from_status(&Status::unavailable("tcp connect error"), &addr);
+        assert_eq!(silence.code(), 4);
+        assert!(silence.report().starts_with("no Portbook server answers at localhost:1;"));
+        assert_eq!(error(Code::AlreadyExists, "PORT_TAKEN", &[]).code(), 3);
+        assert_eq!(error(Code::Unauthenticated, "TOKEN_MISSING", &[]).code(), 3);
+        assert_eq!(error(Code::Unavailable, "STORE_UNAVAILABLE", &[]).code(), 3);
+        assert_eq!(error(Code::Unavailable, "SHUTTING_DOWN", &[]).code(), 4);
+        assert_eq!(error(Code::Internal, "INTERNAL", &[]).code(), 5);
+        assert_eq!(Error::from_status(&Status::unknown("?"), &addr).code(), 5);
+    }
+}

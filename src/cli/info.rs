@@ -1,0 +1,113 @@
+//! `portbook info`: what the registry holds.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::args::{OutputArgs, ReadArgs};
+use super::output::{self, clean, table, words};
+use super::session::Session;
+use super::{End, Error};
+use crate::grpc::proto::{
+    GetRegistryInfoRequest, GetRegistryInfoResponse, SourceCounts, State, Transport,
+};
+
+/// The arguments of `portbook info`.
+#[derive(Args, Debug)]
+pub(super) struct InfoArgs {
+    #[command(flatten)]
+    read: ReadArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl InfoArgs {
+    pub(super) async fn run(self) -> Result<End, Error> {
+        let session = Session::open(&self.read).await?;
+        let request = GetRegistryInfoRequest {};
+        let answer = session.answer(session.registry().get_registry_info(request)).await?;
+        output::answer(self.output.output, &answer)
+    }
+}
+
+const STATES: [State; 4] = [State::Assigned, State::Reserved, State::Unassigned, State::Unlisted];
+const TRANSPORTS: [Transport; 5] =
+    [Transport::Tcp, Transport::Udp, Transport::Sctp, Transport::Dccp, Transport::Unspecified];
+
+impl SourceCounts {
+    fn on(&self, transport: Transport) -> u32 {
+        let counts = self.transports.iter().filter(|count| count.transport() == transport);
+        counts.map(|count| count.assignments).sum()
+    }
+
+    fn with(&self, state: State) -> u32 {
+        let counts = self.states.iter().filter(|count| count.state() == state);
+        counts.map(|count| count.assignments).sum()
+    }
+
+    fn object(&self) -> Value {
+        json!({
+            "source": words::source(self.source),
+            "assignments": self.assignments,
+            "with_port": self.with_port,
+            "without_port": self.without_port,
+            "port_ranges": self.port_ranges,
+            "with_service_name": self.with_service_name,
+            "without_service_name": self.without_service_name,
+            "distinct_service_names": self.distinct_service_names,
+            "tcp": self.on(Transport::Tcp),
+            "udp": self.on(Transport::Udp),
+            "sctp": self.on(Transport::Sctp),
+            "dccp": self.on(Transport::Dccp),
+            "no_transport": self.on(Transport::Unspecified),
+            "assigned": self.with(State::Assigned),
+            "reserved": self.with(State::Reserved),
+            "unassigned": self.with(State::Unassigned),
+            "unlisted": self.with(State::Unlisted),
+        })
+    }
+}
+
+impl output::Answer for GetRegistryInfoResponse {
+    fn table(&self) -> String {
+        let facts = [
+            ("version", self.version.clone()),
+            ("revision", self.revision.to_string()),
+            ("IANA date", self.iana_date.clone()),
+            ("guides", self.guides.to_string()),
+            ("database", self.database_id.clone()),
+        ];
+        let facts = facts.map(|(name, fact)| vec![name.to_owned(), clean(&fact)]);
+        let header = "SOURCE RECORDS ASSIGNED RESERVED UNASSIGNED UNLISTED TCP UDP SCTP DCCP NONE";
+        let counts = self.sources.iter().map(|counts| {
+            let numbers = [counts.assignments]
+                .into_iter()
+                .chain(STATES.map(|state| counts.with(state)))
+                .chain(TRANSPORTS.map(|transport| counts.on(transport)));
+            let source = words::source(counts.source).unwrap_or("-").to_owned();
+            [source].into_iter().chain(numbers.map(|number| number.to_string())).collect()
+        });
+        let header = header.split(' ').map(String::from).collect();
+        format!("{}\n{}", table::plain(None, facts), table::plain(Some(header), counts))
+    }
+
+    fn objects(&self) -> Vec<Value> {
+        vec![self.json()]
+    }
+
+    /// The counts, a row for each source.
+    fn rows(&self) -> Vec<Value> {
+        self.sources.iter().map(SourceCounts::object).collect()
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "version": self.version,
+            "revision": self.revision,
+            "iana_date": self.iana_date,
+            "iana_sha256": self.iana_sha256,
+            "guides": self.guides,
+            "database_id": self.database_id,
+            "sources": self.rows(),
+        })
+    }
+}

@@ -1,0 +1,158 @@
+//! `portbook list`: the records that pass a filter.
+
+use clap::Args;
+use serde_json::Value;
+
+use super::args::{OutputArgs, ReadArgs, words};
+use super::output::table::Columns;
+use super::output::{self, Format, record, table};
+use super::parse;
+use super::session::Session;
+use super::{End, Error};
+use crate::grpc::{convert, proto};
+use crate::registry::assignment::NamespaceName;
+use crate::registry::port::PortRange;
+
+/// The most records a page may have.
+const PAGE: u32 = 1000;
+
+/// The arguments of `portbook list`.
+#[derive(Args, Debug)]
+pub(super) struct ListArgs {
+    /// Only records from these sources; several with commas.
+    #[arg(long = "source", value_name = "SOURCE", value_delimiter = ',', ignore_case = true,
+          value_parser = words("SOURCE_", &["custom", "iana", "common"], proto::Source::from_str_name))]
+    sources: Vec<proto::Source>,
+
+    /// Only records with these states; several with commas.
+    #[arg(long = "state", value_name = "STATE", value_delimiter = ',', ignore_case = true,
+          value_parser = words("STATE_", &["assigned", "reserved", "unassigned", "unlisted"], proto::State::from_str_name))]
+    states: Vec<proto::State>,
+
+    /// Only records for these transports; none stands for records that do not say theirs.
+    #[arg(long = "transport", value_name = "TRANSPORT", value_delimiter = ',', ignore_case = true,
+          value_parser = words("TRANSPORT_", &["tcp", "udp", "sctp", "dccp", "none"], transport_or_none))]
+    transports: Vec<proto::Transport>,
+
+    /// Only records on these ports: 443 or 5000-5010.
+    #[arg(long, value_name = "PORTS", value_parser = parse::port_range)]
+    ports: Option<PortRange>,
+
+    /// Only service names that begin like this.
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    prefix: String,
+
+    /// Only records whose assignee has this in it.
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    assignee: String,
+
+    /// Only registrations with this label; may be given several times.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse::label)]
+    labels: Vec<(String, String)>,
+
+    /// The most records to show.
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    limit: u32,
+
+    /// Show every record.
+    #[arg(long, conflicts_with = "limit")]
+    all: bool,
+
+    /// The namespace to see from, or - for all of them.
+    #[arg(long, value_name = "NAME", default_value = NamespaceName::DEFAULT)]
+    namespace: String,
+    #[command(flatten)]
+    read: ReadArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+fn transport_or_none(name: &str) -> Option<proto::Transport> {
+    match name {
+        "TRANSPORT_NONE" => Some(proto::Transport::Unspecified),
+        name => proto::Transport::from_str_name(name),
+    }
+}
+
+impl ListArgs {
+    pub(super) async fn run(self) -> Result<End, Error> {
+        let Self {
+            sources,
+            states,
+            transports,
+            ports,
+            prefix,
+            assignee,
+            labels,
+            limit,
+            all,
+            namespace,
+            read,
+            output: OutputArgs { output },
+        } = self;
+        let columns = Columns { namespace: namespace == "-", reason: false };
+        let filter = proto::AssignmentFilter {
+            namespace,
+            sources: sources.into_iter().map(i32::from).collect(),
+            states: states.into_iter().map(i32::from).collect(),
+            transports: transports.into_iter().map(i32::from).collect(),
+            ports: ports.map(convert::port_range),
+            service_name_prefix: prefix,
+            assignee,
+            labels: labels.into_iter().collect(),
+        };
+        let session = Session::open(&read).await?;
+        let limit = if all { u32::MAX } else { limit };
+        let (records, total) = pages(&session, filter, limit).await?;
+        let shown = records.len();
+        let list = List { records, columns };
+        output::answer(output, &list)?;
+        if output == Format::Table && shown < total {
+            output::remark(&format!(
+                "{shown} of {total} records are shown: --limit N shows more, --all shows all"
+            ));
+        }
+        Ok(output::found(shown > 0))
+    }
+}
+
+/// Up to `limit` records, and how many there are.
+async fn pages(
+    session: &Session,
+    filter: proto::AssignmentFilter,
+    limit: u32,
+) -> Result<(Vec<proto::Assignment>, usize), Error> {
+    let mut registry = session.registry();
+    let mut request = proto::ListAssignmentsRequest { filter: Some(filter), ..Default::default() };
+    let mut records = Vec::new();
+    let mut left = limit;
+    loop {
+        let size = left.min(PAGE);
+        request.page_size = i32::try_from(size).unwrap_or_default();
+        let page = session.answer(registry.list_assignments(request.clone())).await?;
+        left = left.saturating_sub(u32::try_from(page.assignments.len()).unwrap_or(u32::MAX));
+        records.extend(page.assignments);
+        if left == 0 || page.next_page_token.is_empty() {
+            return Ok((records, page.total_size as usize));
+        }
+        request.page_token = page.next_page_token;
+    }
+}
+
+struct List {
+    records: Vec<proto::Assignment>,
+    columns: Columns,
+}
+
+impl output::Answer for List {
+    fn table(&self) -> String {
+        if self.records.is_empty() {
+            return String::new();
+        }
+        table::records(&self.records, self.columns)
+    }
+
+    fn objects(&self) -> Vec<Value> {
+        record::objects(&self.records)
+    }
+}

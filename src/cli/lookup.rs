@@ -1,0 +1,199 @@
+//! `portbook lookup`: what is on a port, where a service is, what an endpoint is.
+
+use clap::Args;
+use prost::Message;
+use serde_json::{Value, json};
+
+use super::args::{NamespaceArgs, OutputArgs, ReadArgs};
+use super::output::table::Columns;
+use super::output::{self, guide, record, table, words};
+use super::parse::What;
+use super::session::Session;
+use super::{End, Error};
+use crate::grpc::{convert, proto};
+
+/// The arguments of `portbook lookup`.
+#[derive(Args, Debug)]
+pub(super) struct LookupArgs {
+    /// A port (443, 443/tcp), a service (https, domain/udp) or an endpoint (192.0.2.1:80,
+    /// [2001:db8::1]:443, db.example.com:postgresql, :22, https://example.com).
+    #[arg(required = true)]
+    what: Vec<What>,
+    #[command(flatten)]
+    namespace: NamespaceArgs,
+    #[command(flatten)]
+    read: ReadArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// What is known of one thing that was asked for.
+#[derive(Debug, Default)]
+struct Found {
+    query: String,
+    /// The port, its class and its state, unless a service was asked for.
+    port: Option<(u32, i32, i32)>,
+    assignments: Vec<proto::Assignment>,
+    guides: Vec<proto::Guide>,
+}
+
+impl LookupArgs {
+    pub(super) async fn run(self) -> Result<End, Error> {
+        let session = Session::open(&self.read).await?;
+        let mut all = Vec::with_capacity(self.what.len());
+        for what in &self.what {
+            let found = match ask(&session, what, &self.namespace.namespace).await {
+                Err(error) if error.is_unknown_service() => {
+                    output::remark(&format!("portbook: {}", error.report()));
+                    Found { query: query(what), ..Found::default() }
+                }
+                answer => answer?,
+            };
+            all.push(found);
+        }
+        let is_found = all.iter().all(Found::is_service);
+        output::answer(self.output.output, &Answers(all))?;
+        Ok(End::found(is_found))
+    }
+}
+
+fn query(what: &What) -> String {
+    match what {
+        What::Port(port, None) => port.to_string(),
+        What::Port(port, Some(transport)) => format!("{port}/{transport}"),
+        What::Name(name, None) => name.clone(),
+        What::Name(name, Some(transport)) => format!("{name}/{transport}"),
+        What::Endpoint(endpoint) => endpoint.clone(),
+    }
+}
+
+async fn ask(session: &Session, what: &What, namespace: &str) -> Result<Found, Error> {
+    let (query, namespace) = (query(what), namespace.to_owned());
+    let mut registry = session.registry();
+    let port_info = match what {
+        What::Name(name, transport) => {
+            let request = proto::LookupServiceRequest {
+                service_name: name.clone(),
+                transport: convert::transport(*transport).into(),
+                namespace,
+            };
+            let answer = session.answer(registry.lookup_service(request)).await?;
+            let proto::LookupServiceResponse { assignments, guides, .. } = answer;
+            return Ok(Found { query, port: None, assignments, guides });
+        }
+        What::Port(port, transport) => {
+            let request = proto::LookupPortRequest {
+                port: Some(port.number().into()),
+                transport: convert::transport(*transport).into(),
+                namespace,
+            };
+            session.answer(registry.lookup_port(request)).await?.port_info
+        }
+        What::Endpoint(endpoint) => {
+            let request = proto::LookupEndpointRequest { endpoint: endpoint.clone(), namespace };
+            session.answer(registry.lookup_endpoint(request)).await?.port_info
+        }
+    };
+    let info = proto::PortInfo::decode(port_info)?;
+    Ok(Found {
+        query,
+        port: Some((info.port, info.port_class, info.state)),
+        assignments: info.assignments,
+        guides: info.guide.into_iter().chain(info.more_guides).collect(),
+    })
+}
+
+impl Found {
+    fn is_service(&self) -> bool {
+        self.assignments.iter().any(|record| {
+            !record.service_name.is_empty() || record.state == i32::from(proto::State::Assigned)
+        })
+    }
+
+    fn object(&self) -> Value {
+        json!({
+            "query": self.query,
+            "port": self.port.map(|(port, ..)| port),
+            "port_class": self.port.and_then(|(_, class, _)| words::port_class(class)),
+            "state": self.port.and_then(|(.., state)| words::state(state)),
+            "assignments": record::objects(&self.assignments),
+            "guides": self.guides.iter().map(guide::object).collect::<Vec<_>>(),
+        })
+    }
+
+    /// `443 · System Port · assigned`.
+    fn heading(&self) -> Option<String> {
+        let (port, class, state) = self.port?;
+        let class = match proto::PortClass::try_from(class).unwrap_or_default() {
+            proto::PortClass::Unspecified => None,
+            proto::PortClass::System => Some("System Port".to_owned()),
+            proto::PortClass::User => Some("User Port".to_owned()),
+            proto::PortClass::Dynamic => Some("Dynamic Port".to_owned()),
+        };
+        let state = words::state(state).map(str::to_ascii_lowercase);
+        let port = port.to_string();
+        let is_plain = self.query.split('/').next() == Some(port.as_str());
+        let port = (!is_plain).then_some(port);
+        let parts = [Some(output::clean(&self.query)), port, class, state];
+        Some(parts.into_iter().flatten().collect::<Vec<_>>().join(" · ") + "\n")
+    }
+
+    fn text(&self) -> String {
+        let heading = self.heading().unwrap_or_default();
+        let records = if self.assignments.is_empty() {
+            String::new()
+        } else {
+            table::records(&self.assignments, Columns::default())
+        };
+        let guides = guide::paragraphs(&self.guides);
+        let gap = if guides.is_empty() { "" } else { "\n" };
+        format!("{heading}{records}{gap}{guides}")
+    }
+}
+
+struct Answers(Vec<Found>);
+
+impl output::Answer for Answers {
+    fn table(&self) -> String {
+        let texts = self.0.iter().map(Found::text).filter(|text| !text.is_empty());
+        texts.collect::<Vec<_>>().join("\n")
+    }
+
+    fn objects(&self) -> Vec<Value> {
+        self.0.iter().map(Found::object).collect()
+    }
+
+    fn rows(&self) -> Vec<Value> {
+        self.0.iter().flat_map(|found| record::objects(&found.assignments)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_heading_names_the_port_where_the_query_does_not() {
+        let heading = |query: &str| {
+            let port = Some((443, proto::PortClass::System.into(), proto::State::Assigned.into()));
+            Found { query: query.into(), port, ..Found::default() }.heading().unwrap()
+        };
+        assert_eq!(heading("443"), "443 · System Port · assigned\n");
+        assert_eq!(heading("443/tcp"), "443/tcp · System Port · assigned\n");
+        assert_eq!(heading("a.b:https"), "a.b:https · 443 · System Port · assigned\n");
+    }
+
+    #[test]
+    fn a_reserved_port_is_no_service() {
+        let record = |name: &str, state: proto::State| proto::Assignment {
+            service_name: name.into(),
+            state: state.into(),
+            ..proto::Assignment::default()
+        };
+        let is_service = |assignments| Found { assignments, ..Found::default() }.is_service();
+        assert!(!is_service(vec![]));
+        assert!(!is_service(vec![record("", proto::State::Reserved)]));
+        assert!(is_service(vec![record("", proto::State::Assigned)]));
+        assert!(is_service(vec![record("elasticsearch", proto::State::Unlisted)]));
+    }
+}

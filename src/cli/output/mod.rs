@@ -1,0 +1,148 @@
+//! How answers are written: a table for people, JSON and CSV for programs.
+//!
+//! Nothing that came from a registry reaches a terminal with its control characters.
+
+pub(super) mod guide;
+pub(super) mod record;
+pub(super) mod table;
+pub(super) mod words;
+
+use std::io::{self, IsTerminal, Write};
+
+use clap::ValueEnum;
+use serde_json::Value;
+
+use super::{End, Error};
+use crate::grpc::proto;
+
+/// How an answer is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// For people.
+    Table,
+    /// One JSON value.
+    Json,
+    /// One JSON object a line.
+    Jsonl,
+    /// A header, and a row for each record.
+    Csv,
+}
+
+/// Something that can be written in each form.
+pub(super) trait Answer {
+    /// For people.
+    fn table(&self) -> String;
+
+    /// For programs: an object for each thing.
+    fn objects(&self) -> Vec<Value>;
+
+    /// For spreadsheets: objects without objects in them, all with the same fields.
+    fn rows(&self) -> Vec<Value> {
+        self.objects()
+    }
+
+    /// The whole as one JSON value.
+    fn json(&self) -> Value {
+        Value::Array(self.objects())
+    }
+}
+
+/// Writes an answer to stdout.
+pub(super) fn answer(format: Format, answer: &impl Answer) -> Result<End, Error> {
+    let form = |fault: serde_json::Error| Error::Form(fault.into());
+    let text = match format {
+        Format::Table => answer.table(),
+        Format::Json => serde_json::to_string_pretty(&answer.json()).map_err(form)? + "\n",
+        Format::Jsonl => answer.objects().iter().map(|object| format!("{object}\n")).collect(),
+        Format::Csv => csv(&answer.rows()).map_err(|fault| Error::Form(fault.into()))?,
+    };
+    print(&text)
+}
+
+fn csv(rows: &[Value]) -> Result<String, csv::Error> {
+    let blank = record::object(&proto::Assignment::default());
+    let fields = |row: &Value| row.as_object().cloned().unwrap_or_default();
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(fields(rows.first().unwrap_or(&blank)).keys())?;
+    for row in rows {
+        writer.write_record(fields(row).values().map(cell))?;
+    }
+    let bytes = writer.into_inner().map_err(|fault| fault.into_error())?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// A value as one cell: lists with commas, labels as `key=value` with semicolons.
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(","),
+        Value::Object(pairs) => {
+            let pairs = pairs.iter().map(|(key, value)| format!("{key}={}", cell(value)));
+            pairs.collect::<Vec<_>>().join(";")
+        }
+        Value::Bool(_) | Value::Number(_) => value.to_string(),
+    }
+}
+
+/// Writes text to stdout.
+pub(super) fn print(text: &str) -> Result<End, Error> {
+    let mut stdout = io::stdout().lock();
+    let written = if stdout.is_terminal() {
+        let lines: Vec<_> = text.split('\n').map(clean).collect();
+        stdout.write_all(lines.join("\n").as_bytes())
+    } else {
+        stdout.write_all(text.as_bytes())
+    };
+    written.and_then(|()| stdout.flush()).map_err(Error::Output)?;
+    Ok(End::Done)
+}
+
+/// How a command has ended whose answer is empty if nothing was found, which people are told.
+pub(super) fn found(is_found: bool) -> End {
+    if !is_found {
+        remark("nothing found");
+    }
+    End::found(is_found)
+}
+
+/// Says something beside the answer, on stderr.
+pub(super) fn remark(text: &str) {
+    // With stderr gone there is nobody left to tell.
+    let _ = writeln!(io::stderr(), "{}", clean(text));
+}
+
+/// The text in one line, without what could take over a terminal: control characters, and those
+/// that turn the direction of writing.
+pub(super) fn clean(text: &str) -> String {
+    let harmless = |c: char| match c {
+        '\t' | '\n' | '\r' => ' ',
+        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
+        c if c.is_control() => '\u{fffd}',
+        c => c,
+    };
+    text.chars().map(harmless).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn control_characters_are_taken_out() {
+        let text = "a\u{1b}[31m\u{9b}b\u{7f}\u{202e}\r\n\tZürich";
+        assert_eq!(clean(text), "a\u{fffd}[31m\u{fffd}b\u{fffd}\u{fffd}   Zürich");
+    }
+
+    #[test]
+    fn csv_has_a_header_and_a_cell_for_each_value() {
+        let row =
+            json!({"b": null, "a": ["x", "y"], "l": {"k": "v", "m": ""}, "n": 7, "t": "1,\"2\""});
+        assert_eq!(csv(&[row]).unwrap(), "b,a,l,n,t\n,\"x,y\",k=v;m=,7,\"1,\"\"2\"\"\"\n");
+        assert!(
+            csv(&[]).unwrap().starts_with("uid,source,namespace,service_name,aliases,first_port")
+        );
+    }
+}

@@ -1,0 +1,72 @@
+//! A full record for programs: every field of the API, absent ones as null.
+
+use serde_json::{Value, json};
+
+use super::words;
+use crate::grpc::proto;
+
+/// The record as an object, in the order of the API.
+pub(in crate::cli) fn object(record: &proto::Assignment) -> Value {
+    let ports = record.ports.unwrap_or_default();
+    let time = |time: Option<prost_types::Timestamp>| time.map(|time| time.to_string());
+    json!({
+        "uid": text(&record.uid),
+        "source": words::source(record.source),
+        "namespace": text(&record.namespace),
+        "service_name": text(&record.service_name),
+        "aliases": record.aliases,
+        "first_port": ports.first,
+        "last_port": ports.last,
+        "transport": words::transport(record.transport),
+        "state": words::state(record.state),
+        "description": text(&record.description),
+        "assignee": text(&record.assignee),
+        "contact": text(&record.contact),
+        "reference": text(&record.reference),
+        "registration_date": text(&record.registration_date),
+        "modification_date": text(&record.modification_date),
+        "service_code": text(&record.service_code),
+        "unauthorized_use_reported": text(&record.unauthorized_use_reported),
+        "assignment_notes": text(&record.assignment_notes),
+        "labels": record.labels,
+        "guide": text(&record.guide),
+        "create_time": time(record.create_time),
+        "update_time": time(record.update_time),
+        "etag": text(&record.etag),
+        "revision": (record.revision != 0).then_some(record.revision),
+    })
+}
+
+/// The records as objects.
+pub(in crate::cli) fn objects(records: &[proto::Assignment]) -> Vec<Value> {
+    records.iter().map(object).collect()
+}
+
+/// A text, if it is not empty.
+pub(in crate::cli) fn text(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn absent_fields_are_null_and_times_are_rfc_3339() {
+        let time = prost_types::Timestamp { seconds: 1_700_000_000, nanos: 123_456_000 };
+        let record = proto::Assignment {
+            transport: 1,
+            ports: Some(proto::PortRange { first: Some(0), last: Some(7) }),
+            create_time: Some(time),
+            ..proto::Assignment::default()
+        };
+        let object = object(&record);
+        assert_eq!(object["create_time"], "2023-11-14T22:13:20.123456Z");
+        assert_eq!(object["transport"], "tcp");
+        assert_eq!((&object["first_port"], &object["last_port"]), (&json!(0), &json!(7)));
+        for field in ["uid", "source", "service_name", "description", "update_time", "revision"] {
+            assert_eq!(object[field], Value::Null, "{field}");
+        }
+        assert_eq!(object["labels"], json!({}));
+    }
+}

@@ -1,0 +1,73 @@
+//! Enums of the API in words. A value that a newer server knows has none.
+
+use crate::grpc::proto;
+
+/// The name of a value without its prefix; nothing for UNSPECIFIED.
+fn word<E>(number: i32, prefix: &str, name: fn(&E) -> &'static str) -> Option<&'static str>
+where
+    E: TryFrom<i32> + Default + PartialEq,
+{
+    let value = E::try_from(number).ok().filter(|value| *value != E::default())?;
+    name(&value).strip_prefix(prefix)
+}
+
+/// `IANA`, `CUSTOM` or `COMMON`.
+pub(in crate::cli) fn source(number: i32) -> Option<&'static str> {
+    word(number, "SOURCE_", proto::Source::as_str_name)
+}
+
+/// `ASSIGNED`, `RESERVED`, `UNASSIGNED` or `UNLISTED`.
+pub(in crate::cli) fn state(number: i32) -> Option<&'static str> {
+    word(number, "STATE_", proto::State::as_str_name)
+}
+
+/// `tcp`, `udp`, `sctp` or `dccp`.
+pub(in crate::cli) fn transport(number: i32) -> Option<String> {
+    word(number, "TRANSPORT_", proto::Transport::as_str_name).map(str::to_ascii_lowercase)
+}
+
+/// `SYSTEM`, `USER` or `DYNAMIC`.
+pub(in crate::cli) fn port_class(number: i32) -> Option<&'static str> {
+    word(number, "PORT_CLASS_", proto::PortClass::as_str_name)
+}
+
+/// `NONE`, `STARTTLS`, `TLS` or `OWN`.
+pub(in crate::cli) fn encryption(number: i32) -> Option<&'static str> {
+    word(number, "ENCRYPTION_", proto::Encryption::as_str_name)
+}
+
+/// `IANA_ASSIGNED` and so on.
+pub(in crate::cli) fn finding_code(number: i32) -> Option<&'static str> {
+    word(number, "FINDING_CODE_", proto::FindingCode::as_str_name)
+}
+
+/// Why a service was found.
+pub(in crate::cli) fn match_reason(number: i32) -> Option<&'static str> {
+    Some(match proto::MatchReason::try_from(number).ok()? {
+        proto::MatchReason::Unspecified => return None,
+        proto::MatchReason::ExactName => "name",
+        proto::MatchReason::Alias => "alias",
+        proto::MatchReason::Port => "port",
+        proto::MatchReason::Prefix => "prefix",
+        proto::MatchReason::Word => "word",
+        proto::MatchReason::Substring => "part of a word",
+        proto::MatchReason::Similar => "similar",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_have_no_prefix_and_unknown_values_none() {
+        assert_eq!(source(2), Some("IANA"));
+        assert_eq!(state(4), Some("UNLISTED"));
+        assert_eq!(transport(1).as_deref(), Some("tcp"));
+        assert_eq!(port_class(3), Some("DYNAMIC"));
+        assert_eq!(encryption(1), Some("NONE"));
+        assert_eq!(finding_code(4), Some("IANA_ASSIGNED"));
+        assert_eq!(match_reason(6), Some("part of a word"));
+        assert_eq!((source(0), source(99), match_reason(0)), (None, None, None));
+    }
+}

@@ -1,0 +1,65 @@
+//! `portbook register`: takes ports for a service.
+
+use clap::Args;
+
+use super::args::{DetailArgs, NamespaceArgs, WriteArgs};
+use super::parse::PortSpec;
+use super::session::Session;
+use super::write::{Written, each};
+use super::{End, Error};
+use crate::grpc::{convert, proto};
+
+/// The arguments of `portbook register`.
+#[derive(Args, Debug)]
+pub(super) struct RegisterArgs {
+    /// The service name: 1-15 letters, digits and hyphens.
+    service: String,
+
+    /// The ports: 7421, 7421/tcp, 7421/tcp,udp or 7000-7010/udp; without a transport for tcp. Each
+    /// is a call of its own, and after the first that is refused the rest is not tried.
+    #[arg(required = true, value_name = "PORT")]
+    ports: Vec<PortSpec>,
+
+    #[command(flatten)]
+    namespace: NamespaceArgs,
+    #[command(flatten)]
+    details: DetailArgs,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+impl RegisterArgs {
+    pub(super) async fn run(self) -> Result<End, Error> {
+        let Self { service, ports, namespace, details, write } = self;
+        let acknowledge = details.acknowledged();
+        let DetailArgs { description, assignee, contact, reference, notes, labels, .. } = details;
+        let template = proto::RegisterPortRequest {
+            namespace: namespace.namespace,
+            service_name: service,
+            description: description.unwrap_or_default(),
+            assignee: assignee.unwrap_or_default(),
+            contact: contact.unwrap_or_default(),
+            reference: reference.unwrap_or_default(),
+            assignment_notes: notes.unwrap_or_default(),
+            labels: labels.into_iter().collect(),
+            acknowledge,
+            validate_only: write.dry_run,
+            request_id: write.request_id.clone(),
+            reason: write.reason.clone(),
+            ..proto::RegisterPortRequest::default()
+        };
+        let session = Session::connect(&write.server).await?;
+        each("Registered", &write, &ports, async |spec: &PortSpec| {
+            let transports = spec.transports.iter().copied().map(Some).map(convert::transport);
+            let request = proto::RegisterPortRequest {
+                ports: Some(convert::port_range(spec.ports)),
+                transports: transports.map(i32::from).collect(),
+                ..template.clone()
+            };
+            let answer = session.answer(session.admin().register_port(request)).await?;
+            let proto::RegisterPortResponse { assignments, findings, revision } = answer;
+            Ok(Written { assignments, findings, revision })
+        })
+        .await
+    }
+}

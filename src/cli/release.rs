@@ -1,0 +1,53 @@
+//! `portbook release`: gives ports back.
+
+use clap::Args;
+
+use super::args::{NamespaceArgs, WriteArgs};
+use super::parse::Target;
+use super::session::Session;
+use super::write::{Written, each};
+use super::{End, Error};
+use crate::grpc::{convert, proto};
+
+/// The arguments of `portbook release`.
+#[derive(Args, Debug)]
+pub(super) struct ReleaseArgs {
+    /// The uid of a registration, or a port that it holds: 7421 or 7421/tcp. Each is a call of its
+    /// own, and after the first that is refused the rest is not tried.
+    #[arg(required = true)]
+    what: Vec<Target>,
+
+    #[command(flatten)]
+    namespace: NamespaceArgs,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+impl ReleaseArgs {
+    pub(super) async fn run(self) -> Result<End, Error> {
+        let Self { what, namespace: NamespaceArgs { namespace }, write } = self;
+        let template = proto::ReleasePortRequest {
+            validate_only: write.dry_run,
+            request_id: write.request_id.clone(),
+            reason: write.reason.clone(),
+            ..proto::ReleasePortRequest::default()
+        };
+        let session = Session::connect(&write.server).await?;
+        each("Released", &write, &what, async |target: &Target| {
+            let template = template.clone();
+            let request = match *target {
+                Target::Uid(uid) => proto::ReleasePortRequest { uid: uid.to_string(), ..template },
+                Target::Port(port, transport) => proto::ReleasePortRequest {
+                    namespace: namespace.clone(),
+                    port: Some(port.number().into()),
+                    transport: convert::transport(transport).into(),
+                    ..template
+                },
+            };
+            let answer = session.answer(session.admin().release_port(request)).await?;
+            let proto::ReleasePortResponse { assignments, revision } = answer;
+            Ok(Written { assignments, findings: Vec::new(), revision })
+        })
+        .await
+    }
+}

@@ -1,0 +1,74 @@
+//! `portbook search`: services by what people call them.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::args::{NamespaceArgs, OutputArgs, ReadArgs};
+use super::output::table::Columns;
+use super::output::{self, record, table, words};
+use super::session::Session;
+use super::{End, Error};
+use crate::grpc::proto;
+
+/// The arguments of `portbook search`.
+#[derive(Args, Debug)]
+pub(super) struct SearchArgs {
+    /// What the service is called, or a part of it, or a port.
+    #[arg(required = true)]
+    words: Vec<String>,
+
+    /// The most services to show, up to 100.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(i32).range(1..=100))]
+    limit: i32,
+
+    #[command(flatten)]
+    namespace: NamespaceArgs,
+    #[command(flatten)]
+    read: ReadArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl SearchArgs {
+    pub(super) async fn run(self) -> Result<End, Error> {
+        let Self { words, limit, namespace, read, output } = self;
+        let session = Session::open(&read).await?;
+        let request = proto::SearchAssignmentsRequest {
+            query: words.join(" "),
+            limit,
+            namespace: namespace.namespace,
+        };
+        let answer = session.answer(session.registry().search_assignments(request)).await?;
+        let is_found = !answer.hits.is_empty();
+        output::answer(output.output, &Hits(answer.hits))?;
+        Ok(output::found(is_found))
+    }
+}
+
+struct Hits(Vec<proto::SearchHit>);
+
+impl output::Answer for Hits {
+    fn table(&self) -> String {
+        if self.0.is_empty() {
+            return String::new();
+        }
+        let records = self.0.iter().flat_map(|hit| {
+            let reason = words::match_reason(hit.reason);
+            hit.assignments.iter().map(move |record| (record, reason))
+        });
+        table::found(records, Columns { namespace: false, reason: true })
+    }
+
+    /// Full records, each with why it was found.
+    fn objects(&self) -> Vec<Value> {
+        let records = self.0.iter().flat_map(|hit| {
+            hit.assignments.iter().map(move |assignment| {
+                let mut object = record::object(assignment);
+                object["match"] = json!(words::match_reason(hit.reason));
+                object["matched_text"] = json!(record::text(&hit.matched_text));
+                object
+            })
+        });
+        records.collect()
+    }
+}

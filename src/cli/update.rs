@@ -1,0 +1,184 @@
+//! `portbook update`: changes what is said of a registration.
+
+use clap::Args;
+use prost::Message;
+
+use super::args::{DetailArgs, NamespaceArgs, WriteArgs};
+use super::output::words;
+use super::parse::Target;
+use super::session::Session;
+use super::write::{Written, each};
+use super::{End, Error};
+use crate::grpc::{convert, proto};
+use crate::registry::port::{Port, Transport};
+
+/// The arguments of `portbook update`.
+#[derive(Args, Debug)]
+pub(super) struct UpdateArgs {
+    /// The uid of a registration, or a port that it holds: 7421/tcp.
+    what: Target,
+
+    /// Another service name.
+    #[arg(long, value_name = "NAME")]
+    service_name: Option<String>,
+
+    /// Take all labels away. A --label replaces all of them.
+    #[arg(long, conflicts_with = "labels")]
+    no_labels: bool,
+
+    /// Change the record only if it is still in this state. With a port, the default is the state
+    /// in which it is found.
+    #[arg(long, value_name = "ETAG")]
+    etag: Option<String>,
+
+    #[command(flatten)]
+    namespace: NamespaceArgs,
+    #[command(flatten)]
+    details: DetailArgs,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+impl UpdateArgs {
+    pub(super) async fn run(self) -> Result<End, Error> {
+        let Self { what, service_name, no_labels, etag, namespace, details, write } = self;
+        let acknowledge = details.acknowledged();
+        let (wanted, paths) = wanted(service_name, details, no_labels);
+        if paths.is_empty() {
+            let message = "there is nothing to change: give at least one of --service-name, \
+                           --description, --assignee, --contact, --reference, --notes, --label and \
+                           --no-labels";
+            return Err(Error::Usage(message.into()));
+        }
+        let session = Session::connect(&write.server).await?;
+        each("Changed", &write, &[what], async |target: &Target| {
+            let found = resolve(&session, target, &namespace.namespace).await?;
+            let request = proto::UpdateAssignmentRequest {
+                assignment: Some(proto::Assignment {
+                    uid: found.uid,
+                    etag: etag.clone().unwrap_or(found.etag),
+                    ..wanted.clone()
+                }),
+                update_mask: Some(prost_types::FieldMask { paths: paths.clone() }),
+                acknowledge: acknowledge.clone(),
+                validate_only: write.dry_run,
+                request_id: write.request_id.clone(),
+                reason: write.reason.clone(),
+            };
+            let answer = session.answer(session.admin().update_assignment(request)).await?;
+            let proto::UpdateAssignmentResponse { assignment, findings, revision } = answer;
+            Ok(Written { assignments: assignment.into_iter().collect(), findings, revision })
+        })
+        .await
+    }
+}
+
+/// The record as it should be, as far as anything is said of it, and the paths of what is said.
+fn wanted(
+    service_name: Option<String>,
+    details: DetailArgs,
+    no_labels: bool,
+) -> (proto::Assignment, Vec<String>) {
+    let DetailArgs { description, assignee, contact, reference, notes, labels, acknowledge: _ } =
+        details;
+    let mut paths = Vec::new();
+    let mut said = |path: &str, text: Option<String>| {
+        paths.extend(text.is_some().then(|| path.to_owned()));
+        text.unwrap_or_default()
+    };
+    let assignment = proto::Assignment {
+        service_name: said("service_name", service_name),
+        description: said("description", description),
+        assignee: said("assignee", assignee),
+        contact: said("contact", contact),
+        reference: said("reference", reference),
+        assignment_notes: said("assignment_notes", notes),
+        ..proto::Assignment::default()
+    };
+    if no_labels || !labels.is_empty() {
+        paths.push("labels".into());
+    }
+    (proto::Assignment { labels: labels.into_iter().collect(), ..assignment }, paths)
+}
+
+/// The uid of the registration, and its state where it had to be looked up.
+async fn resolve(
+    session: &Session,
+    target: &Target,
+    namespace: &str,
+) -> Result<proto::Assignment, Error> {
+    match *target {
+        Target::Uid(uid) => {
+            Ok(proto::Assignment { uid: uid.to_string(), ..proto::Assignment::default() })
+        }
+        Target::Port(port, transport) => holder(session, port, transport, namespace).await,
+    }
+}
+
+/// The one registration that holds the port.
+async fn holder(
+    session: &Session,
+    port: Port,
+    transport: Option<Transport>,
+    namespace: &str,
+) -> Result<proto::Assignment, Error> {
+    let request = proto::LookupPortRequest {
+        port: Some(port.number().into()),
+        transport: convert::transport(transport).into(),
+        namespace: namespace.to_owned(),
+    };
+    let answer = session.answer(session.registry().lookup_port(request)).await?;
+    let custom = i32::from(proto::Source::Custom);
+    let mut held = proto::PortInfo::decode(answer.port_info)?.assignments;
+    held.retain(|record| record.source == custom);
+    if held.len() > 1 {
+        let transports = held.iter().filter_map(|record| words::transport(record.transport));
+        let transports = transports.collect::<Vec<_>>().join(", ");
+        return Err(Error::Usage(format!(
+            "port {port} is held on several transports ({transports}): say which, such as \
+             {port}/tcp"
+        )));
+    }
+    let asked = Target::Port(port, transport);
+    held.pop()
+        .ok_or_else(|| Error::NotHeld { asked: asked.to_string(), namespace: namespace.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        update: UpdateArgs,
+    }
+
+    fn paths(flags: &[&str]) -> Vec<String> {
+        let words = ["update", "7421/tcp"].iter().chain(flags);
+        let UpdateArgs { service_name, details, no_labels, .. } =
+            Line::try_parse_from(words).unwrap_or_else(|fault| panic!("{fault}")).update;
+        wanted(service_name, details, no_labels).1
+    }
+
+    #[test]
+    fn only_what_is_given_is_changed_and_empty_clears() {
+        assert!(paths(&[]).is_empty());
+        assert!(paths(&["--acknowledge", "iana-assigned"]).is_empty());
+        assert_eq!(paths(&["--description", ""]), ["description"]);
+        assert_eq!(
+            paths(&["--notes", "x", "--service-name", "y"]),
+            ["service_name", "assignment_notes"]
+        );
+        assert_eq!(paths(&["--no-labels"]), ["labels"]);
+        assert_eq!(paths(&["--label", "a=b", "--label", "c="]), ["labels"]);
+    }
+
+    #[test]
+    fn labels_are_either_given_or_taken_away() {
+        let words = ["update", "7421/tcp", "--no-labels", "--label", "a=b"];
+        assert!(Line::try_parse_from(words).is_err());
+    }
+}

@@ -1,0 +1,103 @@
+//! What the writes have in common: calls one after the other, and what was written.
+
+use std::fmt::Display;
+
+use serde_json::Value;
+
+use super::args::WriteArgs;
+use super::output::table::Columns;
+use super::output::{self, Format, clean, record, table, words};
+use super::{End, Error};
+use crate::grpc::proto;
+
+/// What calls have written, or would have.
+#[derive(Debug, Default)]
+pub(super) struct Written {
+    pub(super) assignments: Vec<proto::Assignment>,
+    pub(super) findings: Vec<proto::Finding>,
+    pub(super) revision: u64,
+}
+
+/// Makes a call for each item until one fails, tells what was written, and fails as that one did.
+///
+/// `done` says what was done, such as `Registered`.
+pub(super) async fn each<T: Display>(
+    done: &str,
+    args: &WriteArgs,
+    items: &[T],
+    call: impl AsyncFn(&T) -> Result<Written, Error>,
+) -> Result<End, Error> {
+    if items.len() > 1 && !args.request_id.is_empty() {
+        let message = "--request-id names one call: give one port with it";
+        return Err(Error::Usage(message.into()));
+    }
+    let mut all = Written::default();
+    for (place, item) in items.iter().enumerate() {
+        match call(item).await {
+            Ok(written) => {
+                all.assignments.extend(written.assignments);
+                all.findings.extend(written.findings);
+                all.revision = written.revision;
+            }
+            Err(source) => {
+                if place > 0 {
+                    all.print(done, args)?;
+                }
+                let rest: Vec<_> = items[place + 1..].iter().map(ToString::to_string).collect();
+                return Err(if rest.is_empty() {
+                    source
+                } else {
+                    Error::Stopped { at: item.to_string(), rest, source: Box::new(source) }
+                });
+            }
+        }
+    }
+    all.print(done, args)
+}
+
+impl Written {
+    fn print(&self, done: &str, args: &WriteArgs) -> Result<End, Error> {
+        let findings: Vec<_> = self.findings.iter().map(finding).collect();
+        let format = args.output.output;
+        if format != Format::Table {
+            findings.iter().for_each(|finding| output::remark(finding));
+        }
+        let heading = if args.dry_run {
+            format!("{done} if this were not a dry run:")
+        } else {
+            format!("{done} at revision {}:", self.revision)
+        };
+        output::answer(format, &Told { heading, written: self, findings })
+    }
+}
+
+/// `note EPHEMERAL_RANGE 40000/tcp: …`.
+fn finding(finding: &proto::Finding) -> String {
+    let weight = match finding.severity() {
+        proto::Severity::Acknowledge => "acknowledged",
+        proto::Severity::Unspecified | proto::Severity::Blocker | proto::Severity::Note => "note",
+    };
+    let code = words::finding_code(finding.code).unwrap_or("-");
+    let ports = table::ports(finding.ports);
+    let transport = words::transport(finding.transport).unwrap_or_else(|| "-".into());
+    clean(&format!("{weight} {code} {ports}/{transport}: {}", finding.message))
+}
+
+struct Told<'a> {
+    heading: String,
+    written: &'a Written,
+    findings: Vec<String>,
+}
+
+impl output::Answer for Told<'_> {
+    fn table(&self) -> String {
+        let records =
+            table::records(&self.written.assignments, Columns { namespace: true, reason: false });
+        let findings = self.findings.iter().map(|finding| table::wrapped(finding));
+        format!("{}\n{records}{}", self.heading, findings.collect::<String>())
+    }
+
+    fn objects(&self) -> Vec<Value> {
+        record::objects(&self.written.assignments)
+    }
+}
