@@ -152,7 +152,7 @@ impl<S: Store> Writer<S> {
 
     /// Decides each command on the state that the one before it left, and commits them together.
     async fn serve(&mut self, waiting: &mut Vec<Waiting>) -> Result<(), StoreError> {
-        let mut batch = Batch::on(self.published.load_full());
+        let mut batch = Batch::on(&self.published.load_full());
         let mut decided = Vec::with_capacity(waiting.len());
         for Waiting { proposal, reply } in waiting.drain(..) {
             let answer = self.answer(&mut batch, proposal).await;
@@ -237,10 +237,10 @@ struct Batch {
 }
 
 impl Batch {
-    fn on(snapshot: Arc<Snapshot>) -> Self {
+    fn on(snapshot: &Snapshot) -> Self {
         Self {
             base: snapshot.revision(),
-            snapshot: (*snapshot).clone(),
+            snapshot: snapshot.clone(),
             entries: Vec::new(),
             answered: HashMap::new(),
         }

@@ -60,7 +60,9 @@ impl Written {
         let findings: Vec<_> = self.findings.iter().map(finding).collect();
         let format = args.output.output;
         if format != Format::Table {
-            findings.iter().for_each(|finding| output::remark(finding));
+            for finding in &findings {
+                output::remark(finding);
+            }
         }
         let heading = if args.dry_run {
             format!("{done} if this were not a dry run:")

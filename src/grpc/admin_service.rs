@@ -4,8 +4,9 @@ use prost::Message;
 use sha2::{Digest, Sha256};
 use tonic::{Request, Response, Status};
 
+use super::fields::{Fields, Read, parse};
 use super::proto::port_admin_service_server::PortAdminService;
-use super::request::{Fields, Note, parse, register, release, update};
+use super::request::{Note, register, release, update};
 use super::status::CallError;
 use super::{convert, proto};
 use crate::access::Actor;
@@ -32,7 +33,7 @@ impl AdminService {
         request: Request<R>,
         rpc: &str,
         validate_only: impl FnOnce(&R) -> bool,
-        read: impl FnOnce(&mut Fields, R, [u8; 32]) -> Option<(Command, Note)>,
+        read: impl FnOnce(&mut Fields, R, [u8; 32]) -> Read<(Command, Note)>,
     ) -> Result<Outcome, CallError> {
         // The interceptor lets no call pass without an actor.
         let actor = request.extensions().get::<Actor>().cloned().ok_or(CallError::TokenMissing)?;

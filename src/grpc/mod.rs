@@ -3,8 +3,10 @@
 //! The only users of proto types in the server. They decide nothing.
 
 pub mod admin_service;
+pub mod annotate;
 pub mod auth;
 pub mod convert;
+pub mod fields;
 pub mod page_token;
 pub mod registry_service;
 pub mod request;
@@ -12,6 +14,7 @@ pub mod status;
 pub mod wire;
 
 /// The types and services of `portbook.v1`, generated from `proto/`.
+#[expect(clippy::pedantic, reason = "generated: the protos hold the documentation")]
 pub mod proto {
     tonic::include_proto!("portbook.v1");
 

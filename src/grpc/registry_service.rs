@@ -1,6 +1,5 @@
 //! `PortRegistryService`: each read takes one snapshot and answers from it.
 
-use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -9,9 +8,11 @@ use futures_util::{Stream, StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::annotate::StreamLabels;
+use super::fields::{Fields, Read, parse};
 use super::page_token::Binding;
 use super::proto::port_registry_service_server::PortRegistryService;
-use super::request::{Fields, filter, parse};
+use super::request::filter;
 use super::status::{CallError, malformed};
 use super::{convert, proto, wire};
 use crate::registry::assignment::Source;
@@ -21,7 +22,6 @@ use crate::registry::decide::Refusal;
 use crate::registry::endpoint::{Endpoint, PortRef};
 use crate::registry::list;
 use crate::registry::port::{Port, Transport};
-use crate::registry::reference::Label;
 use crate::registry::search::search;
 use crate::registry::snapshot::View;
 use crate::writer::Registrar;
@@ -62,7 +62,7 @@ impl PortRegistryService for RegistryService {
             let port = fields.port("port", request.port);
             let transport = fields.transport("transport", request.transport);
             let namespace = fields.namespace("namespace", &request.namespace);
-            Some((port?, transport?, namespace?))
+            Ok((port?, transport?, namespace?))
         })?;
         let snapshot = self.registrar.snapshot();
         let view = snapshot.seen_from(&namespace).map_err(CallError::from)?;
@@ -81,7 +81,7 @@ impl PortRegistryService for RegistryService {
             let name = fields.name("service_name", &request.service_name);
             let transport = fields.transport("transport", request.transport);
             let namespace = fields.namespace("namespace", &request.namespace);
-            Some((name?, transport?, namespace?))
+            Ok((name?, transport?, namespace?))
         })?;
         let snapshot = self.registrar.snapshot();
         let view = snapshot.seen_from(&namespace).map_err(CallError::from)?;
@@ -103,7 +103,7 @@ impl PortRegistryService for RegistryService {
         let (endpoint, namespace) = parse(|fields| {
             let endpoint = fields.take("endpoint", request.endpoint.parse::<Endpoint>());
             let namespace = fields.namespace("namespace", &request.namespace);
-            Some((endpoint?, namespace?))
+            Ok((endpoint?, namespace?))
         })?;
         let snapshot = self.registrar.snapshot();
         let view = snapshot.seen_from(&namespace).map_err(CallError::from)?;
@@ -127,7 +127,7 @@ impl PortRegistryService for RegistryService {
             fields.batch("queries", request.queries.len())?;
             let queries =
                 (0..).zip(&request.queries).map(|(place, query)| query_of(fields, place, query));
-            Some((queries.collect::<Option<Vec<_>>>()?, namespace?))
+            Ok((queries.collect::<Read<Vec<_>>>()?, namespace?))
         })?;
         let snapshot = self.registrar.snapshot();
         let view = snapshot.seen_from(&namespace).map_err(CallError::from)?;
@@ -160,7 +160,7 @@ impl PortRegistryService for RegistryService {
         let registrar = self.registrar.clone();
         let mut labels = StreamLabels::default();
         let blocks = request.into_inner().map(move |block| match block {
-            Ok(block) => annotate(&registrar, &mut labels, &block).map_err(Status::from),
+            Ok(block) => labels.annotate(&registrar.snapshot(), &block).map_err(Status::from),
             Err(fault) if fault.code() == tonic::Code::Internal => Err(malformed(fault.message())),
             Err(fault) => Err(fault),
         });
@@ -201,7 +201,7 @@ impl PortRegistryService for RegistryService {
         let (filter, size) = parse(|fields| {
             let size = fields.size("page_size", request.page_size, DEFAULT_PAGE, MAX_PAGE);
             let filter = filter(fields, asked);
-            Some((filter?, size?))
+            Ok((filter?, size?))
         })?;
         let from = binding.place(&request.page_token)?;
         let snapshot = self.registrar.snapshot();
@@ -226,7 +226,7 @@ impl PortRegistryService for RegistryService {
             let query = fields.name("query", &request.query);
             let limit = fields.size("limit", request.limit, DEFAULT_HITS, MAX_HITS);
             let namespace = fields.namespace("namespace", &request.namespace);
-            Some((query?, limit?, namespace?))
+            Ok((query?, limit?, namespace?))
         })?;
         let snapshot = self.registrar.snapshot();
         let view = snapshot.seen_from(&namespace).map_err(CallError::from)?;
@@ -287,7 +287,7 @@ fn query_of(
     fields: &mut Fields,
     place: usize,
     query: &proto::PortQuery,
-) -> Option<(Port, Option<Transport>)> {
+) -> Read<(Port, Option<Transport>)> {
     // The paths are only needed for a fault, and there may be 10,000 queries.
     let is_plain = query.port.is_some_and(|port| Port::try_from(port).is_ok())
         && proto::Transport::try_from(query.transport).is_ok();
@@ -296,94 +296,5 @@ fn query_of(
     };
     let port = fields.port(&path("port"), query.port)?;
     let transport = fields.transport(&path("transport"), query.transport)?;
-    Some((port, transport))
-}
-
-/// The labels that a stream has used, and the number each has in it.
-#[derive(Default)]
-struct StreamLabels {
-    /// By the number in the reference's table.
-    of_reference: Vec<Option<u32>>,
-    own: HashMap<Label, u32>,
-    count: u32,
-}
-
-impl StreamLabels {
-    fn take_number(&mut self, label: &Label, new: &mut Vec<proto::Label>) -> u32 {
-        new.push(convert::label(label));
-        self.count += 1;
-        self.count - 1
-    }
-}
-
-fn annotate(
-    registrar: &Registrar,
-    labels: &mut StreamLabels,
-    block: &proto::AnnotatePortsRequest,
-) -> Result<proto::AnnotatePortsResponse, CallError> {
-    let (namespace, transports) = parse(|fields| {
-        let namespace = fields.namespace("namespace", &block.namespace);
-        fields.batch("ports", block.ports.len())?;
-        let transports = transports_of(fields, block);
-        Some((namespace?, transports?))
-    })?;
-    let snapshot = registrar.snapshot();
-    let view = snapshot.seen_from(&namespace)?;
-    let table = view.reference().labels();
-    labels.of_reference.resize(table.count(), None);
-    let mut new_labels = Vec::new();
-    let mut label_numbers = Vec::with_capacity(block.ports.len());
-    for (place, &number) in block.ports.iter().enumerate() {
-        let port = match Port::try_from(number) {
-            Ok(port) => port,
-            Err(fault) => {
-                let field = format!("ports[{place}]");
-                return Err(parse::<()>(|fields| fields.take(&field, Err(fault))).unwrap_err());
-            }
-        };
-        let transport = match transports[..] {
-            [] => None,
-            [one] => one,
-            _ => transports[place],
-        };
-        let number = match view.own_label(port, transport) {
-            Some(own) => match labels.own.get(&own) {
-                Some(&number) => number,
-                None => {
-                    let number = labels.take_number(&own, &mut new_labels);
-                    labels.own.insert(own, number);
-                    number
-                }
-            },
-            None => {
-                let in_table = table.number(port, transport);
-                match (labels.of_reference[in_table], table.get(in_table)) {
-                    (Some(number), _) => number,
-                    (None, Some(label)) => {
-                        let number = labels.take_number(label, &mut new_labels);
-                        labels.of_reference[in_table] = Some(number);
-                        number
-                    }
-                    (None, None) => continue,
-                }
-            }
-        };
-        label_numbers.push(number);
-    }
-    Ok(proto::AnnotatePortsResponse { new_labels, label_numbers, revision: snapshot.revision().0 })
-}
-
-fn transports_of(
-    fields: &mut Fields,
-    block: &proto::AnnotatePortsRequest,
-) -> Option<Vec<Option<Transport>>> {
-    let (given, asked) = (block.transports.len(), block.ports.len());
-    if given > 1 && given != asked {
-        fields.fault(
-            "transports",
-            &format!("has {given} entries for {asked} ports: one for each, one for all, or none is asked for"),
-        );
-        return None;
-    }
-    block.transports.iter().map(|&number| fields.transport("transports", number)).collect()
+    Ok((port, transport))
 }

@@ -230,8 +230,7 @@ fn found(message: &str, findings: &[Finding]) -> Status {
     codes.dedup();
     let holder = findings
         .iter()
-        .filter_map(|finding| finding.evidence.as_ref()?.service_name.as_deref())
-        .next()
+        .find_map(|finding| finding.evidence.as_ref()?.service_name.as_deref())
         .unwrap_or_default();
     let facts = [("codes", codes.join(",")), ("holder", holder.to_owned())];
     let mut details = details(ErrorReason::AcknowledgementRequired, facts);

@@ -344,7 +344,7 @@ mod tests {
     #[test]
     fn a_fixed_uid_never_changes() {
         let uid = Uid::fixed(Source::Iana, "https", "443", Some(Transport::Tcp), 0);
-        assert_eq!(uid.to_string(), "UID_TO_PIN");
+        assert_eq!(uid.to_string(), "7f70d13f-1294-517b-b3ec-d5e0fb1b800b");
     }
 
     #[test]

@@ -281,9 +281,6 @@ fn held<'a>(
 ) -> Result<Vec<&'a Arc<Record>>, Refusal> {
     let view = snapshot.seen_from(namespace)?;
     let holders: Vec<_> = view.holders(port, transport).collect();
-    fn name(record: &Record) -> Option<Cow<'_, str>> {
-        record.service_name.as_deref().map(fold)
-    }
     match holders.first() {
         None => Err(Refusal::NothingHeld { namespace: namespace.clone(), port, transport }),
         Some(first) if holders.iter().any(|other| name(other) != name(first)) => {
@@ -295,4 +292,8 @@ fn held<'a>(
         }
         Some(_) => Ok(holders),
     }
+}
+
+fn name(record: &Record) -> Option<Cow<'_, str>> {
+    record.service_name.as_deref().map(fold)
 }

@@ -339,9 +339,9 @@ impl LabelTable {
         self.numbers[port.index()][question] as usize
     }
 
-    /// The label with this number.
+    /// The label with a number that [`LabelTable::number`] gave.
     #[must_use]
-    pub fn get(&self, number: usize) -> Option<&Label> {
-        self.labels.get(number)
+    pub fn get(&self, number: usize) -> &Label {
+        &self.labels[number]
     }
 }

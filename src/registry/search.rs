@@ -98,7 +98,7 @@ struct Name {
     /// The name without its hyphens and spaces.
     compact: String,
     shown: String,
-    is_service_name: bool,
+    is_registered: bool,
 }
 
 /// How well a service matches, best first. The fields order matches with the same reason.
@@ -124,8 +124,8 @@ impl Service {
     fn new(mut records: Vec<Arc<Record>>, guide: Option<Arc<SharedGuide>>) -> Self {
         records.sort_by_cached_key(|record| ListKey::of(record));
         let mut names: Vec<Name> = Vec::new();
-        let mut add = |shown: &str, is_service_name| {
-            let name = Name { compact: compact(shown), shown: shown.to_owned(), is_service_name };
+        let mut add = |shown: &str, is_registered| {
+            let name = Name { compact: compact(shown), shown: shown.to_owned(), is_registered };
             if names.iter().all(|known| known.compact != name.compact) {
                 names.push(name);
             }
@@ -140,7 +140,9 @@ impl Service {
             guide.aliases.iter().for_each(|alias| add(alias, false));
         }
         let mut text = String::from(" ");
-        names.iter().for_each(|name| append_words(&mut text, &name.shown));
+        for name in &names {
+            append_words(&mut text, &name.shown);
+        }
         let descriptions_at = text.len();
         let mut last = "";
         for record in &records {
@@ -183,7 +185,7 @@ impl Service {
         let exact = self.names.iter().find(|name| name.compact == query.compact);
         if let Some(name) = exact {
             let reason =
-                if name.is_service_name { MatchReason::ExactName } else { MatchReason::Alias };
+                if name.is_registered { MatchReason::ExactName } else { MatchReason::Alias };
             return Some((reason, 0));
         }
         let longer = self.names.iter().filter(|name| name.compact.starts_with(&query.compact));
@@ -236,7 +238,7 @@ impl Service {
             .min()
     }
 
-    fn into_hit(&self, rank: Rank, query: &Query<'_>) -> Hit {
+    fn hit(&self, rank: Rank, query: &Query<'_>) -> Hit {
         Hit {
             records: self.records.clone(),
             guide: self.guide.clone(),
@@ -315,7 +317,7 @@ pub fn search(view: View<'_>, text: &str, limit: usize) -> Vec<Hit> {
         }));
     }
     found.sort_by_key(|(rank, _)| *rank);
-    hits.extend(found.into_iter().map(|(rank, service)| service.into_hit(rank, &query)));
+    hits.extend(found.into_iter().map(|(rank, service)| service.hit(rank, &query)));
     hits.truncate(limit);
     hits
 }

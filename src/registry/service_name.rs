@@ -106,7 +106,7 @@ fn is_folded(name: &str) -> bool {
         let is_hyphen = byte == b'-';
         let is_plain =
             byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+./*".contains(&byte);
-        if !is_plain && !(is_hyphen && !after_hyphen) {
+        if !(is_plain || is_hyphen && !after_hyphen) {
             return false;
         }
         after_hyphen = is_hyphen;

@@ -59,7 +59,8 @@ impl Server {
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let address = line.split("listening on ").nth(1).and_then(|rest| rest.split(": ").next());
-        self.address = address.unwrap_or_else(|| panic!("no ready line: {line:?}")).to_owned();
+        let Some(address) = address else { panic!("no ready line: {line:?}") };
+        self.address = address.to_owned();
         self.ready_line = line;
         self.child = Some(child);
     }
@@ -155,6 +156,7 @@ pub fn decode<M: prost::Message + Default>(bytes: &[u8]) -> M {
     M::decode(bytes).unwrap()
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as the field of a message has it")]
 pub fn ports(first: u32, last: u32) -> Option<proto::PortRange> {
     Some(proto::PortRange { first: Some(first), last: Some(last) })
 }

@@ -122,7 +122,7 @@ async fn filters_combine() {
     };
     assert_eq!(names(both).await, ["https"]);
     let reserved = AssignmentFilter {
-        ports: ports(1020, 1023),
+        ports: ports(1023, 1024),
         states: vec![State::Reserved.into()],
         ..Default::default()
     };

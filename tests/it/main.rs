@@ -1,6 +1,9 @@
 //! Stories told by real clients to a real server on a real database file, and laws that the parts
 //! keep.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on has failed")]
+#![expect(unreachable_pub, reason = "one binary: what a file shares, it shares with all others")]
+
 mod harness;
 
 mod access;

@@ -26,7 +26,7 @@ async fn what_people_type_leads_to_what_they_mean() {
         ("53/udp", "domain", MatchReason::Port),
         ("postgresq", "postgresql", MatchReason::Prefix),
         ("kubernetes", "kube-apiserver", MatchReason::Alias),
-        ("x window system", "x11", MatchReason::Alias),
+        ("x window system", "x11", MatchReason::Prefix),
     ] {
         let hits = search(&server, query).await;
         let best = hits.first().unwrap_or_else(|| panic!("{query}: nothing found"));

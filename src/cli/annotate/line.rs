@@ -147,7 +147,7 @@ mod tests {
         let mut from = 0;
         for Mark { end, port, transport } in found {
             let transport = transport.map_or("", Transport::name);
-            text += &format!("{}({port}{transport})", &line[from..end]);
+            text = format!("{text}{}({port}{transport})", &line[from..end]);
             from = end;
         }
         text + &line[from..]

@@ -19,7 +19,7 @@ use super::args::{NamespaceArgs, ReadArgs};
 use super::output::clean;
 use super::session::Session;
 use super::{End, Error};
-use crate::grpc::request::MAX_BATCH;
+use crate::grpc::fields::MAX_BATCH;
 use crate::grpc::{convert, proto};
 use crate::registry::port::{Port, Transport};
 use line::{Key, Mark, key, marks};

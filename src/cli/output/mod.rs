@@ -53,7 +53,7 @@ pub(super) fn answer(format: Format, answer: &impl Answer) -> Result<End, Error>
     let text = match format {
         Format::Table => answer.table(),
         Format::Json => serde_json::to_string_pretty(&answer.json()).map_err(form)? + "\n",
-        Format::Jsonl => answer.objects().iter().map(|object| format!("{object}\n")).collect(),
+        Format::Jsonl => answer.objects().iter().map(|object| object.to_string() + "\n").collect(),
         Format::Csv => csv(&answer.rows()).map_err(|fault| Error::Form(fault.into()))?,
     };
     print(&text)

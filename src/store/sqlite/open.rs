@@ -212,7 +212,7 @@ async fn make_durable(connection: &mut SqliteConnection) -> Result<(), sqlx::Err
 }
 
 fn open_error(path: &Path, source: sqlx::Error) -> OpenError {
-    let code = source.as_database_error().and_then(|fault| fault.code());
+    let code = source.as_database_error().and_then(sqlx::error::DatabaseError::code);
     let primary = code.and_then(|code| code.parse::<u32>().ok()).map(|code| code & 0xff);
     // SQLite's result codes: PERM, READONLY, CANTOPEN, NOTADB.
     match primary {

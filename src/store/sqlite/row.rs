@@ -35,7 +35,7 @@ pub(super) struct AssignmentRow {
 
 impl AssignmentRow {
     /// The row of a registration; none for a record that was not registered here.
-    pub fn of(record: &Assignment) -> Option<Self> {
+    pub(super) fn of(record: &Assignment) -> Option<Self> {
         let registration = record.registration()?;
         let ports = record.ports?;
         Some(Self {
@@ -57,7 +57,7 @@ impl AssignmentRow {
         })
     }
 
-    pub fn into_assignment(self) -> Result<Assignment, StoreError> {
+    pub(super) fn into_assignment(self) -> Result<Assignment, StoreError> {
         let ports = PortRange::new(Port::new(self.first_port), Port::new(self.last_port));
         Ok(Assignment {
             uid: understood(self.uid.parse::<Uid>())?,
@@ -93,7 +93,7 @@ pub(super) struct ChangeRow {
 }
 
 impl ChangeRow {
-    pub fn of(revision: Revision, position: usize, change: &Change) -> Self {
+    pub(super) fn of(revision: Revision, position: usize, change: &Change) -> Self {
         let row = |record: &std::sync::Arc<Record>| AssignmentRow::of(record);
         Self {
             revision: revision_to_sql(revision),
@@ -139,7 +139,7 @@ pub(super) struct FindingRow {
 }
 
 impl FindingRow {
-    pub fn of(finding: &Finding) -> Self {
+    pub(super) fn of(finding: &Finding) -> Self {
         Self {
             code: finding.code.to_string(),
             message: finding.message.clone(),
@@ -150,7 +150,7 @@ impl FindingRow {
         }
     }
 
-    pub fn into_finding(self) -> Result<StoredFinding, StoreError> {
+    pub(super) fn into_finding(self) -> Result<StoredFinding, StoreError> {
         let ports = PortRange::new(Port::new(self.first_port), Port::new(self.last_port));
         let code = FindingCode::named(&self.code)
             .ok_or_else(|| StoreError::Corrupt(format!("finding code {:?}", self.code)))?;
