@@ -167,7 +167,7 @@ impl Error {
             Self::Refused(Refusal { reason, codes, .. }) => match reason.as_str() {
                 "ACKNOWLEDGEMENT_REQUIRED" => {
                     let codes = clean(&codes.replace("FINDING_CODE_", ""));
-                    Some(format!("to take it all the same, add --acknowledge {codes}"))
+                    Some(format!("with this command: --acknowledge {codes}"))
                 }
                 "TOKEN_MISSING" => {
                     Some("give the token with --token, or in the variable PORTBOOK_TOKEN".into())
@@ -235,7 +235,7 @@ mod tests {
         let report = refused.report();
         assert!(
             report.ends_with(
-                "\nto take it all the same, add --acknowledge SYSTEM_PORT,IANA_ASSIGNED"
+                "\nwith this command: --acknowledge SYSTEM_PORT,IANA_ASSIGNED"
             ),
             "{report}"
         );

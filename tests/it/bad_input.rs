@@ -6,6 +6,9 @@ use tonic::Code;
 
 use crate::harness::{FREE, Server, bad_fields, failed_start, ports, refused, register, serve};
 
+/// A uid that nothing has.
+const UID: &str = "7f70d13f-1294-517b-b3ec-000000000000";
+
 fn invalid<T: std::fmt::Debug>(answer: Result<T, tonic::Status>, reason: &str, fields: &[&str]) {
     let (code, told, details) = refused(answer);
     assert_eq!((code, told.as_str()), (Code::InvalidArgument, reason));
@@ -50,8 +53,7 @@ async fn reads_name_each_field_that_is_not_valid() {
         let request = proto::GetAssignmentRequest { uid: uid.into() };
         invalid(reads.get_assignment(request).await, field, &["uid"]);
     }
-    let request =
-        proto::GetAssignmentRequest { uid: "7f70d13f-1294-517b-b3ec-000000000000".into() };
+    let request = proto::GetAssignmentRequest { uid: UID.into() };
     let (code, reason, _) = refused(reads.get_assignment(request).await);
     assert_eq!((code, reason.as_str()), (Code::NotFound, "ASSIGNMENT_NOT_FOUND"));
 
@@ -211,7 +213,7 @@ async fn updates_and_releases_name_each_field_that_is_not_valid() {
         (release(|r| r.port = Some(65_536)), "port"),
         (release(|r| (r.port, r.etag) = (Some(1), "r1".into())), "etag"),
         (release(|r| (r.port, r.transport) = (Some(1), 9)), "transport"),
-        (release(|r| r.etag = "r01".into()), "etag"),
+        (release(|r| (r.uid, r.etag) = (UID.into(), "r01".into())), "etag"),
     ] {
         let (code, reason, details) = refused(writes.release_port(request).await);
         assert_eq!((code, reason.as_str()), (Code::InvalidArgument, field));

@@ -60,7 +60,7 @@ impl Server {
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let address = line.split("listening on ").nth(1).and_then(|rest| rest.split(": ").next());
         let Some(address) = address else { panic!("no ready line: {line:?}") };
-        self.address = address.to_owned();
+        address.clone_into(&mut self.address);
         self.ready_line = line;
         self.child = Some(child);
     }

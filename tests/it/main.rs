@@ -10,6 +10,7 @@ mod access;
 mod annotate;
 mod architecture;
 mod bad_input;
+mod command_line;
 mod laws;
 mod listing;
 mod lookups;

@@ -1,0 +1,64 @@
+"""A client generated from the protos by grpcio-tools: lookups, a registration, a refusal, a stream.
+
+usage: python_client.py ADDRESS TOKEN GENERATED_FOLDER
+"""
+
+import sys
+
+ADDRESS, TOKEN, GENERATED = sys.argv[1:]
+sys.path.insert(0, GENERATED)
+
+import grpc
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+from portbook.v1 import assignment_pb2 as assignment
+from portbook.v1 import port_admin_service_pb2 as admin
+from portbook.v1 import port_admin_service_pb2_grpc as admin_grpc
+from portbook.v1 import port_registry_service_pb2 as registry
+from portbook.v1 import port_registry_service_pb2_grpc as registry_grpc
+
+channel = grpc.insecure_channel(ADDRESS)
+reads = registry_grpc.PortRegistryServiceStub(channel)
+writes = admin_grpc.PortAdminServiceStub(channel)
+token = [("authorization", f"Bearer {TOKEN}")]
+
+info = reads.LookupPort(registry.LookupPortRequest(port=443)).port_info
+assert [a.service_name for a in info.assignments] == ["https"] * 3
+assert info.port_class == assignment.PORT_CLASS_SYSTEM and info.guide.title == "HTTPS"
+
+uids, page_token = [], ""
+while True:
+    page = reads.ListAssignments(registry.ListAssignmentsRequest(page_size=500, page_token=page_token))
+    uids += [a.uid for a in page.assignments]
+    page_token = page.next_page_token
+    if not page_token:
+        break
+assert len(uids) == len(set(uids)) == page.total_size, (len(uids), page.total_size)
+
+request = admin.RegisterPortRequest(
+    service_name="ledger",
+    ports=assignment.PortRange(first=7451),
+    transports=[assignment.TRANSPORT_TCP],
+    labels={"team": "finance"},
+)
+taken = writes.RegisterPort(request, metadata=token).assignments[0]
+seen = reads.LookupPort(registry.LookupPortRequest(port=7451)).port_info.assignments[0]
+assert seen == taken and seen.labels["team"] == "finance"
+request.service_name = "late"
+try:
+    writes.RegisterPort(request, metadata=token)
+    raise AssertionError("two holders of one port")
+except grpc.RpcError as refused:
+    assert refused.code() == grpc.StatusCode.ALREADY_EXISTS
+    reason = error_details_pb2.ErrorInfo()
+    assert rpc_status.from_call(refused).details[0].Unpack(reason)
+    assert reason.metadata["holder"] == "ledger" and reason.metadata["holder_uid"] == taken.uid
+
+labels, told = [], []
+blocks = [registry.AnnotatePortsRequest(ports=[443, 7451]), registry.AnnotatePortsRequest(ports=[22, 443])]
+for answer in reads.AnnotatePorts(iter(blocks)):
+    labels += answer.new_labels
+    told += [labels[number].service_name for number in answer.label_numbers]
+assert told == ["https", "ledger", "ssh", "https"], told
+writes.ReleasePort(admin.ReleasePortRequest(uid=taken.uid, etag=taken.etag), metadata=token)
+print(f"python: {len(uids)} records listed, a port registered, refused and released")
