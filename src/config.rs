@@ -1,5 +1,6 @@
 //! What the server can be told: flags, each with a twin in the environment.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -48,7 +49,23 @@ pub struct ServeArgs {
     /// The admin token of a new database, 16-256 visible ASCII characters. Without it one is made
     /// and shown. Ignored if the database has tokens.
     #[arg(long, env = "PORTBOOK_BOOTSTRAP_TOKEN", value_name = "TOKEN", hide_env_values = true)]
-    pub bootstrap_token: Option<String>,
+    pub bootstrap_token: Option<Secret>,
+}
+
+/// A setting that is not to be shown, not even in an error.
+#[derive(Clone)]
+pub struct Secret(pub String);
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
 }
 
 /// How the log is written.

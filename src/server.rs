@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use futures_util::TryStreamExt;
 use jiff::Timestamp;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinError;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +22,7 @@ use tower::util::MapResponseLayer;
 use uuid::Uuid;
 
 use crate::access::{Actor, PlainToken, TokenFormatError, Tokens};
-use crate::config::ServeArgs;
+use crate::config::{Secret, ServeArgs};
 use crate::connection::Gathering;
 use crate::grpc::admin_service::AdminService;
 use crate::grpc::auth::Authenticate;
@@ -90,12 +90,15 @@ pub enum ServeError {
     /// The transport failed.
     #[error("serving failed")]
     Transport(#[from] tonic::transport::Error),
+    /// A second signal while calls were still ending.
+    #[error("told to stop a second time: ended without waiting for the calls under way")]
+    ToldTwice,
     /// Signals can't be listened for, or the ready line can't be written.
     #[error("the process could not be set up")]
     Process(#[from] io::Error),
 }
 
-/// Serves until SIGTERM or SIGINT. Prints one line on stdout when it is ready.
+/// Serves until SIGTERM or SIGINT; a second one cuts the grace short. Prints one line on stdout when it is ready.
 ///
 /// # Errors
 /// If it can't start, or has to end by itself.
@@ -119,15 +122,18 @@ pub async fn serve(args: ServeArgs) -> Result<(), ServeError> {
     let failed = |source: io::Error| ServeError::Listen { address: listen, source };
     let listener = TcpListener::bind(listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    let shutdown = shutdown_signal()?;
+    let mut signals = Signals::listen()?;
 
     let mut store = patiently(SqliteStore::open(&database)).await?;
-    ensure_token(&mut store, bootstrap_token.as_deref(), address).await?;
+    ensure_token(&mut store, bootstrap_token.as_ref(), address).await?;
     let loaded = store.load().await?.into_loaded();
     let (app, writer) = App::new(store, loaded, max_request_bytes);
     print_ready(&app, address, started)?;
-    let store = run(listener, app, writer, shutdown, shutdown_grace).await?;
-    store.close().await?;
+    let stop = CancellationToken::new();
+    tokio::select! {
+        ended = run(listener, app, writer, stop.cancelled(), shutdown_grace) => ended?.close().await?,
+        () = signals.told_twice(&stop) => return Err(ServeError::ToldTwice),
+    }
     tracing::info!(database = %database.display(), "stopped");
     Ok(())
 }
@@ -183,7 +189,10 @@ pub async fn run<S: Store>(
         );
     tokio::pin!(serving);
     tokio::select! {
-        ended = &mut serving => ended?,
+        ended = &mut serving => {
+            ended?;
+            return Err(ServeError::Process(io::Error::other("the listener has ended")));
+        }
         ended = &mut writing => return Err(writer_end(ended)),
         () = shutdown => {
             tracing::info!(grace_seconds = grace.as_secs(), "stopping");
@@ -234,7 +243,7 @@ fn routes(
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .http2_keepalive_timeout(Some(Duration::from_secs(20)))
         .http2_max_header_list_size(16 * 1024)
-        .max_concurrent_streams(1024)
+        .max_concurrent_streams(256)
         .layer(MapResponseLayer::new(explain))
         .add_service(registry)
         .add_service(admin)
@@ -267,7 +276,9 @@ async fn patiently<T>(opening: impl Future<Output = T>) -> T {
             Ok(opened) => return opened,
             Err(_) => {
                 let seconds = started.elapsed().as_secs();
-                eprintln!(
+                // With stderr gone there is nobody to tell.
+                let _ = writeln!(
+                    io::stderr(),
                     "portbook: preparing the database (a new one is seeded with IANA's registry): {seconds} s"
                 );
             }
@@ -278,35 +289,37 @@ async fn patiently<T>(opening: impl Future<Output = T>) -> T {
 /// Gives a database that has no token its first one, and shows it unless it was chosen.
 async fn ensure_token(
     store: &mut SqliteStore,
-    chosen: Option<&str>,
+    chosen: Option<&Secret>,
     address: SocketAddr,
 ) -> Result<(), ServeError> {
     if store.has_tokens().await? {
         return Ok(());
     }
-    let token = match chosen {
+    // An empty variable is one that was not set.
+    let token = match chosen.filter(|chosen| !chosen.0.is_empty()) {
         Some(chosen) => {
             tracing::info!("the admin token is the one given as PORTBOOK_BOOTSTRAP_TOKEN");
-            PlainToken::parse(chosen)?
+            PlainToken::parse(&chosen.0)?
         }
         None => {
             let token = PlainToken::generate()?;
             // Shown before it is kept: if the process ends in between, the next start makes
             // another, and nobody is locked out.
-            show_token(&token, address);
+            show_token(&token, address)?;
             token
         }
     };
     Ok(store.add_token(&Actor(FIRST_ACTOR.into()), token.hash(), Timestamp::now()).await?)
 }
 
-fn show_token(token: &PlainToken, address: SocketAddr) {
+fn show_token(token: &PlainToken, address: SocketAddr) -> io::Result<()> {
     let secret = token.reveal();
-    eprintln!(
+    writeln!(
+        io::stderr(),
         "\nThis database is new. Its admin token, shown this once, lets you register ports:\n\n    \
          {secret}\n\nTry it:\n\n    portbook register my-service 7450/tcp --addr {address} \
          --token {secret}\n"
-    );
+    )
 }
 
 fn print_ready(app: &App, address: SocketAddr, started: Instant) -> io::Result<()> {
@@ -324,16 +337,34 @@ fn print_ready(app: &App, address: SocketAddr, started: Instant) -> io::Result<(
     stdout.flush()
 }
 
-/// Completes at the first SIGTERM or SIGINT.
-fn shutdown_signal() -> io::Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
+/// What the system tells the process.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for the next SIGTERM or SIGINT.
+    async fn next(&mut self) {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
-    })
+    }
+
+    /// Tells `stop` of the first signal, and completes at the second.
+    async fn told_twice(&mut self, stop: &CancellationToken) {
+        self.next().await;
+        stop.cancel();
+        self.next().await;
+    }
 }
 
 /// The time, as exactly as stores keep it.

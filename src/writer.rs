@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Actor;
-use crate::registry::assignment::{Revision, Uid};
+use crate::registry::assignment::{Record, Revision, Uid};
 use crate::registry::change::Change;
 use crate::registry::command::Command;
 use crate::registry::decide::{Context, Decision, Refusal, decide};
@@ -45,6 +45,8 @@ pub struct Outcome {
     pub revision: Revision,
     /// What changed.
     pub changes: Vec<Change>,
+    /// What stays as it was, where the command asked for what is so already.
+    pub unchanged: Option<Arc<Record>>,
     /// What the rules had to say.
     pub findings: Vec<Finding>,
 }
@@ -119,6 +121,8 @@ pub struct Writer<S> {
     world: World,
     published: Arc<ArcSwap<Snapshot>>,
     queue: mpsc::Receiver<Waiting>,
+    /// When the last command was decided: history does not go back in time, clocks do.
+    last_time: Timestamp,
 }
 
 /// A writer for the store, which holds what the snapshot shows, and the handle to it.
@@ -126,7 +130,7 @@ pub fn writer<S: Store>(store: S, snapshot: Snapshot, world: World) -> (Registra
     let published = Arc::new(ArcSwap::from_pointee(snapshot));
     let (sender, queue) = mpsc::channel(QUEUE);
     let registrar = Registrar { published: Arc::clone(&published), queue: sender };
-    (registrar, Writer { store, world, published, queue })
+    (registrar, Writer { store, world, published, queue, last_time: Timestamp::MIN })
 }
 
 impl<S: Store> Writer<S> {
@@ -188,11 +192,13 @@ impl<S: Store> Writer<S> {
         if let Some(first) = self.first_answer(batch, &proposal).await? {
             return Ok(first);
         }
-        let mut context = Context { now: (self.world.clock)(), new_uid: &mut *self.world.new_uid };
+        self.last_time = (self.world.clock)().max(self.last_time);
+        let mut context = Context { now: self.last_time, new_uid: &mut *self.world.new_uid };
         let decision = decide(&batch.snapshot, &proposal.command, &mut context)?;
         if proposal.validate_only || decision.changes.is_empty() {
-            let Decision { changes, findings } = decision;
-            return Ok(Outcome { revision: batch.snapshot.revision(), changes, findings });
+            let Decision { changes, unchanged, findings } = decision;
+            let revision = batch.snapshot.revision();
+            return Ok(Outcome { revision, changes, unchanged, findings });
         }
         Ok(batch.accept(proposal, decision, context.now))
     }
@@ -212,7 +218,11 @@ impl<S: Store> Writer<S> {
             first.clone()
         } else {
             let found = self.store.answered(&proposal.actor, &request.id).await;
-            match found.map_err(|fault| WriteError::Store(Arc::new(fault)))? {
+            let found = found.map_err(|fault| {
+                tracing::error!(error = &fault as &dyn std::error::Error, "read failed");
+                WriteError::Store(Arc::new(fault))
+            })?;
+            match found {
                 Some(answered) => (answered.fingerprint, batch.outcome_of(answered)),
                 None => return Ok(None),
             }
@@ -249,8 +259,13 @@ impl Batch {
     fn accept(&mut self, proposal: Proposal, decision: Decision, now: Timestamp) -> Outcome {
         let revision = self.snapshot.revision().next();
         self.snapshot = self.snapshot.after(revision, &decision.changes);
-        let Decision { changes, findings } = decision;
-        let outcome = Outcome { revision, changes: changes.clone(), findings: findings.clone() };
+        let Decision { changes, findings, .. } = decision;
+        let outcome = Outcome {
+            revision,
+            changes: changes.clone(),
+            unchanged: None,
+            findings: findings.clone(),
+        };
         if let Some(request) = &proposal.request {
             let key = (proposal.actor.clone(), request.id.clone());
             self.answered.insert(key, (request.fingerprint, outcome.clone()));
@@ -269,13 +284,14 @@ impl Batch {
 
     /// The outcome of a request of the past; what its findings rest on is looked up again.
     fn outcome_of(&self, answered: Answered) -> Outcome {
-        let findings = answered.findings.into_iter().map(|stored| Finding {
-            evidence: stored.evidence.and_then(|uid| self.snapshot.by_uid(uid)).cloned(),
-            ..stored.finding
+        let findings = answered.findings.into_iter().map(|stored| {
+            let fixed = || self.snapshot.by_uid(stored.fixed_evidence?).cloned();
+            Finding { evidence: stored.finding.evidence.clone().or_else(fixed), ..stored.finding }
         });
         Outcome {
             revision: answered.revision,
             changes: answered.changes,
+            unchanged: None,
             findings: findings.collect(),
         }
     }

@@ -234,9 +234,7 @@ mod tests {
             error(Code::FailedPrecondition, "ACKNOWLEDGEMENT_REQUIRED", &[("codes", codes)]);
         let report = refused.report();
         assert!(
-            report.ends_with(
-                "\nwith this command: --acknowledge SYSTEM_PORT,IANA_ASSIGNED"
-            ),
+            report.ends_with("\nwith this command: --acknowledge SYSTEM_PORT,IANA_ASSIGNED"),
             "{report}"
         );
         assert!(!report.contains('\u{1b}'), "{report:?}");

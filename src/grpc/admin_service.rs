@@ -76,17 +76,15 @@ impl PortAdminService for AdminService {
         &self,
         request: Request<proto::UpdateAssignmentRequest>,
     ) -> Result<Response<proto::UpdateAssignmentResponse>, Status> {
-        let uid = request.get_ref().assignment.as_ref().map(|assignment| assignment.uid.clone());
         let outcome = self
             .propose(request, "UpdateAssignment", |request| request.validate_only, update)
             .await?;
         let snapshot = self.registrar.snapshot();
         let reference = snapshot.reference();
-        // Without a change the record is as it was.
-        let unchanged = || uid.and_then(|uid| snapshot.by_uid(uid.parse().ok()?)).cloned();
-        let record = outcome.changes.first().and_then(Change::after).cloned().or_else(unchanged);
+        let changed = outcome.changes.iter().find_map(Change::after);
+        let record = changed.or(outcome.unchanged.as_ref());
         Ok(Response::new(proto::UpdateAssignmentResponse {
-            assignment: record.map(|record| convert::assignment(reference, &record)),
+            assignment: record.map(|record| convert::assignment(reference, record)),
             findings: findings(reference, &outcome),
             revision: outcome.revision.0,
         }))

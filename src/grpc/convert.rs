@@ -118,13 +118,16 @@ pub fn finding(reference: &Reference, finding: &Finding) -> proto::Finding {
     }
 }
 
+/// The most records of one hit.
+const MAX_HIT_RECORDS: usize = 100;
+
 /// A service that was found.
 #[must_use]
 pub fn search_hit(reference: &Reference, hit: &Hit) -> proto::SearchHit {
     let name = hit.records.first().and_then(|record| record.service_name.as_deref());
     proto::SearchHit {
         service_name: name.unwrap_or_default().to_owned(),
-        assignments: assignments(reference, &hit.records),
+        assignments: assignments(reference, hit.records.iter().take(MAX_HIT_RECORDS)),
         guide: hit.guide.as_ref().map(|shared| guide(shared)),
         reason: match hit.reason {
             MatchReason::ExactName => proto::MatchReason::ExactName,

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::str::FromStr;
 
+use super::convert;
 use super::proto::{self, ErrorReason};
 use super::status::{CallError, FieldFault};
 use crate::registry::assignment::{NamespaceName, Source, State};
@@ -188,9 +189,9 @@ impl Fields {
     pub fn acknowledge(&mut self, field: &str, numbers: &[i32]) -> Read<BTreeSet<FindingCode>> {
         let mut codes = BTreeSet::new();
         for &number in numbers {
-            let code = proto::FindingCode::try_from(number).ok().and_then(|code| {
-                FindingCode::named(code.as_str_name().trim_start_matches("FINDING_CODE_"))
-            });
+            let code = FindingCode::ALL
+                .into_iter()
+                .find(|code| i32::from(convert::finding_code(*code)) == number);
             match code {
                 Some(code) if code.severity() == Severity::Blocker => {
                     return Err(self.fault(field, format!("{code} can't be acknowledged")));

@@ -1,5 +1,6 @@
 //! `PortRegistryService`: each read takes one snapshot and answers from it.
 
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -13,15 +14,15 @@ use super::fields::{Fields, Read, parse};
 use super::page_token::Binding;
 use super::proto::port_registry_service_server::PortRegistryService;
 use super::request::filter;
-use super::status::{CallError, malformed};
+use super::status::{CallError, explained};
 use super::{convert, proto, wire};
-use crate::registry::assignment::Source;
-use crate::registry::assignment::Uid;
+use crate::registry::assignment::{Record, Source, Uid};
 use crate::registry::counts::Counts;
 use crate::registry::decide::Refusal;
 use crate::registry::endpoint::{Endpoint, PortRef};
+use crate::registry::guide::SharedGuide;
 use crate::registry::list;
-use crate::registry::port::{Port, Transport};
+use crate::registry::port::{Port, PortRange, Transport};
 use crate::registry::search::search;
 use crate::registry::snapshot::View;
 use crate::writer::Registrar;
@@ -50,6 +51,10 @@ const DEFAULT_PAGE: usize = 50;
 const MAX_PAGE: usize = 1000;
 const DEFAULT_HITS: usize = 20;
 const MAX_HITS: usize = 100;
+/// The most bytes of the answers to one batch.
+const MAX_ANSWER: usize = 48 * 1024 * 1024;
+/// The most records of one service that an answer holds.
+const MAX_RECORDS: usize = 1000;
 
 #[tonic::async_trait]
 impl PortRegistryService for RegistryService {
@@ -85,12 +90,15 @@ impl PortRegistryService for RegistryService {
         })?;
         let snapshot = self.registrar.snapshot();
         let view = snapshot.seen_from(&namespace).map_err(CallError::from)?;
-        let answer = view.lookup_service(name, transport).map_err(CallError::from)?;
+        let mut answer = view.lookup_service(name, transport).map_err(CallError::from)?;
+        let total_size = answer.records.len() as u32;
+        answer.records.truncate(MAX_RECORDS);
         let reference = view.reference();
         let guides = convert::guides_of(reference, answer.records.iter().copied());
         Ok(Response::new(proto::LookupServiceResponse {
             guides: guides.into_iter().map(|guide| convert::guide(guide)).collect(),
             assignments: convert::assignments(reference, answer.records),
+            total_size,
             revision: snapshot.revision().0,
         }))
     }
@@ -132,20 +140,31 @@ impl PortRegistryService for RegistryService {
         let snapshot = self.registrar.snapshot();
         let view = snapshot.seen_from(&namespace).map_err(CallError::from)?;
         let reference = view.reference();
-        let mut guides = Vec::new();
-        let mut known = std::collections::HashSet::new();
-        let port_infos = queries.into_iter().map(|(port, transport)| {
-            let answer = view.lookup_port(port, transport);
-            for guide in convert::guides_of(reference, answer.records.iter().copied()) {
-                if known.insert(Arc::as_ptr(guide)) {
-                    guides.push(Bytes::copy_from_slice(wire::encoded_guide(guide)));
-                }
+        let mut answers: HashMap<(Port, Option<Transport>), Bytes> = HashMap::new();
+        let mut guides: Vec<&Arc<SharedGuide>> = Vec::new();
+        let mut known = HashSet::new();
+        let mut size = 0;
+        let mut port_infos = Vec::with_capacity(queries.len());
+        for (port, transport) in queries {
+            // The same question comes again and again where the questions come from a log.
+            let encoded = answers.entry((port, transport)).or_insert_with(|| {
+                let answer = view.lookup_port(port, transport);
+                let of_answer = convert::guides_of(reference, answer.records.iter().copied());
+                guides
+                    .extend(of_answer.into_iter().filter(|guide| known.insert(Arc::as_ptr(guide))));
+                wire::encode_port_info(reference, &answer, &[])
+            });
+            size += encoded.len();
+            if size > MAX_ANSWER {
+                return Err(CallError::AnswerTooLarge { most: MAX_ANSWER }.into());
             }
-            wire::encode_port_info(reference, &answer, &[])
-        });
+            port_infos.push(encoded.clone());
+        }
+        let guides =
+            guides.into_iter().map(|guide| Bytes::copy_from_slice(wire::encoded_guide(guide)));
         Ok(Response::new(wire::BatchLookupPortsResponse {
-            port_infos: port_infos.collect(),
-            guides,
+            port_infos,
+            guides: guides.collect(),
             revision: snapshot.revision().0,
         }))
     }
@@ -161,8 +180,7 @@ impl PortRegistryService for RegistryService {
         let mut labels = StreamLabels::default();
         let blocks = request.into_inner().map(move |block| match block {
             Ok(block) => labels.annotate(&registrar.snapshot(), &block).map_err(Status::from),
-            Err(fault) if fault.code() == tonic::Code::Internal => Err(malformed(fault.message())),
-            Err(fault) => Err(fault),
+            Err(fault) => Err(explained(&fault).unwrap_or(fault)),
         });
         let shutdown = self.shutdown.clone();
         let stopping = shutdown.clone();
@@ -212,7 +230,7 @@ impl PortRegistryService for RegistryService {
         Ok(Response::new(proto::ListAssignmentsResponse {
             assignments: convert::assignments(snapshot.reference(), page.records),
             next_page_token: page.next.map(|key| binding.token(&key)).unwrap_or_default(),
-            total_size: u32::try_from(page.total).unwrap_or(u32::MAX),
+            total_size: page.total,
             revision: snapshot.revision().0,
         }))
     }
@@ -253,7 +271,7 @@ impl PortRegistryService for RegistryService {
             revision: snapshot.revision().0,
             iana_date: reference.edition().iana_date.clone(),
             iana_sha256: reference.edition().iana_sha256.clone(),
-            guides: u32::try_from(reference.guides().len()).unwrap_or(u32::MAX),
+            guides: reference.guides().len() as u32,
             sources: counts.iter().map(convert::source_counts).collect(),
             database_id: self.database_id.to_string(),
         }))
@@ -270,16 +288,23 @@ fn port_info(view: View<'_>, port: Port, transport: Option<Transport>) -> Bytes 
 fn port_of(view: View<'_>, endpoint: &Endpoint) -> Result<Port, CallError> {
     let name = match &endpoint.port {
         PortRef::Number(port) => return Ok(*port),
-        PortRef::Service(name) => name,
+        PortRef::Service(name) | PortRef::Scheme(name) => name,
     };
-    let answer = view.lookup_service(name, endpoint.transport)?;
-    let ranges = answer.records.iter().filter_map(|record| record.ports);
-    let mut ports: Vec<Port> = ranges.flat_map(|range| [range.first(), range.last()]).collect();
-    ports.sort_unstable();
-    ports.dedup();
-    match ports[..] {
-        [port] => Ok(port),
-        _ => Err(CallError::ServiceAmbiguous { service_name: name.clone(), ports }),
+    let mut records = view.lookup_service(name, endpoint.transport)?.records;
+    let is_public =
+        |record: &&Arc<Record>| record.source() == Source::Iana && record.ports.is_some();
+    if matches!(endpoint.port, PortRef::Scheme(_)) && records.iter().any(is_public) {
+        records.retain(is_public);
+    }
+    let ranges: BTreeSet<PortRange> = records.iter().filter_map(|record| record.ports).collect();
+    let mut ranges = ranges.into_iter();
+    match (ranges.next(), ranges.next()) {
+        (Some(range), None) if range.width() == 1 => Ok(range.first()),
+        (None, _) => Err(CallError::ServiceWithoutPort(name.clone())),
+        (first, second) => {
+            let ports = first.into_iter().chain(second).chain(ranges).collect();
+            Err(CallError::ServiceAmbiguous { service_name: name.clone(), ports })
+        }
     }
 }
 

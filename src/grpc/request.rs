@@ -2,6 +2,8 @@
 
 #![expect(clippy::missing_errors_doc, reason = "each fails by noting the fault of its field")]
 
+use std::collections::BTreeSet;
+
 use super::fields::{Fields, Noted, Read};
 use super::proto;
 use crate::registry::assignment::Uid;
@@ -218,6 +220,7 @@ pub fn filter(fields: &mut Fields, filter: proto::AssignmentFilter) -> Read<Filt
     })
 }
 
-fn each<T>(numbers: &[i32], read: impl FnMut(i32) -> Result<T, Noted>) -> Read<Vec<T>> {
+/// The values of a list, each once however often it is given.
+fn each<T: Ord>(numbers: &[i32], read: impl FnMut(i32) -> Result<T, Noted>) -> Read<BTreeSet<T>> {
     numbers.iter().copied().map(read).collect()
 }

@@ -1,9 +1,9 @@
 //! How a refusal looks to clients: the one place that builds a status.
 //!
-//! Every status has one `ErrorInfo` of domain `portbook`. What went wrong inside is logged here,
+//! Every status of our services has one `ErrorInfo` of domain `portbook`. What went wrong inside is logged here,
 //! once, and never sent.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use tonic::body::Body;
@@ -13,7 +13,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 use super::{convert, proto};
 use crate::registry::decide::Refusal;
 use crate::registry::finding::{Finding, FindingCode};
-use crate::registry::port::{Port, Transport};
+use crate::registry::port::{PortRange, Transport};
 use crate::registry::snapshot::{UnknownNamespace, UnknownService};
 use crate::writer::WriteError;
 use proto::ErrorReason;
@@ -57,7 +57,16 @@ pub enum CallError {
         /// The name.
         service_name: String,
         /// The ports.
-        ports: Vec<Port>,
+        ports: Vec<PortRange>,
+    },
+    /// A name that has no port.
+    #[error("{0} is registered without a port: write the number")]
+    ServiceWithoutPort(String),
+    /// An answer beyond what one may hold.
+    #[error("the answer would have more than {most} bytes: ask for fewer ports at once")]
+    AnswerTooLarge {
+        /// The most it may have.
+        most: usize,
     },
     /// A write that changed nothing.
     #[error(transparent)]
@@ -101,6 +110,13 @@ impl From<CallError> for Status {
             CallError::ServiceAmbiguous { service_name, ports } => {
                 let facts = [("service_name", service_name), ("ports", join(&ports))];
                 status(Code::FailedPrecondition, &message, ErrorReason::ServiceAmbiguous, facts)
+            }
+            CallError::ServiceWithoutPort(name) => {
+                let facts = [("service_name", name)];
+                status(Code::FailedPrecondition, &message, ErrorReason::ServiceWithoutPort, facts)
+            }
+            CallError::AnswerTooLarge { .. } => {
+                status(Code::ResourceExhausted, &message, ErrorReason::AnswerTooLarge, [])
             }
             CallError::Write(error) => write(&message, error),
             CallError::TokenMissing => {
@@ -225,9 +241,9 @@ fn found(message: &str, findings: &[Finding]) -> Status {
     if let Some(taken) = blocker(FindingCode::PortTaken) {
         return port_taken(message, taken);
     }
-    let mut codes: Vec<&str> =
-        findings.iter().map(|finding| convert::finding_code(finding.code).as_str_name()).collect();
-    codes.dedup();
+    let codes: BTreeSet<FindingCode> = findings.iter().map(|finding| finding.code).collect();
+    let codes: Vec<&str> =
+        codes.into_iter().map(|code| convert::finding_code(code).as_str_name()).collect();
     let holder = findings
         .iter()
         .find_map(|finding| finding.evidence.as_ref()?.service_name.as_deref())
@@ -271,39 +287,41 @@ fn port_taken(message: &str, taken: &Finding) -> Status {
 /// the details that all others have.
 #[must_use]
 pub fn explain(response: http::Response<Body>) -> http::Response<Body> {
-    let Some(made) = Status::from_header_map(response.headers()) else {
-        return response;
-    };
-    if !made.details().is_empty() {
-        return response;
+    match Status::from_header_map(response.headers()) {
+        Some(made) if made.details().is_empty() => match explained(&made) {
+            Some(status) => status.into_http(),
+            None => response,
+        },
+        _ => response,
     }
+}
+
+/// What the transport means by a status of its own, if it is about the message or the method.
+#[must_use]
+pub fn explained(made: &Status) -> Option<Status> {
     let message = made.message();
-    let explained = match made.code() {
+    match made.code() {
         Code::OutOfRange => {
-            status(Code::ResourceExhausted, message, ErrorReason::MessageTooLarge, [])
+            Some(status(Code::ResourceExhausted, message, ErrorReason::MessageTooLarge, []))
         }
-        Code::Unimplemented if message.is_empty() => status(
+        Code::Unimplemented if message.is_empty() => Some(status(
             Code::Unimplemented,
             "there is no such service or rpc here: reflection lists what there is",
             ErrorReason::UnknownMethod,
             [],
-        ),
+        )),
         Code::Unimplemented => {
-            status(Code::Unimplemented, message, ErrorReason::UnsupportedCompression, [])
+            Some(status(Code::Unimplemented, message, ErrorReason::UnsupportedCompression, []))
         }
-        Code::Internal => malformed(message),
-        _ => return response,
-    };
-    explained.into_http()
+        // The transport calls bytes that are no message an internal fault.
+        Code::Internal => {
+            Some(status(Code::InvalidArgument, message, ErrorReason::MalformedMessage, []))
+        }
+        _ => None,
+    }
 }
 
-/// A fault in the bytes of a message, which the transport calls internal.
-#[must_use]
-pub fn malformed(message: &str) -> Status {
-    status(Code::InvalidArgument, message, ErrorReason::MalformedMessage, [])
-}
-
-fn join(ports: &[Port]) -> String {
+fn join(ports: &[PortRange]) -> String {
     ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use itertools::Itertools;
 use jiff::Timestamp;
 
 use super::assignment::{
@@ -31,6 +32,8 @@ pub struct Context<'a> {
 pub struct Decision {
     /// What changes, all at once; nothing if all is as asked for already.
     pub changes: Vec<Change>,
+    /// The record that an update leaves as it was, because it is as asked for already.
+    pub unchanged: Option<Arc<Record>>,
     /// What the rules had to say.
     pub findings: Vec<Finding>,
 }
@@ -82,8 +85,14 @@ pub enum Refusal {
         holders: Vec<String>,
     },
     /// The rules say no: blockers, or else findings to be acknowledged.
-    #[error("{}", .0.iter().map(|finding| finding.message.as_str()).collect::<Vec<_>>().join("; "))]
+    #[error("{}", sentences(.0))]
     Findings(Vec<Finding>),
+}
+
+/// What the findings say, each sentence once.
+fn sentences(findings: &[Finding]) -> String {
+    let messages = findings.iter().map(|finding| finding.message.as_str());
+    messages.unique().collect::<Vec<_>>().join("; ")
 }
 
 /// Decides on a command. Nothing is changed by it.
@@ -108,14 +117,12 @@ fn decide_register(
     context: &mut Context<'_>,
 ) -> Result<Decision, Refusal> {
     let view = snapshot.seen_from(&register.namespace)?;
-    let findings = register
-        .transports
-        .iter()
-        .flat_map(|&transport| {
-            judge(view, register.service_name.as_str(), register.ports, transport)
-        })
-        .collect();
-    let findings = accept(findings, &register.acknowledge)?;
+    let findings = pass(&register.acknowledge, |severity| {
+        let judged = register.transports.iter().map(|&transport| {
+            judge(view, severity, register.service_name.as_str(), register.ports, transport)
+        });
+        judged.flatten().collect()
+    })?;
     let changes = register
         .transports
         .iter()
@@ -123,7 +130,7 @@ fn decide_register(
             after: Record::share(new_assignment(snapshot, register, transport, context)),
         })
         .collect();
-    Ok(Decision { changes, findings })
+    Ok(Decision { changes, unchanged: None, findings })
 }
 
 fn new_assignment(
@@ -154,27 +161,23 @@ fn new_assignment(
     }
 }
 
-/// Findings that the caller may not pass over are a refusal: blockers first.
-fn accept(
-    findings: Vec<Finding>,
+/// What the rules have to say, if nothing of it is in the way: first the blockers, then what has to
+/// be acknowledged, then what is worth knowing.
+fn pass(
     acknowledged: &BTreeSet<FindingCode>,
+    judge: impl Fn(Severity) -> Vec<Finding>,
 ) -> Result<Vec<Finding>, Refusal> {
-    let of = |severity| {
-        findings
-            .iter()
-            .filter(move |finding| finding.code.severity() == severity)
-            .filter(|finding| {
-                !acknowledged.contains(&finding.code) || severity == Severity::Blocker
-            })
-            .cloned()
-            .collect::<Vec<_>>()
-    };
-    for severity in [Severity::Blocker, Severity::Acknowledge] {
-        let in_the_way = of(severity);
-        if !in_the_way.is_empty() {
-            return Err(Refusal::Findings(in_the_way));
-        }
+    let blockers = judge(Severity::Blocker);
+    if !blockers.is_empty() {
+        return Err(Refusal::Findings(blockers));
     }
+    let mut findings = judge(Severity::Acknowledge);
+    let is_new = |finding: &Finding| !acknowledged.contains(&finding.code);
+    if findings.iter().any(is_new) {
+        findings.retain(is_new);
+        return Err(Refusal::Findings(findings));
+    }
+    findings.extend(judge(Severity::Note));
     Ok(findings)
 }
 
@@ -193,15 +196,17 @@ fn decide_update(
     }
     after.origin = Origin::Custom(changed.clone());
     if after == ***before {
-        return Ok(Decision { changes: Vec::new(), findings });
+        let unchanged = Some(Arc::clone(before));
+        return Ok(Decision { changes: Vec::new(), unchanged, findings });
     }
     after.origin = Origin::Custom(Registration {
-        update_time: context.now,
+        // A clock that was set back must not make a record older than it is.
+        update_time: context.now.max(changed.update_time),
         revision: snapshot.revision().next(),
         ..changed
     });
     let change = Change::Updated { before: Arc::clone(before), after: Record::share(after) };
-    Ok(Decision { changes: vec![change], findings })
+    Ok(Decision { changes: vec![change], unchanged: None, findings })
 }
 
 /// A new service name is judged as if the ports were free and asked for by it.
@@ -221,9 +226,11 @@ fn judge_new_name(
         return Ok(Vec::new());
     }
     let view = snapshot.seen_from(&registration.namespace)?;
-    let mut findings = judge(view, name.as_str(), ports, transport);
-    findings.retain(|finding| finding.code != FindingCode::PortTaken);
-    accept(findings, &update.acknowledge)
+    pass(&update.acknowledge, |severity| match severity {
+        // The ports are held already: by this very record.
+        Severity::Blocker => Vec::new(),
+        severity => judge(view, severity, name.as_str(), ports, transport),
+    })
 }
 
 fn edit(assignment: &mut Assignment, edits: &Edits) {
@@ -253,7 +260,7 @@ fn decide_release(snapshot: &Snapshot, release: &Release) -> Result<Decision, Re
         .into_iter()
         .map(|before| Change::Released { before: Arc::clone(before) })
         .collect();
-    Ok(Decision { changes, findings: Vec::new() })
+    Ok(Decision { changes, ..Decision::default() })
 }
 
 /// The registration with this uid, if it is one and in the state that the caller knows.

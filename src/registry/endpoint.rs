@@ -36,6 +36,8 @@ pub enum PortRef {
     Number(Port),
     /// By the name of the service that is registered on it.
     Service(String),
+    /// By the scheme of a URI, which stands for the port that the public knows it by.
+    Scheme(String),
 }
 
 /// What is wrong with an endpoint.
@@ -76,6 +78,8 @@ pub enum EndpointError {
 impl Endpoint {
     /// The most bytes an endpoint may have.
     pub const MAX_LENGTH: usize = 512;
+    /// The most bytes of the service name in one.
+    pub const MAX_NAME: usize = 128;
 }
 
 impl FromStr for Endpoint {
@@ -112,10 +116,12 @@ fn parse_uri(scheme: &str, rest: &str) -> Result<Endpoint, EndpointError> {
     let (host, port) = split_port(authority)?;
     let port = match (port, transport) {
         (Some(port), _) => parse_port(port)?,
-        (None, None) => PortRef::Service(scheme.to_ascii_lowercase()),
+        (None, None) => PortRef::Scheme(scheme.to_ascii_lowercase()),
         (None, Some(_)) => return Err(EndpointError::NoPort(format!("{scheme}://{authority}"))),
     };
-    Ok(Endpoint { host: parse_host(host)?, transport, port })
+    // A zone in a URI is written with an escaped percent sign (RFC 6874).
+    let host = host.replacen("%25", "%", 1);
+    Ok(Endpoint { host: parse_host(&host)?, transport, port })
 }
 
 /// `address:port` or `address:port/transport`.
@@ -159,6 +165,9 @@ fn parse_port(text: &str) -> Result<PortRef, EndpointError> {
         let port = text.parse().map_err(|_| EndpointError::Port(text.to_owned()))?;
         return Ok(PortRef::Number(port));
     }
+    if text.len() > Endpoint::MAX_NAME {
+        return Err(EndpointError::Port(text.chars().take(Endpoint::MAX_NAME).collect()));
+    }
     Ok(PortRef::Service(text.to_owned()))
 }
 
@@ -181,8 +190,7 @@ fn parse_host(text: &str) -> Result<Option<Host>, EndpointError> {
 fn parse_ipv6(text: &str) -> Option<Host> {
     let (address, zone) = match text.split_once('%') {
         Some((_, "")) => return None,
-        // A zone in a URI is written with an escaped percent sign (RFC 6874).
-        Some((address, zone)) => (address, Some(zone.strip_prefix("25").unwrap_or(zone))),
+        Some((address, zone)) => (address, Some(zone)),
         None => (text, None),
     };
     let is_zone = |zone: &str| {
@@ -224,14 +232,21 @@ impl fmt::Display for Host {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let PortRef::Scheme(scheme) = &self.port {
+            write!(f, "{scheme}://")?;
+        }
         match &self.host {
-            Some(host @ Host::Ipv6(..)) => write!(f, "[{host}]:")?,
-            Some(host) => write!(f, "{host}:")?,
-            None => f.write_str(":")?,
+            Some(Host::Ipv6(address, Some(zone))) if matches!(self.port, PortRef::Scheme(_)) => {
+                write!(f, "[{address}%25{zone}]")?;
+            }
+            Some(host @ Host::Ipv6(..)) => write!(f, "[{host}]")?,
+            Some(host) => host.fmt(f)?,
+            None => {}
         }
         match &self.port {
-            PortRef::Number(port) => port.fmt(f)?,
-            PortRef::Service(name) => f.write_str(name)?,
+            PortRef::Number(port) => write!(f, ":{port}")?,
+            PortRef::Service(name) => write!(f, ":{name}")?,
+            PortRef::Scheme(_) => {}
         }
         match self.transport {
             Some(transport) => write!(f, "/{transport}"),
@@ -268,12 +283,13 @@ mod tests {
             (":22", "", None, number(22)),
             ("*:22", "", None, number(22)),
             ("10.0.0.1:53/udp", "10.0.0.1", Some(Transport::Udp), number(53)),
-            ("https://example.com", "example.com", None, PortRef::Service("https".into())),
+            ("https://example.com", "example.com", None, PortRef::Scheme("https".into())),
             ("HTTPS://u:p@example.com:8443/a:b?c#d", "example.com", None, number(8443)),
-            ("ssh://git@[2001:db8::1]/x", "2001:db8::1", None, PortRef::Service("ssh".into())),
+            ("ssh://git@[2001:db8::1]/x", "2001:db8::1", None, PortRef::Scheme("ssh".into())),
             ("udp://10.0.0.1:514", "10.0.0.1", Some(Transport::Udp), number(514)),
             ("localhost:0", "localhost", None, number(0)),
             ("http://[fe80::1%25en0]:8080/", "fe80::1%en0", None, number(8080)),
+            ("[fe80::1%25]:22", "fe80::1%25", None, number(22)),
         ];
         for (text, host, transport, port) in forms {
             let endpoint = parse(text);
@@ -314,7 +330,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_printed_parses_back(text in "(\\[[0-9a-f:]{2,12}(%[a-z0-9]{1,4})?\\]|[a-z0-9.-]{0,12}):([0-9]{1,5}|[a-z][a-z0-9-]{0,8})(/(tcp|udp|sctp|dccp))?") {
+        fn what_is_printed_parses_back(text in "[a-z]{2,5}://([a-z]{1,5}|\\[::1%25[a-z0-9]{1,4}\\])|(\\[[0-9a-f:]{2,12}(%[a-z0-9]{1,4})?\\]|[a-z0-9.-]{0,12}):([0-9]{1,5}|[a-z][a-z0-9-]{0,8})(/(tcp|udp|sctp|dccp))?") {
             if let Ok(endpoint) = text.parse::<Endpoint>() {
                 prop_assert_eq!(endpoint.to_string().parse::<Endpoint>().unwrap(), endpoint);
             }

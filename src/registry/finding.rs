@@ -129,11 +129,12 @@ pub struct Finding {
     pub evidence: Option<Arc<Record>>,
 }
 
-/// What the rules say of these ports for this service, in the order of [`FindingCode::ALL`], each
-/// code at most once.
+/// What the rules of one severity say of these ports for this service, in the order of
+/// [`FindingCode::ALL`], each code at most once.
 #[must_use]
 pub fn judge(
     view: View<'_>,
+    severity: Severity,
     service_name: &str,
     ports: PortRange,
     transport: Transport,
@@ -141,6 +142,7 @@ pub fn judge(
     let case = Case { view, service: fold(service_name).into_owned(), ports, transport };
     FindingCode::ALL
         .into_iter()
+        .filter(|code| code.severity() == severity)
         .filter_map(|code| {
             let (message, evidence) = case.find(code)?;
             Some(Finding { code, message, ports, transport, evidence: evidence.cloned() })
@@ -221,7 +223,7 @@ impl<'a> Case<'a> {
         Some((sentence, Some(holder)))
     }
 
-    /// IANA's records of the ports that may be of this transport and name another service.
+    /// The records of a source on the ports that may be of this transport.
     fn reference_records(&self, source: Source) -> impl Iterator<Item = (Port, &'a Arc<Record>)> {
         let reference = self.view.reference();
         self.ports.iter().flat_map(move |port| {

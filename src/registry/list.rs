@@ -1,5 +1,6 @@
 //! Lists: which records pass a filter, in an order that pages can be cut from.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::assignment::{NamespaceName, Origin, Record, Source, State};
@@ -56,11 +57,11 @@ pub struct Filter {
     /// The namespace whose registrations are seen; none for all of them.
     pub namespace: Option<NamespaceName>,
     /// The sources.
-    pub sources: Vec<Source>,
+    pub sources: BTreeSet<Source>,
     /// The states.
-    pub states: Vec<State>,
+    pub states: BTreeSet<State>,
     /// The transports; `None` for records that do not say theirs.
-    pub transports: Vec<Option<Transport>>,
+    pub transports: BTreeSet<Option<Transport>>,
     /// The run of ports to share a port with.
     pub ports: Option<PortRange>,
     /// How the service name begins, in lower case.
@@ -75,8 +76,7 @@ impl Filter {
     /// Whether the record passes.
     #[must_use]
     pub fn passes(&self, record: &Record) -> bool {
-        let is_among = |wanted: &[Source]| wanted.is_empty() || wanted.contains(&record.source());
-        is_among(&self.sources)
+        (self.sources.is_empty() || self.sources.contains(&record.source()))
             && (self.states.is_empty() || self.states.contains(&record.state))
             && (self.transports.is_empty() || self.transports.contains(&record.transport))
             && self.ports.is_none_or(|run| record.ports.is_some_and(|ports| ports.overlaps(run)))
@@ -107,7 +107,7 @@ pub struct Page<'a> {
     /// Where the next page begins, if there is one.
     pub next: Option<ListKey>,
     /// How many records pass the filter, on all pages.
-    pub total: usize,
+    pub total: u32,
 }
 
 /// The page of at most `size` records from the place `from` on.
@@ -137,12 +137,8 @@ fn listed<'a, 'f>(
         .filter(|record| filter.passes(record))
 }
 
-fn count(snapshot: &Snapshot, filter: &Filter) -> usize {
-    snapshot
-        .reference()
-        .records()
-        .iter()
-        .chain(snapshot.custom_listed_from(filter.namespace.as_ref(), None))
-        .filter(|record| filter.passes(record))
-        .count()
+fn count(snapshot: &Snapshot, filter: &Filter) -> u32 {
+    let reference = snapshot.reference().records().iter();
+    let all = reference.chain(snapshot.custom_listed_from(filter.namespace.as_ref(), None));
+    all.filter(|record| filter.passes(record)).count() as u32
 }

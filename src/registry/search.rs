@@ -4,9 +4,10 @@
 //! words, then by parts of words, and only if nothing of these is found by names that are nearly
 //! right.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use itertools::Itertools;
 use memchr::memmem::Finder;
 
 use super::assignment::{Record, Source, State};
@@ -209,7 +210,8 @@ impl Service {
     /// The best place of one word: as a whole before as a part, in the names before elsewhere.
     fn find(&self, word: &Finder<'_>) -> Option<(MatchReason, usize)> {
         let bytes = self.text.as_bytes();
-        let places = word.find_iter(bytes).map(|at| {
+        let mut best = None;
+        for at in word.find_iter(bytes) {
             let is_whole = bytes[at - 1] == b' ' && bytes[at + word.needle().len()] == b' ';
             let reason = if is_whole { MatchReason::Word } else { MatchReason::Substring };
             let place = match at {
@@ -217,9 +219,12 @@ impl Service {
                 _ if at < self.summary_at => DESCRIPTIONS,
                 _ => SUMMARY,
             };
-            (reason, place)
-        });
-        places.min()
+            best = Some(best.map_or((reason, place), |best| (reason, place).min(best)));
+            if best == Some((MatchReason::Word, NAMES)) {
+                break;
+            }
+        }
+        best
     }
 
     /// How many letters the nearest name is away, if it is near.
@@ -287,6 +292,9 @@ fn has(text: &str, word: &[u8]) -> bool {
     memchr::memmem::find(words.as_bytes(), word).is_some()
 }
 
+/// How many different words of a query are looked for; what more there are says nothing new.
+const MAX_WORDS: usize = 8;
+
 /// What is looked for.
 struct Query<'q> {
     compact: String,
@@ -298,10 +306,8 @@ struct Query<'q> {
 pub fn search(view: View<'_>, text: &str, limit: usize) -> Vec<Hit> {
     let mut words = String::from(" ");
     append_words(&mut words, text);
-    let query = Query {
-        compact: compact(text),
-        words: words.split_whitespace().map(Finder::new).collect(),
-    };
+    let words = words.split_whitespace().unique().take(MAX_WORDS);
+    let query = Query { compact: compact(text), words: words.map(Finder::new).collect() };
     let mut hits = on_port(view, text);
     if query.compact.is_empty() {
         return hits;
@@ -317,9 +323,17 @@ pub fn search(view: View<'_>, text: &str, limit: usize) -> Vec<Hit> {
         }));
     }
     found.sort_by_key(|(rank, _)| *rank);
-    hits.extend(found.into_iter().map(|(rank, service)| service.hit(rank, &query)));
+    let on_port: HashSet<_> = hits.iter().map(|hit| key(&hit.records)).collect();
+    found.retain(|(_, service)| !on_port.contains(&key(&service.records)));
+    found.truncate(limit.saturating_sub(hits.len()));
     hits.truncate(limit);
+    hits.extend(found.into_iter().map(|(rank, service)| service.hit(rank, &query)));
     hits
+}
+
+/// What tells a service from others: where its records come from, and their name.
+fn key(records: &[Arc<Record>]) -> Option<(Source, Option<Arc<str>>)> {
+    records.first().map(|record| (record.source(), record.service_name.clone()))
 }
 
 /// The registrations of the namespace, service by service.

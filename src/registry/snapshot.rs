@@ -357,11 +357,18 @@ impl<'a> View<'a> {
     }
 }
 
-/// Up to five of the known names that look like the one asked for, nearest first.
+/// Up to five of the known names that look like the one asked for, nearest first. None for a name
+/// so long that it can't be a slip of the hand.
 fn nearest<'n>(asked: &str, known: impl Iterator<Item = &'n str>) -> Vec<String> {
     const AT_MOST: usize = 5;
     const ALIKE: f64 = 0.8;
+    const LONGEST: usize = 40;
+    if asked.len() > LONGEST {
+        return Vec::new();
+    }
+    let may_be_meant = |name: &&str| name.len().abs_diff(asked.len()) <= 2 + asked.len() / 2;
     let mut alike: Vec<(f64, &str)> = known
+        .filter(may_be_meant)
         .map(|name| (strsim::jaro_winkler(asked, name), name))
         .filter(|(likeness, _)| *likeness >= ALIKE)
         .collect();

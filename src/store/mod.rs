@@ -126,10 +126,10 @@ pub struct Answered {
 /// A finding of the past.
 #[derive(Clone, Debug)]
 pub struct StoredFinding {
-    /// The finding, without its evidence.
+    /// The finding, with its evidence if that was a registration.
     pub finding: Finding,
-    /// The record that it came from.
-    pub evidence: Option<Uid>,
+    /// The record that it came from, if that is the same in every installation.
+    pub fixed_evidence: Option<Uid>,
 }
 
 /// Why a store could not do what it was asked to.

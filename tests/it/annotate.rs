@@ -102,6 +102,17 @@ async fn a_label_agrees_with_the_lookup_of_the_port() {
 }
 
 #[tokio::test]
+async fn a_block_beyond_the_limit_has_its_reason_too() {
+    let server = Server::start();
+    let large = AnnotatePortsRequest { namespace: "n".repeat(2_000_000), ..block(&[1], &[]) };
+    let request = tokio_stream::iter(vec![block(&[443], &[]), large]);
+    let mut answers = server.reads().await.annotate_ports(request).await.unwrap().into_inner();
+    answers.message().await.unwrap();
+    let (code, reason, _) = refused(answers.message().await);
+    assert_eq!((code, reason.as_str()), (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"));
+}
+
+#[tokio::test]
 async fn a_bad_block_ends_the_stream_with_its_fault() {
     let server = Server::start();
     for (bad, field) in [

@@ -41,7 +41,7 @@ fn online(server: &Server, line: &str) -> Output {
         .unwrap()
 }
 
-/// Every uid, etag-free time and address of a run, replaced by what it is.
+/// The text without what differs from run to run.
 fn redacted(text: &str, server: &Server) -> String {
     text.replace(&server.address, "ADDRESS")
 }
@@ -171,7 +171,7 @@ async fn log_lines_get_the_names_of_their_ports() {
 #[test]
 fn a_long_log_keeps_its_order() {
     let server = Server::start();
-    let log: String = (0..50_000).map(|number| format!("{} 10.0.0.1:443\n", number)).collect();
+    let log = (0..50_000).map(|number| number.to_string() + " 10.0.0.1:443\n").collect::<String>();
     let told = String::from_utf8(annotated(&server, log.as_bytes())).unwrap();
     assert_eq!(told.lines().count(), 50_000);
     for (number, line) in told.lines().enumerate() {

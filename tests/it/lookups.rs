@@ -3,7 +3,7 @@
 use portbook::grpc::proto::{self, HostKind, PortClass, Source, State, Transport};
 use tonic::Code;
 
-use crate::harness::{Server, decode, refused};
+use crate::harness::{FREE, Server, decode, refused, register};
 
 fn named(info: &proto::PortInfo) -> Vec<(&str, Transport, Source)> {
     info.assignments
@@ -203,13 +203,32 @@ async fn endpoints_are_understood_in_every_form() {
 }
 
 #[tokio::test]
-async fn an_endpoint_whose_name_is_on_several_ports_asks_for_the_number() {
+async fn an_endpoint_whose_name_is_not_one_port_asks_for_the_number() {
     let server = Server::start();
+    for (endpoint, reason, ports) in [
+        ("host:http-alt", "SERVICE_AMBIGUOUS", Some("591,8008,8080")),
+        ("host:x11", "SERVICE_AMBIGUOUS", Some("6000-6063")),
+        ("host:argus", "SERVICE_WITHOUT_PORT", None),
+    ] {
+        let request =
+            proto::LookupEndpointRequest { endpoint: endpoint.into(), ..Default::default() };
+        let answer = server.reads().await.lookup_endpoint(request).await;
+        let (code, told, details) = refused(answer);
+        assert_eq!((code, told.as_str()), (Code::FailedPrecondition, reason), "{endpoint}");
+        let named = details.error_info().unwrap().metadata.get("ports").map(String::as_str);
+        assert_eq!(named, ports, "{endpoint}");
+    }
+}
+
+#[tokio::test]
+async fn a_scheme_keeps_its_port_when_a_team_takes_the_name_elsewhere() {
+    let server = Server::start();
+    server.writes().await.register_port(register("https", FREE)).await.unwrap();
+    assert_eq!(endpoint(&server, "https://example.com").await.3, "https");
     let request =
-        proto::LookupEndpointRequest { endpoint: "host:http-alt".into(), ..Default::default() };
-    let (code, reason, details) = refused(server.reads().await.lookup_endpoint(request).await);
-    assert_eq!((code, reason.as_str()), (Code::FailedPrecondition, "SERVICE_AMBIGUOUS"));
-    assert_eq!(details.error_info().unwrap().metadata["ports"], "591,8008,8080");
+        proto::LookupEndpointRequest { endpoint: "host:https".into(), ..Default::default() };
+    let (_, reason, _) = refused(server.reads().await.lookup_endpoint(request).await);
+    assert_eq!(reason, "SERVICE_AMBIGUOUS");
 }
 
 #[tokio::test]

@@ -42,6 +42,26 @@ async fn one_file_has_one_server() {
     server.launch();
 }
 
+#[test]
+fn another_name_of_the_file_is_the_same_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    // The link stands before the file does.
+    std::os::unix::fs::symlink("real.db", at("link.db")).unwrap();
+    let mut first = serve(&at("link.db")).spawn().unwrap();
+    let mut line = String::new();
+    let stdout = first.stdout.take().unwrap();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line).unwrap();
+    std::fs::hard_link(at("real.db"), at("hard.db")).unwrap();
+    for name in ["real.db", "hard.db", "link.db"] {
+        let (code, said) = failed_start(&mut serve(&at(name)));
+        assert_eq!(code, Some(5), "{name}");
+        assert!(said.contains("in use by another portbook server"), "{name}: {said}");
+    }
+    first.kill().unwrap();
+    first.wait().unwrap();
+}
+
 #[tokio::test]
 async fn an_address_in_use_is_told() {
     let server = Server::start();

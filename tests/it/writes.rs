@@ -310,6 +310,25 @@ async fn a_repeated_request_gets_its_first_answer_even_after_a_restart() {
 }
 
 #[tokio::test]
+async fn a_first_answer_is_kept_with_what_it_rested_on() {
+    let server = Server::start();
+    let mut writes = server.writes().await;
+    writes.register_port(register("holder", FREE)).await.unwrap();
+    let mut twin = register("twin", FREE);
+    twin.transports = vec![Transport::Udp.into()];
+    twin.request_id = "twin".into();
+    let first = writes.register_port(twin.clone()).await.unwrap().into_inner();
+    assert_eq!(first.findings[0].code(), FindingCode::TransportTwin);
+    let release = proto::ReleasePortRequest {
+        port: Some(FREE),
+        transport: Transport::Tcp.into(),
+        ..Default::default()
+    };
+    writes.release_port(release).await.unwrap();
+    assert_eq!(writes.register_port(twin).await.unwrap().into_inner(), first);
+}
+
+#[tokio::test]
 async fn many_at_one_port_have_one_winner_and_the_others_learn_who() {
     let server = Server::start();
     let clients = (0..64).map(|number| {

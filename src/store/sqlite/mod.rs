@@ -75,14 +75,17 @@ impl Store for SqliteStore {
     }
 
     async fn append(&mut self, expected: Revision, entries: &[Entry]) -> Result<(), StoreError> {
-        // The write lock is taken at once, so that what is read here can't change under it.
-        let mut transaction = self.connection.begin_with("begin immediate").await?;
-        let found = last_revision(&mut transaction).await?;
-        if found != expected {
-            return Err(StoreError::Conflict { expected, found });
+        // Plain statements, not the driver's transaction: where SQLite has rolled back by itself, as
+        // it does on a full disk, the driver would count a transaction that is no more.
+        run(&mut self.connection, "begin immediate").await?;
+        let written = write(&mut self.connection, expected, entries).await;
+        if written.is_err() {
+            // Fails where SQLite has rolled back already; the fault to tell is the first one.
+            if let Err(fault) = run(&mut self.connection, "rollback").await {
+                tracing::debug!(error = &fault as &dyn std::error::Error, "nothing to roll back");
+            }
         }
-        append::entries(&mut transaction, entries).await?;
-        Ok(transaction.commit().await?)
+        written
     }
 
     async fn answered(
@@ -123,10 +126,97 @@ impl Store for SqliteStore {
     }
 }
 
+/// Writes and commits the entries, within a transaction that has begun.
+async fn write(
+    connection: &mut SqliteConnection,
+    expected: Revision,
+    entries: &[Entry],
+) -> Result<(), StoreError> {
+    let found = last_revision(connection).await?;
+    if found != expected {
+        return Err(StoreError::Conflict { expected, found });
+    }
+    append::entries(connection, entries).await?;
+    run(connection, "commit").await
+}
+
+async fn run(connection: &mut SqliteConnection, statement: &'static str) -> Result<(), StoreError> {
+    sqlx::raw_sql(statement).execute(connection).await?;
+    Ok(())
+}
+
 async fn last_revision(connection: &mut SqliteConnection) -> Result<Revision, StoreError> {
     let last =
         sqlx::query_scalar!(r#"select coalesce(max(revision), 0) as "last!: i64" from revision"#)
             .fetch_one(connection)
             .await?;
     revision_from_sql(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::assignment::{NamespaceName, Uid};
+    use crate::registry::command::{Command, Details, Register};
+    use crate::registry::decide::{Context, decide};
+    use crate::registry::port::{Port, PortRange, Transport};
+
+    /// An entry that registers as large a record as there can be.
+    fn entry(loaded: &crate::store::Loaded, revision: Revision, port: u16) -> Entry {
+        let command = Command::Register(Register {
+            namespace: NamespaceName::default(),
+            service_name: "large".parse().unwrap(),
+            ports: PortRange::single(Port::new(port)),
+            transports: Transport::ALL.to_vec(),
+            details: Details {
+                assignment_notes: crate::registry::text::Text::parse("n".repeat(2000)).unwrap(),
+                ..Details::default()
+            },
+            acknowledge: crate::registry::finding::FindingCode::ALL.into_iter().collect(),
+        });
+        let mut new_uid = || Uid::new(uuid::Uuid::now_v7());
+        let mut context = Context { now: Timestamp::UNIX_EPOCH, new_uid: &mut new_uid };
+        let decision = decide(&loaded.snapshot, &command, &mut context).unwrap();
+        Entry {
+            revision,
+            time: context.now,
+            actor: Actor("test".into()),
+            reason: String::new(),
+            changes: decision.changes,
+            findings: Vec::new(),
+            request: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_fails_a_commit_and_nothing_after_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = SqliteStore::open(&folder.path().join("portbook.db")).await.unwrap();
+        let loaded = store.load().await.unwrap().into_loaded();
+        run(&mut store.connection, "pragma max_page_count = 1").await.unwrap();
+        let mut last = Revision(0);
+        let full = loop {
+            let entry = entry(&loaded, last.next(), 10_000 + last.0 as u16);
+            match store.append(last, &[entry]).await {
+                Ok(()) => last = last.next(),
+                Err(fault) => break fault,
+            }
+        };
+        assert!(matches!(full, StoreError::Database(_)), "{full:?}");
+        // Again full, and then there is space again.
+        let next = || [entry(&loaded, last.next(), 20_000)];
+        assert!(store.append(last, &next()).await.is_err());
+        run(&mut store.connection, "pragma max_page_count = 1000000").await.unwrap();
+        store.append(last, &next()).await.unwrap();
+        assert_eq!(store.load().await.unwrap().revision, last.next());
+    }
+
+    #[tokio::test]
+    async fn an_append_on_another_revision_is_refused() {
+        let mut store = SqliteStore::in_memory().await.unwrap();
+        let loaded = store.load().await.unwrap().into_loaded();
+        let conflict = store.append(Revision(7), &[entry(&loaded, Revision(8), 10_000)]).await;
+        assert!(matches!(conflict, Err(StoreError::Conflict { .. })), "{conflict:?}");
+        store.append(Revision(0), &[entry(&loaded, Revision(1), 10_000)]).await.unwrap();
+    }
 }

@@ -1,7 +1,6 @@
 //! Opening a database: whose file it is, that nobody else serves it, and that its schema is up to
 //! date.
 
-use std::ffi::OsString;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -32,10 +31,10 @@ pub enum OpenError {
          another --database"
     )]
     InUse(PathBuf),
-    /// The lock could not be taken for another reason.
-    #[error("the lock file {path} of the database could not be opened")]
+    /// The file could not be opened or locked for another reason.
+    #[error("the database {path} could not be opened and locked")]
     Lock {
-        /// The lock file.
+        /// The file.
         path: PathBuf,
         /// Why.
         source: io::Error,
@@ -114,25 +113,18 @@ impl SqliteStore {
     }
 }
 
-/// A lock beside the file, which the system releases however the process ends.
+/// A lock on the file itself, so that two names of one file meet at it. It is of another kind than
+/// SQLite's own locks, and the system releases it however the process ends.
 fn lock(path: &Path) -> Result<File, OpenError> {
-    // Two names of one file have to meet at one lock.
-    let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let mut name: OsString = real.into_os_string();
-    name.push(".lock");
-    let lock_path = PathBuf::from(name);
     let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             OpenError::ReadOnly(path.to_owned())
         }
-        _ => OpenError::Lock { path: lock_path.clone(), source },
+        _ => OpenError::Lock { path: path.to_owned(), source },
     };
-    let file = File::options()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&lock_path)
-        .map_err(failed)?;
+    let mut options = File::options();
+    let file = options.read(true).write(true).create(true).truncate(false).open(path);
+    let file = file.map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse(path.to_owned())),

@@ -135,18 +135,25 @@ pub(super) struct FindingRow {
     first_port: u16,
     last_port: u16,
     transport: String,
-    evidence: Option<String>,
+    /// The uid of a record that is the same in every installation.
+    fixed_evidence: Option<String>,
+    /// A registration as it was then: it may have changed since.
+    custom_evidence: Option<AssignmentRow>,
 }
 
 impl FindingRow {
     pub(super) fn of(finding: &Finding) -> Self {
+        let evidence = finding.evidence.as_ref();
         Self {
             code: finding.code.to_string(),
             message: finding.message.clone(),
             first_port: finding.ports.first().number(),
             last_port: finding.ports.last().number(),
             transport: finding.transport.to_string(),
-            evidence: finding.evidence.as_ref().map(|record| record.uid.to_string()),
+            fixed_evidence: evidence
+                .filter(|record| record.registration().is_none())
+                .map(|record| record.uid.to_string()),
+            custom_evidence: evidence.and_then(|record| AssignmentRow::of(record)),
         }
     }
 
@@ -154,14 +161,15 @@ impl FindingRow {
         let ports = PortRange::new(Port::new(self.first_port), Port::new(self.last_port));
         let code = FindingCode::named(&self.code)
             .ok_or_else(|| StoreError::Corrupt(format!("finding code {:?}", self.code)))?;
+        let evidence = self.custom_evidence.map(AssignmentRow::into_assignment).transpose()?;
         Ok(StoredFinding {
-            evidence: self.evidence.map(|uid| understood(uid.parse())).transpose()?,
+            fixed_evidence: self.fixed_evidence.map(|uid| understood(uid.parse())).transpose()?,
             finding: Finding {
                 code,
                 message: self.message,
                 ports: understood(ports)?,
                 transport: understood(self.transport.parse())?,
-                evidence: None,
+                evidence: evidence.map(Record::share),
             },
         })
     }
