@@ -176,7 +176,6 @@ mod tests {
             record("https", 443, Tcp),
             record("other", 443, Tcp),
             record("https", 443, Udp),
-            record("https", 443, Udp),
             record("https", 443, Sctp),
             portless,
         ];
