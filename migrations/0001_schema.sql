@@ -137,8 +137,8 @@ create table change (
   position integer not null check (position >= 0),
   kind     text not null check (kind in ('REGISTERED', 'UPDATED', 'RELEASED')),
   uid      text not null,
-  before   text check (json_valid(before)),
-  after    text check (json_valid(after)),
+  before   text check (before is null or json_valid(before)),
+  after    text check (after is null or json_valid(after)),
   primary key (revision, position),
   check ((before is null) = (kind = 'REGISTERED')),
   check ((after is null) = (kind = 'RELEASED'))

@@ -1,7 +1,7 @@
 //! What the server can be told: flags, each with a twin in the environment.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,7 +15,8 @@ pub struct ServeArgs {
         long,
         env = "PORTBOOK_LISTEN",
         value_name = "ADDRESS:PORT",
-        default_value = "127.0.0.1:50051"
+        default_value = "127.0.0.1:50051",
+        value_parser = address
     )]
     pub listen: SocketAddr,
 
@@ -75,6 +76,12 @@ pub enum LogFormat {
     Text,
     /// For programs.
     Json,
+}
+
+/// An address, or a name that stands for one, and a port.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let found = text.to_socket_addrs().ok().and_then(|mut found| found.next());
+    found.ok_or_else(|| "an address and a port such as 127.0.0.1:50051 are asked for".into())
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -22,7 +22,7 @@ use tower::util::MapResponseLayer;
 use uuid::Uuid;
 
 use crate::access::{Actor, PlainToken, TokenFormatError, Tokens};
-use crate::config::{Secret, ServeArgs};
+use crate::config::ServeArgs;
 use crate::connection::Gathering;
 use crate::grpc::admin_service::AdminService;
 use crate::grpc::auth::Authenticate;
@@ -70,7 +70,7 @@ pub enum ServeError {
     #[error(transparent)]
     Open(#[from] OpenError),
     /// The chosen admin token is no token.
-    #[error("PORTBOOK_BOOTSTRAP_TOKEN can't be used")]
+    #[error("--bootstrap-token or PORTBOOK_BOOTSTRAP_TOKEN can't be used")]
     BootstrapToken(#[from] TokenFormatError),
     /// No randomness.
     #[error("the operating system has no randomness for a token")]
@@ -114,6 +114,9 @@ pub async fn serve(args: ServeArgs) -> Result<(), ServeError> {
         bootstrap_token,
     } = args;
     let started = Instant::now();
+    // An empty variable is one that was not set.
+    let chosen = bootstrap_token.filter(|chosen| !chosen.0.is_empty());
+    let chosen = chosen.map(|chosen| PlainToken::parse(&chosen.0)).transpose()?;
     telemetry::start(&log, log_format)
         .map_err(|source| ServeError::Log { filter: log.clone(), source })?;
     if !listen.ip().is_loopback() && !allow_plaintext {
@@ -125,7 +128,7 @@ pub async fn serve(args: ServeArgs) -> Result<(), ServeError> {
     let mut signals = Signals::listen()?;
 
     let mut store = patiently(SqliteStore::open(&database)).await?;
-    ensure_token(&mut store, bootstrap_token.as_ref(), address).await?;
+    ensure_token(&mut store, chosen, address).await?;
     let loaded = store.load().await?.into_loaded();
     let (app, writer) = App::new(store, loaded, max_request_bytes);
     print_ready(&app, address, started)?;
@@ -243,7 +246,7 @@ fn routes(
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .http2_keepalive_timeout(Some(Duration::from_secs(20)))
         .http2_max_header_list_size(16 * 1024)
-        .max_concurrent_streams(256)
+        .max_concurrent_streams(100)
         .layer(MapResponseLayer::new(explain))
         .add_service(registry)
         .add_service(admin)
@@ -289,17 +292,16 @@ async fn patiently<T>(opening: impl Future<Output = T>) -> T {
 /// Gives a database that has no token its first one, and shows it unless it was chosen.
 async fn ensure_token(
     store: &mut SqliteStore,
-    chosen: Option<&Secret>,
+    chosen: Option<PlainToken>,
     address: SocketAddr,
 ) -> Result<(), ServeError> {
     if store.has_tokens().await? {
         return Ok(());
     }
-    // An empty variable is one that was not set.
-    let token = match chosen.filter(|chosen| !chosen.0.is_empty()) {
+    let token = match chosen {
         Some(chosen) => {
-            tracing::info!("the admin token is the one given as PORTBOOK_BOOTSTRAP_TOKEN");
-            PlainToken::parse(&chosen.0)?
+            tracing::info!("the admin token is the one that was given");
+            chosen
         }
         None => {
             let token = PlainToken::generate()?;

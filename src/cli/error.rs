@@ -109,6 +109,8 @@ pub struct Refusal {
     reason: String,
     /// The findings to acknowledge, comma-separated, as the API names them.
     codes: String,
+    /// Who holds the port: contact and uid, as far as they are known.
+    holder: String,
 }
 
 impl Error {
@@ -136,6 +138,11 @@ impl Error {
                 message: clean(status.message()),
                 reason,
                 codes: metadata.remove("codes").unwrap_or_default(),
+                holder: ["holder_contact", "holder_uid"]
+                    .into_iter()
+                    .filter_map(|fact| metadata.remove(fact))
+                    .collect::<Vec<_>>()
+                    .join(", "),
             }),
             code => {
                 let message =
@@ -164,7 +171,8 @@ impl Error {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Refused(Refusal { reason, codes, .. }) => match reason.as_str() {
+            Self::Refused(Refusal { reason, codes, holder, .. }) => match reason.as_str() {
+                "PORT_TAKEN" => Some(format!("the holder: {}", clean(holder))),
                 "ACKNOWLEDGEMENT_REQUIRED" => {
                     let codes = clean(&codes.replace("FINDING_CODE_", ""));
                     Some(format!("with this command: --acknowledge {codes}"))

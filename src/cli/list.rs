@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::args::{OutputArgs, ReadArgs, words};
 use super::output::table::Columns;
-use super::output::{self, Format, record, table};
+use super::output::{self, record, table};
 use super::parse;
 use super::session::Session;
 use super::{End, Error};
@@ -107,7 +107,7 @@ impl ListArgs {
         let shown = records.len();
         let list = List { records, columns };
         output::answer(output, &list)?;
-        if output == Format::Table && shown < total {
+        if shown < total {
             output::remark(&format!(
                 "{shown} of {total} records are shown: --limit N shows more, --all shows all"
             ));

@@ -31,7 +31,7 @@ pub use error::Error;
 const EXIT_CODES: &str = "\
 Exit codes:
   0  found, or done
-  1  nothing found
+  1  nothing found: no such service, or none on the port (it may be reserved or unassigned)
   2  the command line is not understood
   3  refused by the server
   4  the server can't be reached

@@ -1,6 +1,7 @@
 //! How people write what they ask for: ports, names, endpoints, labels, addresses.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use http::uri::Authority;
@@ -56,7 +57,8 @@ impl FromStr for What {
         if text.is_empty() {
             return Err(WordError::Empty);
         }
-        if text.contains(':') {
+        // An address without a port is told so by the server, which knows endpoints.
+        if text.contains(':') || text.parse::<IpAddr>().is_ok() {
             return Ok(Self::Endpoint(text.to_owned()));
         }
         let (word, transport) = match text.rsplit_once('/') {
@@ -154,7 +156,8 @@ pub(super) fn label(text: &str) -> Result<(String, String), WordError> {
 /// The name of a finding, in either case, with `-` or `_`.
 pub(super) fn finding_code(text: &str) -> Result<proto::FindingCode, WordError> {
     let name = text.trim().to_ascii_uppercase().replace('-', "_");
-    FindingCode::named(&name).map(convert::finding_code).ok_or(WordError::Finding)
+    let name = name.trim_start_matches("FINDING_CODE_");
+    FindingCode::named(name).map(convert::finding_code).ok_or(WordError::Finding)
 }
 
 /// `host:port` or `http://host:port`.

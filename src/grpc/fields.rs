@@ -3,6 +3,7 @@
 #![expect(clippy::missing_errors_doc, reason = "each fails by noting the fault of its field")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
 use std::fmt::Display;
 use std::str::FromStr;
 
@@ -61,14 +62,17 @@ impl Fields {
     }
 
     /// The value, or a fault of the field.
-    pub fn take<T, E: Display>(&mut self, field: &str, parsed: Result<T, E>) -> Read<T> {
-        parsed.map_err(|fault| self.fault(field, fault))
+    pub fn take<T, E: Error>(&mut self, field: &str, parsed: Result<T, E>) -> Read<T> {
+        parsed.map_err(|fault| match fault.source() {
+            Some(source) => self.fault(field, format!("{fault}: {source}")),
+            None => self.fault(field, fault),
+        })
     }
 
     /// A value that may be left empty.
     pub fn optional<T>(&mut self, field: &str, text: &str) -> Read<Option<T>>
     where
-        T: FromStr<Err: Display>,
+        T: FromStr<Err: Error>,
     {
         if text.is_empty() { Ok(None) } else { self.take(field, text.parse()).map(Some) }
     }

@@ -52,7 +52,7 @@ const MAX_PAGE: usize = 1000;
 const DEFAULT_HITS: usize = 20;
 const MAX_HITS: usize = 100;
 /// The most bytes of the answers to one batch.
-const MAX_ANSWER: usize = 48 * 1024 * 1024;
+const MAX_ANSWER: usize = 16 * 1024 * 1024;
 /// The most records of one service that an answer holds.
 const MAX_RECORDS: usize = 1000;
 

@@ -165,7 +165,8 @@ fn parse_port(text: &str) -> Result<PortRef, EndpointError> {
         let port = text.parse().map_err(|_| EndpointError::Port(text.to_owned()))?;
         return Ok(PortRef::Number(port));
     }
-    if text.len() > Endpoint::MAX_NAME {
+    // A service name has a letter (RFC 6335, section 5.1): what has none was meant as a number.
+    if text.len() > Endpoint::MAX_NAME || !text.contains(char::is_alphabetic) {
         return Err(EndpointError::Port(text.chars().take(Endpoint::MAX_NAME).collect()));
     }
     Ok(PortRef::Service(text.to_owned()))

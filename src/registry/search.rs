@@ -204,7 +204,15 @@ impl Service {
             worst = worst.max(reason);
             distance += place;
         }
+        // A word that is a whole name says more than all other words together.
+        if query.words.iter().any(|word| self.is_named(word.needle())) {
+            return Some((MatchReason::Word, 0));
+        }
         (!query.words.is_empty()).then_some((worst, distance))
+    }
+
+    fn is_named(&self, word: &[u8]) -> bool {
+        self.names.iter().any(|name| name.compact.as_bytes() == word)
     }
 
     /// The best place of one word: as a whole before as a part, in the names before elsewhere.
@@ -344,15 +352,23 @@ fn own_services(view: View<'_>) -> Vec<Service> {
         .collect()
 }
 
-/// Hits for a query such as `3389` or `53/udp`.
+/// What a query such as `3389`, `53/udp`, `udp 53` or `port 443` asks for, if it is about a port.
+fn port_asked(text: &str) -> Option<(Port, Option<Transport>)> {
+    let (mut port, mut transport) = (None, None);
+    for word in text.split([' ', '/']).filter(|word| !word.is_empty()) {
+        match (word.parse::<Port>(), word.parse::<Transport>()) {
+            (Ok(number), _) if port.is_none() => port = Some(number),
+            (_, Ok(named)) if transport.is_none() => transport = Some(named),
+            _ if word.eq_ignore_ascii_case("port") => {}
+            _ => return None,
+        }
+    }
+    Some((port?, transport))
+}
+
+/// Hits for a query that is about a port.
 fn on_port(view: View<'_>, text: &str) -> Vec<Hit> {
-    let (number, transport) = match text.trim().split_once('/') {
-        Some((number, transport)) => (number, transport.parse::<Transport>().map(Some)),
-        None => (text.trim(), Ok(None)),
-    };
-    let (Ok(port), Ok(transport)) = (number.parse::<Port>(), transport) else {
-        return Vec::new();
-    };
+    let Some((port, transport)) = port_asked(text) else { return Vec::new() };
     let mut hits: Vec<Hit> = Vec::new();
     for record in view.lookup_port(port, transport).records {
         let same_service = |hit: &&mut Hit| {

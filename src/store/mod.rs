@@ -5,6 +5,7 @@
 pub mod sqlite;
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -145,6 +146,9 @@ pub enum StoreError {
         /// What is stored.
         found: Revision,
     },
+    /// The file is no longer where it was opened: what is written to it would be lost.
+    #[error("the database {0} was removed or replaced while it was served: restart the server")]
+    Moved(PathBuf),
     /// The database could not read or write.
     #[error("the database could not be read or written")]
     Database(#[from] sqlx::Error),

@@ -43,7 +43,14 @@ fn online(server: &Server, line: &str) -> Output {
 
 /// The text without what differs from run to run.
 fn redacted(text: &str, server: &Server) -> String {
-    text.replace(&server.address, "ADDRESS")
+    let text = text.replace(&server.address, "ADDRESS");
+    let words = text.split_inclusive(char::is_whitespace).map(|word| {
+        match word.trim_end().parse::<portbook::registry::assignment::Uid>() {
+            Ok(_) => word.replace(word.trim_end(), "UID"),
+            Err(_) => word.to_owned(),
+        }
+    });
+    words.collect()
 }
 
 #[test]

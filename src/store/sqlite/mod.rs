@@ -6,6 +6,8 @@ mod open;
 mod row;
 
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 use sqlx::Connection;
@@ -22,8 +24,24 @@ use crate::registry::assignment::Revision;
 #[derive(Debug)]
 pub struct SqliteStore {
     connection: SqliteConnection,
-    /// Held as long as the store lives: no other server may open the same file.
-    _lock: Option<File>,
+    file: Option<LockedFile>,
+}
+
+/// The file, locked as long as the store lives: no other server may open it.
+#[derive(Debug)]
+struct LockedFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl LockedFile {
+    /// Whether the file still stands where it was opened.
+    fn is_in_place(&self) -> bool {
+        match (self.file.metadata(), self.path.metadata()) {
+            (Ok(opened), Ok(found)) => (opened.dev(), opened.ino()) == (found.dev(), found.ino()),
+            _ => false,
+        }
+    }
 }
 
 impl SqliteStore {
@@ -75,6 +93,9 @@ impl Store for SqliteStore {
     }
 
     async fn append(&mut self, expected: Revision, entries: &[Entry]) -> Result<(), StoreError> {
+        if let Some(moved) = self.file.as_ref().filter(|file| !file.is_in_place()) {
+            return Err(StoreError::Moved(moved.path.clone()));
+        }
         // Plain statements, not the driver's transaction: where SQLite has rolled back by itself, as
         // it does on a full disk, the driver would count a transaction that is no more.
         run(&mut self.connection, "begin immediate").await?;
@@ -209,6 +230,17 @@ mod tests {
         run(&mut store.connection, "pragma max_page_count = 1000000").await.unwrap();
         store.append(last, &next()).await.unwrap();
         assert_eq!(store.load().await.unwrap().revision, last.next());
+    }
+
+    #[tokio::test]
+    async fn nothing_is_written_to_a_file_that_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("portbook.db");
+        let mut store = SqliteStore::open(&path).await.unwrap();
+        let loaded = store.load().await.unwrap().into_loaded();
+        std::fs::rename(&path, folder.path().join("elsewhere.db")).unwrap();
+        let moved = store.append(Revision(0), &[entry(&loaded, Revision(1), 10_000)]).await;
+        assert!(matches!(moved, Err(StoreError::Moved(_))), "{moved:?}");
     }
 
     #[tokio::test]

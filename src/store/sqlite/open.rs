@@ -9,7 +9,7 @@ use sqlx::ConnectOptions;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 
-use super::SqliteStore;
+use super::{LockedFile, SqliteStore};
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
@@ -42,6 +42,12 @@ pub enum OpenError {
     /// It is no SQLite file.
     #[error("{0} is not a SQLite database: give the path of a Portbook database or of a new file")]
     NotSqlite(PathBuf),
+    /// Its pages contradict each other.
+    #[error(
+        "the database {0} is damaged: restore it from a backup, or see what `sqlite3 FILE .recover` \
+         can save of a copy of it"
+    )]
+    Damaged(PathBuf),
     /// It is a SQLite file of something else.
     #[error(
         "{0} is a SQLite database, but not one of Portbook's: give the path of a Portbook \
@@ -96,10 +102,12 @@ impl SqliteStore {
         if folder.is_some_and(|folder| !folder.is_dir()) {
             return Err(OpenError::NoFolder(path.to_owned()));
         }
-        let lock = lock(path)?;
-        let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
+        let file = lock(path)?;
+        // In full, for SQLite has a meaning of its own for names such as `:memory:`.
+        let real = path.canonicalize().map_err(|source| open_failed(path, source))?;
+        let options = SqliteConnectOptions::new().filename(&real);
         let connection = prepare(options, path).await?;
-        Ok(Self { connection, _lock: Some(lock) })
+        Ok(Self { connection, file: Some(LockedFile { path: real, file }) })
     }
 
     /// A new registry in memory, with IANA's registry and the guides and nothing else.
@@ -109,19 +117,14 @@ impl SqliteStore {
     pub async fn in_memory() -> Result<Self, OpenError> {
         let options = SqliteConnectOptions::new().in_memory(true);
         let connection = prepare(options, Path::new(":memory:")).await?;
-        Ok(Self { connection, _lock: None })
+        Ok(Self { connection, file: None })
     }
 }
 
 /// A lock on the file itself, so that two names of one file meet at it. It is of another kind than
 /// SQLite's own locks, and the system releases it however the process ends.
 fn lock(path: &Path) -> Result<File, OpenError> {
-    let failed = |source: io::Error| match source.kind() {
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            OpenError::ReadOnly(path.to_owned())
-        }
-        _ => OpenError::Lock { path: path.to_owned(), source },
-    };
+    let failed = |source| open_failed(path, source);
     let mut options = File::options();
     let file = options.read(true).write(true).create(true).truncate(false).open(path);
     let file = file.map_err(failed)?;
@@ -129,6 +132,15 @@ fn lock(path: &Path) -> Result<File, OpenError> {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse(path.to_owned())),
         Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+fn open_failed(path: &Path, source: io::Error) -> OpenError {
+    match source.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            OpenError::ReadOnly(path.to_owned())
+        }
+        _ => OpenError::Lock { path: path.to_owned(), source },
     }
 }
 
@@ -206,9 +218,10 @@ async fn make_durable(connection: &mut SqliteConnection) -> Result<(), sqlx::Err
 fn open_error(path: &Path, source: sqlx::Error) -> OpenError {
     let code = source.as_database_error().and_then(sqlx::error::DatabaseError::code);
     let primary = code.and_then(|code| code.parse::<u32>().ok()).map(|code| code & 0xff);
-    // SQLite's result codes: PERM, READONLY, CANTOPEN, NOTADB.
+    // SQLite's result codes: PERM, READONLY, CANTOPEN, CORRUPT, NOTADB.
     match primary {
         Some(3 | 8 | 14) => OpenError::ReadOnly(path.to_owned()),
+        Some(11) => OpenError::Damaged(path.to_owned()),
         Some(26) => OpenError::NotSqlite(path.to_owned()),
         _ => OpenError::Database { path: path.to_owned(), source },
     }
