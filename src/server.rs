@@ -296,6 +296,11 @@ async fn ensure_token(
     address: SocketAddr,
 ) -> Result<(), ServeError> {
     if store.has_tokens().await? {
+        if chosen.is_some() {
+            tracing::warn!(
+                "the database has its tokens already: the one given at this start is ignored"
+            );
+        }
         return Ok(());
     }
     let token = match chosen {
@@ -319,8 +324,8 @@ fn show_token(token: &PlainToken, address: SocketAddr) -> io::Result<()> {
     writeln!(
         io::stderr(),
         "\nThis database is new. Its admin token, shown this once, lets you register ports:\n\n    \
-         {secret}\n\nTry it:\n\n    portbook register my-service 7450/tcp --addr {address} \
-         --token {secret}\n"
+         {secret}\n\nTry it:\n\n    export PORTBOOK_TOKEN={secret}\n    \
+         portbook register my-service 7450/tcp --addr {address}\n"
     )
 }
 

@@ -107,7 +107,7 @@ pub(super) struct DetailArgs {
     #[arg(long, value_name = "TEXT")]
     pub(super) notes: Option<String>,
 
-    /// A label; may be given several times.
+    /// A label; may be given several times. In an update they replace all labels there were.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse::label)]
     pub(super) labels: Vec<(String, String)>,
 

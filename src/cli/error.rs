@@ -109,6 +109,8 @@ pub struct Refusal {
     reason: String,
     /// The findings to acknowledge, comma-separated, as the API names them.
     codes: String,
+    /// The records to release instead, comma-separated.
+    uids: String,
     /// Who holds the port: contact and uid, as far as they are known.
     holder: String,
 }
@@ -138,6 +140,7 @@ impl Error {
                 message: clean(status.message()),
                 reason,
                 codes: metadata.remove("codes").unwrap_or_default(),
+                uids: metadata.remove("uids").unwrap_or_default(),
                 holder: ["holder_contact", "holder_uid"]
                     .into_iter()
                     .filter_map(|fact| metadata.remove(fact))
@@ -171,7 +174,11 @@ impl Error {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Refused(Refusal { reason, codes, holder, .. }) => match reason.as_str() {
+            Self::Refused(Refusal { reason, codes, holder, uids, .. }) => match reason.as_str() {
+                "PART_OF_RANGE" => {
+                    let uids = clean(&uids.replace(',', " "));
+                    Some(format!("to release all of them: portbook release {uids}"))
+                }
                 "PORT_TAKEN" => Some(format!("the holder: {}", clean(holder))),
                 "ACKNOWLEDGEMENT_REQUIRED" => {
                     let codes = clean(&codes.replace("FINDING_CODE_", ""));

@@ -145,10 +145,36 @@ impl Found {
         } else {
             table::records(&self.assignments, Columns::default())
         };
+        let own = self.assignments.iter().filter_map(details).collect::<String>();
         let guides = guide::paragraphs(&self.guides);
         let gap = if guides.is_empty() { "" } else { "\n" };
-        format!("{heading}{records}{gap}{guides}")
+        format!("{heading}{records}{own}{gap}{guides}")
     }
+}
+
+/// What a table has no room for, of a registration: whom to ask, and what else was said.
+fn details(record: &proto::Assignment) -> Option<String> {
+    if record.source() != proto::Source::Custom {
+        return None;
+    }
+    let labels = record.labels.iter().map(|(key, value)| format!("{key}={value}"));
+    let facts = [
+        ("contact", record.contact.clone()),
+        ("reference", record.reference.clone()),
+        ("notes", record.assignment_notes.clone()),
+        ("labels", labels.collect::<Vec<_>>().join(" ")),
+        ("since", record.create_time.map(|time| time.to_string()).unwrap_or_default()),
+        ("uid", record.uid.clone()),
+    ];
+    let said = facts.into_iter().filter(|(_, fact)| !fact.is_empty());
+    let lines = said.map(|(name, fact)| format!("  {name:10}{}\n", output::clean(&fact)));
+    let transport = words::transport(record.transport).unwrap_or_default();
+    let ports = table::ports(record.ports);
+    Some(format!(
+        "\n{} {ports}/{transport}\n{}",
+        output::clean(&record.service_name),
+        lines.collect::<String>()
+    ))
 }
 
 struct Answers(Vec<Found>);

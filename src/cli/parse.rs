@@ -65,6 +65,11 @@ impl FromStr for What {
             Some((word, transport)) => (word, Some(transport)),
             None => (text, None),
         };
+        if let (Ok(transport), Some(number)) =
+            (word.parse(), transport.filter(|text| is_digits(text)))
+        {
+            return Ok(Self::Port(number.parse()?, Some(transport)));
+        }
         if is_digits(word) {
             let transport = transport.map(str::parse).transpose()?;
             return Ok(Self::Port(word.parse()?, transport));

@@ -65,7 +65,7 @@ impl Written {
             }
         }
         let heading = if args.dry_run {
-            format!("{done} if this were not a dry run:")
+            format!("Would be {}:", done.to_lowercase())
         } else {
             format!("{done} at revision {}:", self.revision)
         };

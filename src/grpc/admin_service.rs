@@ -42,8 +42,13 @@ impl AdminService {
         let fingerprint = fingerprint(rpc, &request);
         let (command, note) = parse(|fields| read(fields, request, fingerprint))?;
         let Note { request, reason } = note;
+        let who = actor.clone();
         let proposal = Proposal { command, actor, reason, request, validate_only };
-        Ok(self.registrar.propose(proposal).await?)
+        let outcome = self.registrar.propose(proposal).await.inspect_err(|refusal| {
+            tracing::info!(rpc, actor = &*who.0, %refusal, "write refused");
+        })?;
+        tracing::info!(rpc, actor = &*who.0, validate_only, revision = outcome.revision.0, "write");
+        Ok(outcome)
     }
 }
 

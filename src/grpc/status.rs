@@ -223,6 +223,11 @@ fn refused(message: &str, refusal: Refusal) -> Status {
             let facts = [("holders", holders.join(","))];
             status(Code::FailedPrecondition, message, ErrorReason::TransportAmbiguous, facts)
         }
+        Refusal::PartOfRange { holders, .. } => {
+            let uids = holders.iter().map(|record| record.uid.to_string()).collect::<Vec<_>>();
+            let facts = [("uids", uids.join(","))];
+            status(Code::FailedPrecondition, message, ErrorReason::PartOfRange, facts)
+        }
         Refusal::Findings(findings) => found(message, &findings),
     }
 }

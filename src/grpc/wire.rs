@@ -82,11 +82,14 @@ pub fn encode_port_info(
     let assignments: Vec<&[u8]> =
         answer.records.iter().map(|record| encoded_assignment(reference, record)).collect();
     let guides: Vec<&[u8]> = guides.iter().map(|guide| encoded_guide(guide)).collect();
+    // Port 0 is left out, as every zero is in proto3.
     let numbers = [
         (port_info::PORT, u64::from(answer.port.number())),
         (port_info::PORT_CLASS, convert::port_class(answer.port.class()) as u64),
         (port_info::STATE, convert::state(answer.state) as u64),
-    ];
+    ]
+    .into_iter()
+    .filter(|(_, number)| *number != 0);
     let parts = || {
         let guide_field = |place| {
             if place == 0 { port_info::GUIDE } else { port_info::MORE_GUIDES }
@@ -96,8 +99,8 @@ pub fn encode_port_info(
         )
     };
     let length: usize = numbers
-        .iter()
-        .map(|(tag, number)| key_len(*tag) + encoded_len_varint(*number))
+        .clone()
+        .map(|(tag, number)| key_len(tag) + encoded_len_varint(number))
         .sum::<usize>()
         + parts()
             .map(|(tag, bytes)| key_len(tag) + encoded_len_varint(bytes.len() as u64) + bytes.len())

@@ -14,7 +14,7 @@ use super::assignment::{
 use super::change::Change;
 use super::command::{Command, Edits, Register, Release, Update};
 use super::finding::{Finding, FindingCode, Severity, judge};
-use super::port::{Port, Transport};
+use super::port::{Port, PortRange, Transport};
 use super::service_name::fold;
 use super::snapshot::{Snapshot, UnknownNamespace};
 use super::text::Text;
@@ -83,6 +83,18 @@ pub enum Refusal {
         port: Port,
         /// `service/transport` of each.
         holders: Vec<String>,
+    },
+    /// The port is held together with others.
+    #[error(
+        "{port} is one of a run of ports that were registered together ({}): to release all of \
+         them, give the uid",
+        .holders.iter().filter_map(|record| record.ports).unique().join(", ")
+    )]
+    PartOfRange {
+        /// Which port.
+        port: Port,
+        /// What holds it.
+        holders: Vec<Arc<Record>>,
     },
     /// The rules say no: blockers, or else findings to be acknowledged.
     #[error("{}", sentences(.0))]
@@ -296,6 +308,10 @@ fn held<'a>(
                 format!("{name}/{}", record.transport.map_or("", Transport::name))
             });
             Err(Refusal::TransportAmbiguous { port, holders: holders.collect() })
+        }
+        // Who names one port of a run may not know of the others.
+        Some(_) if holders.iter().any(|record| record.ports != Some(PortRange::single(port))) => {
+            Err(Refusal::PartOfRange { port, holders: holders.into_iter().cloned().collect() })
         }
         Some(_) => Ok(holders),
     }

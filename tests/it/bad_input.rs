@@ -306,6 +306,7 @@ fn a_database_that_can_not_be_used_is_told_apart() {
     };
     assert!(said(folder.path()).contains("is a folder"));
     assert!(said(&at("no/such/file.db")).contains("folder of the database"));
+    assert!(said(std::path::Path::new("/proc/portbook.db")).contains("/proc/portbook.db"));
     std::fs::write(at("text.db"), "this is a shopping list, and no database at all\n".repeat(100))
         .unwrap();
     assert!(said(&at("text.db")).contains("is not a SQLite database"));

@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::process::{Output, Stdio};
 
+use portbook::registry::assignment::Uid;
+
 use crate::harness::{FREE, Server, TOKEN, portbook};
 
 /// What a command says and how it ends: the words of the person, then stdout, stderr and the code.
@@ -45,10 +47,13 @@ fn online(server: &Server, line: &str) -> Output {
 fn redacted(text: &str, server: &Server) -> String {
     let text = text.replace(&server.address, "ADDRESS");
     let words = text.split_inclusive(char::is_whitespace).map(|word| {
-        match word.trim_end().parse::<portbook::registry::assignment::Uid>() {
-            Ok(_) => word.replace(word.trim_end(), "UID"),
-            Err(_) => word.to_owned(),
-        }
+        let plain = word.trim_end();
+        let name = match (plain.parse::<Uid>(), plain.parse::<jiff::Timestamp>()) {
+            (Ok(_), _) => "UID",
+            (_, Ok(_)) => "TIME",
+            _ => plain,
+        };
+        format!("{name}{}", &word[plain.len()..])
     });
     words.collect()
 }

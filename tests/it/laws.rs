@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use jiff::Timestamp;
+use portbook::grpc::{convert, proto, wire};
 use portbook::registry::assignment::{Assignment, NamespaceName, Record, Source, State, Uid};
 use portbook::registry::command::{Command, Details, Edits, Register, Release, Update};
 use portbook::registry::decide::{Context, Refusal, decide};
@@ -16,6 +17,7 @@ use portbook::registry::text::Text;
 use portbook::store::sqlite::SqliteStore;
 use portbook::store::{Contents, Entry, Store};
 use proptest::prelude::*;
+use prost::Message;
 use uuid::Uuid;
 
 async fn stored() -> Contents {
@@ -88,6 +90,43 @@ fn every_record_is_found_by_its_name_and_its_uid() {
             assert!(answer.records.iter().any(|found| found.uid == record.uid), "{name}");
         }
     }
+}
+
+#[test]
+fn an_encoded_answer_is_the_message_it_stands_for() {
+    let reference = NEW.reference();
+    let view = NEW.seen_from(&NamespaceName::default()).unwrap();
+    for port in PortRange::ALL.iter() {
+        let answer = view.lookup_port(port, None);
+        let records = || answer.records.iter().copied();
+        let guides = convert::guides_of(reference, records());
+        let encoded = wire::encode_port_info(reference, &answer, &guides);
+        let mut texts = guides.iter().map(|guide| convert::guide(guide));
+        let message = proto::PortInfo {
+            port: port.number().into(),
+            port_class: convert::port_class(port.class()).into(),
+            state: convert::state(answer.state).into(),
+            assignments: convert::assignments(reference, records()),
+            guide: texts.next(),
+            more_guides: texts.collect(),
+        };
+        assert_eq!(proto::PortInfo::decode(&*encoded).unwrap(), message);
+        assert_eq!(message.encode_to_vec(), encoded);
+    }
+}
+
+#[test]
+fn an_answer_made_of_bytes_is_the_message_of_the_proto() {
+    // Tag and length as the proto has them: field 1, then field 2.
+    let answer = wire::LookupPortResponse { port_info: vec![0x08, 0x16].into(), revision: 7 };
+    assert_eq!(answer.encode_to_vec(), [0x0a, 2, 0x08, 0x16, 0x10, 7]);
+    let batch = wire::BatchLookupPortsResponse {
+        port_infos: vec![vec![0x08, 0x16].into(), vec![].into()],
+        guides: vec![vec![0x0a, 0].into()],
+        revision: 7,
+    };
+    let bytes = [0x0a, 2, 0x08, 0x16, 0x0a, 0, 0x12, 2, 0x0a, 0, 0x18, 7];
+    assert_eq!(batch.encode_to_vec(), bytes);
 }
 
 /// What may be asked for, in few enough places that registrations get into each other's way.
@@ -199,6 +238,11 @@ fn model_after(model: &Model, wish: &Wish, new: &[Arc<Record>]) -> Option<Model>
                 .collect();
             let first = held.first()?;
             if held.iter().any(|holder| holder.1 != first.1) {
+                return None;
+            }
+            let is_in_a_run =
+                |uid: Uid| model.values().filter(|holder| holder.0 == uid).count() > 1;
+            if held.iter().any(|holder| is_in_a_run(holder.0)) {
                 return None;
             }
             after.retain(|_, holder| held.iter().all(|gone| gone.0 != holder.0));

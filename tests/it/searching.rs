@@ -56,9 +56,10 @@ async fn all_words_have_to_match_and_better_places_come_first() {
 async fn registrations_are_found_as_soon_as_they_are_made() {
     let server = Server::start();
     let mut request = register("billing-api", FREE);
+    request.assignee = "Team Payments".into();
     request.description = "Invoices of the Zürich office".into();
     server.writes().await.register_port(request).await.unwrap();
-    for query in ["billing", "BILLING API", "invoices zürich", "biling-api"] {
+    for query in ["billing", "BILLING API", "team payments", "invoices zürich", "biling-api"] {
         assert_eq!(search(&server, query).await[0].service_name, "billing-api", "{query}");
     }
 }

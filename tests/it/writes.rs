@@ -50,6 +50,14 @@ async fn a_run_of_ports_answers_for_each_of_them() {
     for port in [FREE - 1, FREE + 10] {
         assert_ne!(server.lookup(port).await.assignments[0].service_name, "cluster");
     }
+    // Who releases one port does not give the others away.
+    let one = proto::ReleasePortRequest { port: Some(FREE + 5), ..Default::default() };
+    let (code, reason, details) = refused(server.writes().await.release_port(one).await);
+    assert_eq!((code, reason.as_str()), (Code::FailedPrecondition, "PART_OF_RANGE"));
+    let uid = details.error_info().unwrap().metadata["uids"].clone();
+    let all = proto::ReleasePortRequest { uid, ..Default::default() };
+    server.writes().await.release_port(all).await.unwrap();
+    assert_eq!(server.lookup(FREE).await.state(), State::Unassigned);
 }
 
 #[tokio::test]

@@ -125,7 +125,12 @@ pub(in crate::cli) fn plain(
     rows: impl IntoIterator<Item = Vec<String>>,
 ) -> String {
     let mut table = Table::new();
-    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    // A terminal that says it has no columns does not know how many it has.
+    let arrangement = match Table::new().width() {
+        Some(0) => ContentArrangement::Disabled,
+        _ => ContentArrangement::Dynamic,
+    };
+    table.load_style(NOTHING).set_content_arrangement(arrangement);
     if let Some(header) = header {
         table.set_header(header);
     }

@@ -63,7 +63,15 @@ impl Service {
             record.service_name.iter().for_each(|name| add(name, true));
             record.aliases().iter().for_each(|alias| add(alias, false));
         }
-        if let Some(guide) = &guide {
+        // A guide that is first of all about another service lends this one its words, not its names.
+        let own_guide = guide.as_ref().filter(|guide| {
+            let main = fold(&guide.id);
+            let is_main = records
+                .iter()
+                .any(|record| record.service_name.as_deref().map(fold).as_ref() == Some(&main));
+            is_main || guide.service_names.iter().all(|name| fold(name) != main)
+        });
+        if let Some(guide) = own_guide {
             add(&guide.title, false);
             add(&guide.full_name, false);
             guide.aliases.iter().for_each(|alias| add(alias, false));
@@ -79,9 +87,17 @@ impl Service {
                 append_words(&mut text, &record.description);
                 last = &record.description;
             }
+            if let Some(registration) = record.registration() {
+                append_words(&mut text, &record.assignee);
+                append_words(&mut text, &record.contact);
+                for value in registration.labels.pairs().values() {
+                    append_words(&mut text, value);
+                }
+            }
         }
         let summary_at = text.len();
         if let Some(guide) = &guide {
+            append_words(&mut text, &guide.full_name);
             append_words(&mut text, &guide.category);
             append_words(&mut text, &guide.summary);
         }
