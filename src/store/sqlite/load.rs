@@ -59,31 +59,46 @@ struct IanaRow {
     state: String,
 }
 
+/// How many of IANA's records are read at a time.
+const CHUNK: u32 = 1024;
+
 async fn load_iana(connection: &mut SqliteConnection) -> Result<Vec<Assignment>, StoreError> {
+    let last =
+        sqlx::query_scalar!(r#"select coalesce(max(ordinal), 0) as "last!: u32" from iana_record"#)
+            .fetch_one(&mut *connection)
+            .await?;
     let mut shared = SharedTexts::default();
     let mut same_keys = HashMap::new();
     let mut assignments: Vec<Assignment> = Vec::new();
-    let mut last_ordinal = 0;
-    loop {
-        let chunk = sqlx::query_scalar!(
-            r#"select json_group_array(json_array(ordinal, service_name, port_number, transport,
-                 description, assignee, contact, registration_date, modification_date, reference,
-                 service_code, unauthorized_use_reported, assignment_notes, first_port, last_port,
-                 state)) as "chunk!: String"
-               from (select * from iana_record where ordinal > ? order by ordinal limit 1024)"#,
-            last_ordinal
-        )
-        .fetch_one(&mut *connection)
-        .await?;
-        let rows: Vec<IanaRow> = understood(serde_json::from_str(&chunk))?;
-        match rows.last() {
-            Some(last) => last_ordinal = last.ordinal,
-            None => return Ok(assignments),
-        }
-        for row in rows {
-            assignments.push(iana_assignment(row, &mut shared, &mut same_keys)?);
-        }
+    let mut chunk = iana_chunk(connection, 0).await?;
+    for after in (0..last).step_by(CHUNK as usize) {
+        // The database reads the next chunk, on its own thread, while this one is understood.
+        let (next, understood_rows) = tokio::join!(iana_chunk(connection, after + CHUNK), async {
+            let rows: Vec<IanaRow> = understood(serde_json::from_str(&chunk))?;
+            rows.into_iter()
+                .map(|row| iana_assignment(row, &mut shared, &mut same_keys))
+                .collect::<Result<Vec<_>, _>>()
+        });
+        assignments.extend(understood_rows?);
+        chunk = next?;
     }
+    Ok(assignments)
+}
+
+/// The records after an ordinal, at most as many as a chunk has.
+async fn iana_chunk(connection: &mut SqliteConnection, after: u32) -> Result<String, StoreError> {
+    let last = after + CHUNK;
+    Ok(sqlx::query_scalar!(
+        r#"select json_group_array(json_array(ordinal, service_name, port_number, transport,
+             description, assignee, contact, registration_date, modification_date, reference,
+             service_code, unauthorized_use_reported, assignment_notes, first_port, last_port,
+             state) order by ordinal) as "chunk!: String"
+           from iana_record where ordinal > ? and ordinal <= ?"#,
+        after,
+        last
+    )
+    .fetch_one(connection)
+    .await?)
 }
 
 type IanaKey = (String, String, Option<Transport>);
