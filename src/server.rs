@@ -31,10 +31,11 @@ use crate::grpc::proto::port_registry_service_server::{self, PortRegistryService
 use crate::grpc::registry_service::RegistryService;
 use crate::grpc::{proto, status};
 use crate::registry::assignment::Uid;
+use crate::store::history::History;
 use crate::store::sqlite::{OpenError, SqliteStore};
 use crate::store::{Loaded, Store, StoreError};
 use crate::telemetry;
-use crate::writer::{Registrar, World, Writer, writer};
+use crate::writer::{Clock, Registrar, World, Writer, writer};
 
 /// The name of the token that a new database begins with.
 const FIRST_ACTOR: &str = "admin";
@@ -129,8 +130,11 @@ pub async fn serve(args: ServeArgs) -> Result<(), ServeError> {
 
     let mut store = patiently(SqliteStore::open(&database)).await?;
     ensure_token(&mut store, chosen, address).await?;
-    let loaded = store.load().await?.into_loaded();
-    let (app, writer) = App::new(store, loaded, max_request_bytes);
+    let clock = Clock::system();
+    let loaded = store.load(clock.now()).await?.into_loaded();
+    let (app, mut writer) = App::new(store, loaded, clock, max_request_bytes);
+    // What has ended meanwhile is not told as held by the first answer.
+    writer.end_leases().await.map_err(ServeError::Writer)?;
     print_ready(&app, address, started)?;
     let stop = CancellationToken::new();
     tokio::select! {
@@ -142,9 +146,9 @@ pub async fn serve(args: ServeArgs) -> Result<(), ServeError> {
 }
 
 /// Everything the services need.
-#[derive(Debug)]
 pub struct App {
     registrar: Registrar,
+    history: Arc<dyn History>,
     tokens: Arc<Tokens>,
     database_id: Arc<str>,
     max_request_bytes: usize,
@@ -152,11 +156,18 @@ pub struct App {
 
 impl App {
     /// The application over a store, and the writer that has to run beside it.
-    pub fn new<S: Store>(store: S, loaded: Loaded, max_request_bytes: u32) -> (Self, Writer<S>) {
-        let world = World { clock: Box::new(now), new_uid: Box::new(|| Uid::new(Uuid::now_v7())) };
-        let (registrar, writer) = writer(store, loaded.snapshot, world);
+    pub fn new<S: Store>(
+        store: S,
+        loaded: Loaded,
+        clock: Clock,
+        max_request_bytes: u32,
+    ) -> (Self, Writer<S>) {
+        let history = store.history();
+        let world = World { clock, new_uid: Box::new(|| Uid::new(Uuid::now_v7())) };
+        let (registrar, writer) = writer(store, loaded.snapshot, loaded.last_time, world);
         let app = Self {
             registrar,
+            history,
             tokens: Arc::new(loaded.tokens),
             database_id: loaded.database_id.into(),
             max_request_bytes: max_request_bytes as usize,
@@ -224,9 +235,10 @@ fn routes(
     app: App,
     shutdown: CancellationToken,
 ) -> Result<tonic::transport::server::Router<Layers>, ServeError> {
-    let App { registrar, tokens, database_id, max_request_bytes } = app;
+    let App { registrar, history, tokens, database_id, max_request_bytes } = app;
     let registry = PortRegistryServiceServer::new(RegistryService::new(
         registrar.clone(),
+        history,
         database_id,
         shutdown,
     ))
@@ -372,10 +384,4 @@ impl Signals {
         stop.cancel();
         self.next().await;
     }
-}
-
-/// The time, as exactly as stores keep it.
-fn now() -> Timestamp {
-    let now = Timestamp::now();
-    Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
 }

@@ -1,20 +1,23 @@
 //! The one task that changes the registry: it decides, commits, publishes and replies, in that
-//! order. Nobody else commits, and nobody else publishes.
+//! order. Nobody else commits, and nobody else publishes. It also ends the leases whose time has
+//! come.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use jiff::Timestamp;
-use tokio::sync::{mpsc, oneshot};
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Actor;
-use crate::registry::assignment::{Record, Revision, Uid};
+use crate::registry::assignment::{Revision, Uid};
 use crate::registry::change::Change;
 use crate::registry::command::Command;
-use crate::registry::decide::{Context, Decision, Refusal, decide};
-use crate::registry::finding::Finding;
+use crate::registry::decide::{Context, Decision, Refusal, Unchanged, decide};
+use crate::registry::finding::{Evidence, Finding};
 use crate::registry::snapshot::Snapshot;
 use crate::store::{Answered, Entry, RequestKey, Store, StoreError};
 
@@ -22,6 +25,14 @@ use crate::store::{Answered, Entry, RequestKey, Store, StoreError};
 const QUEUE: usize = 4096;
 /// How many commands are committed together at the most.
 const BATCH: usize = 512;
+/// How many entries a follower may be behind before it has to read history.
+const FOLLOWED: usize = 1024;
+/// The longest time until the clock is read again: it may have been set.
+const CLOCK_READ: Duration = Duration::from_secs(30);
+/// How long to wait after a commit failed that nobody waits for.
+const AFTER_FAULT: Duration = Duration::from_secs(1);
+/// Who ends leases.
+const OWN_ACTOR: &str = "portbook";
 
 /// A command, and what comes with it.
 #[derive(Debug)]
@@ -46,7 +57,7 @@ pub struct Outcome {
     /// What changed.
     pub changes: Vec<Change>,
     /// What stays as it was, where the command asked for what is so already.
-    pub unchanged: Option<Arc<Record>>,
+    pub unchanged: Unchanged,
     /// What the rules had to say.
     pub findings: Vec<Finding>,
 }
@@ -74,9 +85,36 @@ pub enum WriteError {
 /// Where time and ids come from.
 pub struct World {
     /// Tells the time.
-    pub clock: Box<dyn Fn() -> Timestamp + Send>,
+    pub clock: Clock,
     /// Makes ids, each only once.
     pub new_uid: Box<dyn FnMut() -> Uid + Send>,
+}
+
+/// Tells the time, to the microsecond.
+#[derive(Clone)]
+pub struct Clock(pub Arc<dyn Fn() -> Timestamp + Send + Sync>);
+
+impl Clock {
+    /// The clock of the system.
+    #[must_use]
+    pub fn system() -> Self {
+        Self(Arc::new(|| {
+            let now = Timestamp::now();
+            Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
+        }))
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        (self.0)()
+    }
+}
+
+impl std::fmt::Debug for Clock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Clock")
+    }
 }
 
 /// The handle through which the registry is read and changed. Cheap to clone.
@@ -84,6 +122,8 @@ pub struct World {
 pub struct Registrar {
     published: Arc<ArcSwap<Snapshot>>,
     queue: mpsc::Sender<Waiting>,
+    followed: broadcast::WeakSender<Arc<Entry>>,
+    clock: Clock,
 }
 
 #[derive(Debug)]
@@ -97,6 +137,19 @@ impl Registrar {
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.published.load_full()
+    }
+
+    /// The time by the writer's clock.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// What is published from now on, entry by entry. Whoever takes a snapshot after this call
+    /// misses nothing. None if the writer has ended.
+    #[must_use]
+    pub fn follow(&self) -> Option<broadcast::Receiver<Arc<Entry>>> {
+        self.followed.upgrade().map(|followed| followed.subscribe())
     }
 
     /// Has a command decided and, if it is accepted, committed. When it returns, every snapshot
@@ -121,51 +174,90 @@ pub struct Writer<S> {
     world: World,
     published: Arc<ArcSwap<Snapshot>>,
     queue: mpsc::Receiver<Waiting>,
-    /// When the last command was decided: history does not go back in time, clocks do.
+    followed: broadcast::Sender<Arc<Entry>>,
+    /// When the last revision was made: history does not go back in time, clocks do.
     last_time: Timestamp,
 }
 
-/// A writer for the store, which holds what the snapshot shows, and the handle to it.
-pub fn writer<S: Store>(store: S, snapshot: Snapshot, world: World) -> (Registrar, Writer<S>) {
+/// A writer for the store, which holds what the snapshot shows and was last changed at that time,
+/// and the handle to it.
+pub fn writer<S: Store>(
+    store: S,
+    snapshot: Snapshot,
+    last_time: Option<Timestamp>,
+    world: World,
+) -> (Registrar, Writer<S>) {
     let published = Arc::new(ArcSwap::from_pointee(snapshot));
     let (sender, queue) = mpsc::channel(QUEUE);
-    let registrar = Registrar { published: Arc::clone(&published), queue: sender };
-    (registrar, Writer { store, world, published, queue, last_time: Timestamp::MIN })
+    let (followed, _) = broadcast::channel(FOLLOWED);
+    let registrar = Registrar {
+        published: Arc::clone(&published),
+        queue: sender,
+        followed: followed.downgrade(),
+        clock: world.clock.clone(),
+    };
+    let last_time = last_time.unwrap_or(Timestamp::MIN);
+    (registrar, Writer { store, world, published, queue, followed, last_time })
 }
 
 impl<S: Store> Writer<S> {
     /// Serves commands until every handle is gone or `stop` is cancelled, those that wait by then
-    /// included, and gives the store back.
+    /// included, and gives the store back. Ends leases when their time has come.
     ///
     /// # Errors
     /// If the store holds what this writer did not write. Going on would be guessing.
     pub async fn run(mut self, stop: CancellationToken) -> Result<S, StoreError> {
         let mut waiting = Vec::with_capacity(BATCH);
+        let mut pause = self.until_next_lease_end();
         loop {
             tokio::select! {
                 taken = self.queue.recv_many(&mut waiting, BATCH) => {
                     if taken == 0 {
                         return Ok(self.store);
                     }
-                    self.serve(&mut waiting).await?;
                 }
+                () = sleep(pause) => {}
                 () = stop.cancelled(), if !self.queue.is_closed() => self.queue.close(),
             }
+            let is_committed = self.serve(&mut waiting).await?;
+            pause = if is_committed { self.until_next_lease_end() } else { AFTER_FAULT };
         }
     }
 
-    /// Decides each command on the state that the one before it left, and commits them together.
-    async fn serve(&mut self, waiting: &mut Vec<Waiting>) -> Result<(), StoreError> {
+    /// Ends the leases whose time has come.
+    ///
+    /// # Errors
+    /// If the store holds what this writer did not write.
+    pub async fn end_leases(&mut self) -> Result<(), StoreError> {
+        while self.until_next_lease_end().is_zero() {
+            if !self.serve(&mut Vec::new()).await? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn until_next_lease_end(&self) -> Duration {
+        let Some(end) = self.published.load().next_lease_end() else { return CLOCK_READ };
+        let left = end.duration_since(self.world.clock.now());
+        Duration::try_from(left.max(SignedDuration::ZERO))
+            .map_or(CLOCK_READ, |left| left.min(CLOCK_READ))
+    }
+
+    /// Ends the leases whose time has come, then decides each command on the state that the one
+    /// before it left, and commits all of it together. Says whether what was to be committed was.
+    async fn serve(&mut self, waiting: &mut Vec<Waiting>) -> Result<bool, StoreError> {
         let mut batch = Batch::on(&self.published.load_full());
+        self.expire(&mut batch);
         let mut decided = Vec::with_capacity(waiting.len());
         for Waiting { proposal, reply } in waiting.drain(..) {
             let answer = self.answer(&mut batch, proposal).await;
             decided.push((reply, answer));
         }
+        let mut is_committed = true;
         if !batch.entries.is_empty() {
             match self.store.append(batch.base, &batch.entries).await {
-                // Publish before the replies: clients must read their own writes.
-                Ok(()) => self.published.store(Arc::new(batch.snapshot)),
+                Ok(()) => self.publish(batch),
                 Err(fault @ StoreError::Conflict { .. }) => return Err(fault),
                 Err(fault) => {
                     tracing::error!(error = &fault as &dyn std::error::Error, "commit failed");
@@ -174,14 +266,52 @@ impl<S: Store> Writer<S> {
                     for (_, answer) in &mut decided {
                         *answer = Err(WriteError::Store(Arc::clone(&fault)));
                     }
+                    is_committed = false;
                 }
             }
         }
+        // Reply after publishing: clients must read their own writes.
         for (reply, answer) in decided {
             // A caller who no longer waits has missed nothing but the reply.
             let _ = reply.send(answer);
         }
-        Ok(())
+        Ok(is_committed)
+    }
+
+    fn publish(&self, batch: Batch) {
+        self.published.store(Arc::new(batch.snapshot));
+        for entry in batch.entries {
+            // With nobody to follow there is nobody to tell.
+            let _ = self.followed.send(Arc::new(entry));
+        }
+    }
+
+    /// Ends leases as entries of their own, as many as one commit may have.
+    fn expire(&mut self, batch: &mut Batch) {
+        while let Some(end) = batch.snapshot.next_lease_end()
+            && batch.entries.len() < BATCH
+            && end <= self.world.clock.now()
+        {
+            let mut context = self.world.context();
+            let decision = decide(&batch.snapshot, &Command::Expire(end), &mut context);
+            let Ok(decision) = decision else { return };
+            let proposal = Proposal {
+                command: Command::Expire(end),
+                actor: Actor(OWN_ACTOR.into()),
+                reason: String::new(),
+                request: None,
+                validate_only: false,
+            };
+            let time = self.next_time();
+            batch.accept(proposal, decision, time);
+        }
+    }
+
+    /// The time of the next revision: now, or just after the last one if the clock was set back.
+    fn next_time(&mut self) -> Timestamp {
+        let just_after = self.last_time.checked_add(SignedDuration::from_micros(1));
+        self.last_time = self.world.clock.now().max(just_after.unwrap_or(Timestamp::MAX));
+        self.last_time
     }
 
     async fn answer(
@@ -192,15 +322,14 @@ impl<S: Store> Writer<S> {
         if let Some(first) = self.first_answer(batch, &proposal).await? {
             return Ok(first);
         }
-        self.last_time = (self.world.clock)().max(self.last_time);
-        let mut context = Context { now: self.last_time, new_uid: &mut *self.world.new_uid };
-        let decision = decide(&batch.snapshot, &proposal.command, &mut context)?;
+        let decision = decide(&batch.snapshot, &proposal.command, &mut self.world.context())?;
         if proposal.validate_only || decision.changes.is_empty() {
             let Decision { changes, unchanged, findings } = decision;
             let revision = batch.snapshot.revision();
             return Ok(Outcome { revision, changes, unchanged, findings });
         }
-        Ok(batch.accept(proposal, decision, context.now))
+        let time = self.next_time();
+        Ok(batch.accept(proposal, decision, time))
     }
 
     /// What a request that was sent before has led to.
@@ -235,6 +364,12 @@ impl<S: Store> Writer<S> {
     }
 }
 
+impl World {
+    fn context(&mut self) -> Context<'_> {
+        Context { now: self.clock.now(), new_uid: &mut *self.new_uid }
+    }
+}
+
 /// Commands that are committed together.
 struct Batch {
     /// The revision they build on.
@@ -256,23 +391,19 @@ impl Batch {
         }
     }
 
-    fn accept(&mut self, proposal: Proposal, decision: Decision, now: Timestamp) -> Outcome {
+    fn accept(&mut self, proposal: Proposal, decision: Decision, time: Timestamp) -> Outcome {
         let revision = self.snapshot.revision().next();
         self.snapshot = self.snapshot.after(revision, &decision.changes);
-        let Decision { changes, findings, .. } = decision;
-        let outcome = Outcome {
-            revision,
-            changes: changes.clone(),
-            unchanged: None,
-            findings: findings.clone(),
-        };
+        let Decision { changes, unchanged, findings } = decision;
+        let outcome =
+            Outcome { revision, changes: changes.clone(), unchanged, findings: findings.clone() };
         if let Some(request) = &proposal.request {
             let key = (proposal.actor.clone(), request.id.clone());
             self.answered.insert(key, (request.fingerprint, outcome.clone()));
         }
         self.entries.push(Entry {
             revision,
-            time: now,
+            time,
             actor: proposal.actor,
             reason: proposal.reason,
             changes,
@@ -285,13 +416,15 @@ impl Batch {
     /// The outcome of a request of the past; what its findings rest on is looked up again.
     fn outcome_of(&self, answered: Answered) -> Outcome {
         let findings = answered.findings.into_iter().map(|stored| {
+            let Finding { evidence, .. } = stored.finding.clone();
             let fixed = || self.snapshot.by_uid(stored.fixed_evidence?).cloned();
-            Finding { evidence: stored.finding.evidence.clone().or_else(fixed), ..stored.finding }
+            let evidence = Evidence { record: evidence.record.or_else(fixed), ..evidence };
+            Finding { evidence, ..stored.finding }
         });
         Outcome {
             revision: answered.revision,
             changes: answered.changes,
-            unchanged: None,
+            unchanged: Unchanged::Nothing,
             findings: findings.collect(),
         }
     }

@@ -8,7 +8,7 @@ use super::output::Format;
 use super::parse;
 use crate::access::PlainToken;
 use crate::grpc::proto;
-use crate::registry::assignment::NamespaceName;
+use crate::registry::name::NamespaceName;
 
 /// Where the server is, and what to show it.
 #[derive(Args, Clone)]

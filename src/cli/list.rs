@@ -10,7 +10,7 @@ use super::parse;
 use super::session::Session;
 use super::{End, Error};
 use crate::grpc::{convert, proto};
-use crate::registry::assignment::NamespaceName;
+use crate::registry::name::NamespaceName;
 use crate::registry::port::PortRange;
 
 /// The most records a page may have.
@@ -100,6 +100,7 @@ impl ListArgs {
             service_name_prefix: prefix,
             assignee,
             labels: labels.into_iter().collect(),
+            pool: String::new(),
         };
         let session = Session::open(&read).await?;
         let limit = if all { u32::MAX } else { limit };

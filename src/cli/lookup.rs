@@ -76,6 +76,7 @@ async fn ask(session: &Session, what: &What, namespace: &str) -> Result<Found, E
                 service_name: name.clone(),
                 transport: convert::transport(*transport).into(),
                 namespace,
+                as_of: None,
             };
             let answer = session.answer(registry.lookup_service(request)).await?;
             let proto::LookupServiceResponse { assignments, guides, .. } = answer;
@@ -86,6 +87,7 @@ async fn ask(session: &Session, what: &What, namespace: &str) -> Result<Found, E
                 port: Some(port.number().into()),
                 transport: convert::transport(*transport).into(),
                 namespace,
+                as_of: None,
             };
             session.answer(registry.lookup_port(request)).await?.port_info
         }

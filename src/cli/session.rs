@@ -6,7 +6,6 @@ use std::time::Duration;
 use http::header::AUTHORIZATION;
 use http::uri::Authority;
 use http::{HeaderValue, Request};
-use jiff::Timestamp;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
@@ -26,7 +25,7 @@ use crate::grpc::registry_service::RegistryService;
 use crate::registry::assignment::Uid;
 use crate::store::Store;
 use crate::store::sqlite::SqliteStore;
-use crate::writer::{World, writer};
+use crate::writer::{Clock, World, writer};
 
 /// Carries calls, wherever to.
 pub(super) type Transport = BoxCloneService<Request<Body>, http::Response<Body>, BoxError>;
@@ -106,12 +105,13 @@ fn bearer(token: &PlainToken) -> Result<HeaderValue, TokenFormatError> {
 /// The registry inside this program, served as a server would.
 async fn embedded() -> Result<Transport, Error> {
     let mut store = SqliteStore::in_memory().await?;
-    let loaded = store.load().await?.into_loaded();
-    let world =
-        World { clock: Box::new(Timestamp::now), new_uid: Box::new(|| Uid::new(Uuid::now_v7())) };
-    let (registrar, _) = writer(store, loaded.snapshot, world);
-    let service =
-        RegistryService::new(registrar, loaded.database_id.into(), CancellationToken::new());
+    let clock = Clock::system();
+    let loaded = store.load(clock.now()).await?.into_loaded();
+    let history = store.history();
+    let world = World { clock, new_uid: Box::new(|| Uid::new(Uuid::now_v7())) };
+    let (registrar, _) = writer(store, loaded.snapshot, loaded.last_time, world);
+    let (database_id, stop) = (loaded.database_id.into(), CancellationToken::new());
+    let service = RegistryService::new(registrar, history, database_id, stop);
     let server = PortRegistryServiceServer::new(service);
     let transport = ServiceExt::<Request<Body>>::map_err(server, |never| match never {});
     Ok(BoxCloneService::new(transport))

@@ -126,6 +126,7 @@ async fn holder(
         port: Some(port.number().into()),
         transport: convert::transport(transport).into(),
         namespace: namespace.to_owned(),
+        as_of: None,
     };
     let answer = session.answer(session.registry().lookup_port(request)).await?;
     let custom = i32::from(proto::Source::Custom);

@@ -1,17 +1,21 @@
 //! `PortAdminService`: writes, each handed to the writer.
 
+use std::sync::Arc;
+
 use prost::Message;
 use sha2::{Digest, Sha256};
 use tonic::{Request, Response, Status};
 
 use super::fields::{Fields, Read, parse};
 use super::proto::port_admin_service_server::PortAdminService;
-use super::request::{Note, register, release, update};
+use super::request::{self, Note};
 use super::status::CallError;
 use super::{convert, proto};
 use crate::access::Actor;
-use crate::registry::change::Change;
+use crate::registry::assignment::Record;
+use crate::registry::change::{Change, ChangeKind};
 use crate::registry::command::Command;
+use crate::registry::decide::Unchanged;
 use crate::writer::{Outcome, Proposal, Registrar};
 
 /// The writes.
@@ -50,6 +54,57 @@ impl AdminService {
         tracing::info!(rpc, actor = &*who.0, validate_only, revision = outcome.revision.0, "write");
         Ok(outcome)
     }
+
+    fn assignments<'a>(
+        &self,
+        records: impl IntoIterator<Item = &'a Arc<Record>>,
+    ) -> Vec<proto::Assignment> {
+        convert::assignments(self.registrar.snapshot().reference(), records)
+    }
+
+    fn findings(&self, outcome: &Outcome) -> Vec<proto::Finding> {
+        let snapshot = self.registrar.snapshot();
+        let reference = snapshot.reference();
+        outcome.findings.iter().map(|finding| convert::finding(reference, finding)).collect()
+    }
+}
+
+/// The registrations of an outcome as they are now, by transport.
+fn standing(outcome: &Outcome) -> Vec<&Arc<Record>> {
+    let unchanged = match &outcome.unchanged {
+        Unchanged::Assignments(records) => &records[..],
+        _ => &[],
+    };
+    let mut records: Vec<_> =
+        outcome.changes.iter().filter_map(Change::after).chain(unchanged).collect();
+    records.sort_by_key(|record| record.transport);
+    records
+}
+
+/// The namespace that an outcome is about, in its last form.
+fn namespace(outcome: &Outcome) -> Option<proto::Namespace> {
+    let changed = outcome.changes.iter().find_map(|change| match change {
+        Change::Namespace(edit) => Some(edit.last()),
+        _ => None,
+    });
+    let unchanged = match &outcome.unchanged {
+        Unchanged::Namespace(namespace) => Some(namespace),
+        _ => None,
+    };
+    changed.or(unchanged).map(|it| convert::namespace(it))
+}
+
+/// The pool that an outcome is about, in its last form.
+fn pool(outcome: &Outcome) -> Option<proto::Pool> {
+    let changed = outcome.changes.iter().find_map(|change| match change {
+        Change::Pool(edit) => Some(edit.last()),
+        _ => None,
+    });
+    let unchanged = match &outcome.unchanged {
+        Unchanged::Pool(pool) => Some(pool),
+        _ => None,
+    };
+    changed.or(unchanged).map(|it| convert::pool(it))
 }
 
 /// Tells a request from every other one.
@@ -65,14 +120,59 @@ impl PortAdminService for AdminService {
         request: Request<proto::RegisterPortRequest>,
     ) -> Result<Response<proto::RegisterPortResponse>, Status> {
         let outcome = self
-            .propose(request, "RegisterPort", |request| request.validate_only, register)
+            .propose(request, "RegisterPort", |request| request.validate_only, request::register)
             .await?;
-        let snapshot = self.registrar.snapshot();
-        let reference = snapshot.reference();
-        let registered = outcome.changes.iter().filter_map(Change::after);
         Ok(Response::new(proto::RegisterPortResponse {
-            assignments: convert::assignments(reference, registered),
-            findings: findings(reference, &outcome),
+            assignments: self.assignments(outcome.changes.iter().filter_map(Change::after)),
+            findings: self.findings(&outcome),
+            revision: outcome.revision.0,
+        }))
+    }
+
+    async fn batch_register_ports(
+        &self,
+        request: Request<proto::BatchRegisterPortsRequest>,
+    ) -> Result<Response<proto::BatchRegisterPortsResponse>, Status> {
+        let outcome = self
+            .propose(
+                request,
+                "BatchRegisterPorts",
+                |request| request.validate_only,
+                request::register_all,
+            )
+            .await?;
+        Ok(Response::new(proto::BatchRegisterPortsResponse {
+            assignments: self.assignments(outcome.changes.iter().filter_map(Change::after)),
+            findings: self.findings(&outcome),
+            revision: outcome.revision.0,
+        }))
+    }
+
+    async fn ensure_port(
+        &self,
+        request: Request<proto::EnsurePortRequest>,
+    ) -> Result<Response<proto::EnsurePortResponse>, Status> {
+        let outcome = self
+            .propose(request, "EnsurePort", |request| request.validate_only, request::ensure)
+            .await?;
+        let is_new = |change: &Change| change.kind() == ChangeKind::Registered;
+        Ok(Response::new(proto::EnsurePortResponse {
+            assignments: self.assignments(standing(&outcome)),
+            findings: self.findings(&outcome),
+            created: outcome.changes.iter().any(is_new),
+            revision: outcome.revision.0,
+        }))
+    }
+
+    async fn renew_lease(
+        &self,
+        request: Request<proto::RenewLeaseRequest>,
+    ) -> Result<Response<proto::RenewLeaseResponse>, Status> {
+        let outcome = self
+            .propose(request, "RenewLease", |request| request.validate_only, request::renew)
+            .await?;
+        Ok(Response::new(proto::RenewLeaseResponse {
+            assignments: self.assignments(standing(&outcome)),
             revision: outcome.revision.0,
         }))
     }
@@ -82,15 +182,11 @@ impl PortAdminService for AdminService {
         request: Request<proto::UpdateAssignmentRequest>,
     ) -> Result<Response<proto::UpdateAssignmentResponse>, Status> {
         let outcome = self
-            .propose(request, "UpdateAssignment", |request| request.validate_only, update)
+            .propose(request, "UpdateAssignment", |request| request.validate_only, request::update)
             .await?;
-        let snapshot = self.registrar.snapshot();
-        let reference = snapshot.reference();
-        let changed = outcome.changes.iter().find_map(Change::after);
-        let record = changed.or(outcome.unchanged.as_ref());
         Ok(Response::new(proto::UpdateAssignmentResponse {
-            assignment: record.map(|record| convert::assignment(reference, record)),
-            findings: findings(reference, &outcome),
+            assignment: self.assignments(standing(&outcome)).pop(),
+            findings: self.findings(&outcome),
             revision: outcome.revision.0,
         }))
     }
@@ -99,20 +195,102 @@ impl PortAdminService for AdminService {
         &self,
         request: Request<proto::ReleasePortRequest>,
     ) -> Result<Response<proto::ReleasePortResponse>, Status> {
-        let outcome =
-            self.propose(request, "ReleasePort", |request| request.validate_only, release).await?;
-        let snapshot = self.registrar.snapshot();
-        let released = outcome.changes.iter().filter_map(Change::before);
+        let outcome = self
+            .propose(request, "ReleasePort", |request| request.validate_only, request::release)
+            .await?;
         Ok(Response::new(proto::ReleasePortResponse {
-            assignments: convert::assignments(snapshot.reference(), released),
+            assignments: self.assignments(outcome.changes.iter().filter_map(Change::before)),
             revision: outcome.revision.0,
         }))
     }
-}
 
-fn findings(
-    reference: &crate::registry::reference::Reference,
-    outcome: &Outcome,
-) -> Vec<proto::Finding> {
-    outcome.findings.iter().map(|finding| convert::finding(reference, finding)).collect()
+    async fn create_namespace(
+        &self,
+        request: Request<proto::CreateNamespaceRequest>,
+    ) -> Result<Response<proto::CreateNamespaceResponse>, Status> {
+        let outcome = self
+            .propose(
+                request,
+                "CreateNamespace",
+                |request| request.validate_only,
+                request::create_namespace,
+            )
+            .await?;
+        let revision = outcome.revision.0;
+        Ok(Response::new(proto::CreateNamespaceResponse {
+            namespace: namespace(&outcome),
+            revision,
+        }))
+    }
+
+    async fn create_pool(
+        &self,
+        request: Request<proto::CreatePoolRequest>,
+    ) -> Result<Response<proto::CreatePoolResponse>, Status> {
+        let outcome = self
+            .propose(request, "CreatePool", |request| request.validate_only, request::create_pool)
+            .await?;
+        let revision = outcome.revision.0;
+        Ok(Response::new(proto::CreatePoolResponse { pool: pool(&outcome), revision }))
+    }
+
+    async fn update_namespace(
+        &self,
+        request: Request<proto::UpdateNamespaceRequest>,
+    ) -> Result<Response<proto::UpdateNamespaceResponse>, Status> {
+        let outcome = self
+            .propose(
+                request,
+                "UpdateNamespace",
+                |request| request.validate_only,
+                request::update_namespace,
+            )
+            .await?;
+        let revision = outcome.revision.0;
+        Ok(Response::new(proto::UpdateNamespaceResponse {
+            namespace: namespace(&outcome),
+            revision,
+        }))
+    }
+
+    async fn update_pool(
+        &self,
+        request: Request<proto::UpdatePoolRequest>,
+    ) -> Result<Response<proto::UpdatePoolResponse>, Status> {
+        let outcome = self
+            .propose(request, "UpdatePool", |request| request.validate_only, request::update_pool)
+            .await?;
+        let revision = outcome.revision.0;
+        Ok(Response::new(proto::UpdatePoolResponse { pool: pool(&outcome), revision }))
+    }
+
+    async fn delete_namespace(
+        &self,
+        request: Request<proto::DeleteNamespaceRequest>,
+    ) -> Result<Response<proto::DeleteNamespaceResponse>, Status> {
+        let outcome = self
+            .propose(
+                request,
+                "DeleteNamespace",
+                |request| request.validate_only,
+                request::delete_namespace,
+            )
+            .await?;
+        let revision = outcome.revision.0;
+        Ok(Response::new(proto::DeleteNamespaceResponse {
+            namespace: namespace(&outcome),
+            revision,
+        }))
+    }
+
+    async fn delete_pool(
+        &self,
+        request: Request<proto::DeletePoolRequest>,
+    ) -> Result<Response<proto::DeletePoolResponse>, Status> {
+        let outcome = self
+            .propose(request, "DeletePool", |request| request.validate_only, request::delete_pool)
+            .await?;
+        let revision = outcome.revision.0;
+        Ok(Response::new(proto::DeletePoolResponse { pool: pool(&outcome), revision }))
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use super::fields::{Fields, Read, parse};
+use super::fields::{Fields, MAX_BATCH, Read, parse};
 use super::status::CallError;
 use super::{convert, proto};
 use crate::registry::port::{Port, Transport};
@@ -83,7 +83,7 @@ fn keys(
     fields: &mut Fields,
     block: &proto::AnnotatePortsRequest,
 ) -> Read<Vec<(Port, Option<Transport>)>> {
-    fields.batch("ports", block.ports.len())?;
+    fields.batch("ports", block.ports.len(), MAX_BATCH)?;
     let transports: Vec<_> = block
         .transports
         .iter()

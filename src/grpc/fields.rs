@@ -5,14 +5,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
+
+use jiff::{SignedDuration, Timestamp};
 
 use super::convert;
 use super::proto::{self, ErrorReason};
 use super::status::{CallError, FieldFault};
-use crate::registry::assignment::{NamespaceName, Source, State};
+use crate::registry::assignment::{Source, State};
+use crate::registry::change::ChangeKind;
 use crate::registry::finding::{FindingCode, Severity};
+use crate::registry::lease::{Bounded, CoolDown, Ttl};
+use crate::registry::name::NamespaceName;
 use crate::registry::port::{Port, PortRange, Transport};
+use crate::registry::port_set::PortSet;
 use crate::registry::service_name::ServiceName;
 use crate::registry::text::{Labels, Text};
 
@@ -21,6 +28,11 @@ const MAX_NAME: usize = 128;
 /// The most questions of a batch, and ports of a block.
 pub const MAX_BATCH: usize = 10_000;
 
+/// The most registrations of a batch.
+pub const MAX_REGISTRATIONS: usize = 1000;
+/// The most ports, counted on each transport, that one call may have judged: all there are.
+const MAX_JUDGED: usize = 4 * 65_536;
+
 /// Reads a request, and refuses it with all of its faults together if it has any.
 ///
 /// # Errors
@@ -28,8 +40,8 @@ pub const MAX_BATCH: usize = 10_000;
 pub fn parse<T>(read: impl FnOnce(&mut Fields) -> Read<T>) -> Result<T, CallError> {
     let mut fields = Fields::default();
     match read(&mut fields) {
-        Ok(value) if fields.0.is_empty() => Ok(value),
-        _ => Err(CallError::Fields(fields.0)),
+        Ok(value) if fields.faults.is_empty() => Ok(value),
+        _ => Err(CallError::Fields(fields.faults)),
     }
 }
 
@@ -42,9 +54,22 @@ pub struct Noted(());
 
 /// Collects what is wrong with the fields of one request.
 #[derive(Debug, Default)]
-pub struct Fields(Vec<FieldFault>);
+pub struct Fields {
+    faults: Vec<FieldFault>,
+    /// The path of the message that is read, with its dot, if it is part of another.
+    prefix: String,
+}
 
 impl Fields {
+    /// Reads a message that is part of the one that is read.
+    pub fn within<T>(&mut self, field: &str, read: impl FnOnce(&mut Self) -> T) -> T {
+        let outer = self.prefix.clone();
+        self.prefix = format!("{outer}{field}.");
+        let value = read(self);
+        self.prefix = outer;
+        value
+    }
+
     /// Notes a fault of the field.
     pub fn fault(&mut self, field: &str, description: impl Display) -> Noted {
         self.fault_because(field, description, ErrorReason::InvalidField)
@@ -57,7 +82,11 @@ impl Fields {
         reason: ErrorReason,
     ) -> Noted {
         let description = description.to_string();
-        self.0.push(FieldFault { field: field.to_owned(), description, reason });
+        self.faults.push(FieldFault {
+            field: format!("{}{field}", self.prefix),
+            description,
+            reason,
+        });
         Noted(())
     }
 
@@ -135,6 +164,108 @@ impl Fields {
         self.optional(field, name).map(Option::unwrap_or_default)
     }
 
+    /// A name that has to be given.
+    pub fn required<T>(&mut self, field: &str, name: &str) -> Read<T>
+    where
+        T: FromStr<Err: Error>,
+    {
+        match self.optional(field, name)? {
+            Some(name) => Ok(name),
+            None => Err(self.fault(field, "is missing")),
+        }
+    }
+
+    /// A namespace to look at; none stands for all of them.
+    pub fn namespaces(&mut self, field: &str, name: &str) -> Read<Option<NamespaceName>> {
+        match name {
+            "-" => Ok(None),
+            name => self.namespace(field, name).map(Some),
+        }
+    }
+
+    /// How long ports are held, if not without end.
+    pub fn ttl(&mut self, field: &str, ttl: Option<prost_types::Duration>) -> Read<Option<Ttl>> {
+        ttl.map(|ttl| self.duration(field, ttl)).transpose()
+    }
+
+    /// How long ports rest.
+    pub fn cool_down(
+        &mut self,
+        field: &str,
+        cool_down: Option<prost_types::Duration>,
+    ) -> Read<CoolDown> {
+        let given = cool_down.map(|cool_down| self.duration(field, cool_down)).transpose();
+        given.map(Option::unwrap_or_default)
+    }
+
+    fn duration<const MIN: i64, const MAX: i64>(
+        &mut self,
+        field: &str,
+        duration: prost_types::Duration,
+    ) -> Read<Bounded<MIN, MAX>> {
+        let prost_types::Duration { seconds, nanos } = duration;
+        let has_one_sign = seconds == 0 || nanos == 0 || (seconds < 0) == (nanos < 0);
+        if nanos.abs() > 999_999_999 || !has_one_sign {
+            let fault = "is no duration: nanos have the sign of the seconds, and are less than one";
+            return Err(self.fault(field, fault));
+        }
+        self.take(field, Bounded::new(SignedDuration::new(seconds, nanos)))
+    }
+
+    /// A time, to the microsecond.
+    pub fn time(&mut self, field: &str, time: prost_types::Timestamp) -> Read<Timestamp> {
+        let prost_types::Timestamp { seconds, nanos } = time;
+        let known = (0..1_000_000_000).contains(&nanos).then(|| Timestamp::new(seconds, nanos));
+        match known {
+            Some(Ok(time)) => self.take(field, Timestamp::from_microsecond(time.as_microsecond())),
+            _ => Err(self.fault(field, "is no time between the years -9999 and 9999")),
+        }
+    }
+
+    /// Runs of ports that do not overlap, each of them within 1-65535.
+    pub fn port_set(
+        &mut self,
+        field: &str,
+        runs: &[proto::PortRange],
+        allowed: RangeInclusive<usize>,
+    ) -> Read<PortSet> {
+        if !allowed.contains(&runs.len()) {
+            let (least, most) = (allowed.start(), allowed.end());
+            let fault = format!("has {} runs: {least}-{most} are allowed", runs.len());
+            return Err(self.fault(field, fault));
+        }
+        let runs: Vec<_> = runs
+            .iter()
+            .enumerate()
+            .map(|(place, run)| {
+                let path = format!("{field}[{place}]");
+                let run = self.port_range(&path, Some(*run))?;
+                if run.contains(Port::ZERO) {
+                    return Err(self.fault(&path, "has port 0 in it: 1-65535 are asked for"));
+                }
+                Ok(run)
+            })
+            .collect();
+        let runs = runs.into_iter().collect::<Read<_>>()?;
+        self.take(field, PortSet::new(runs))
+    }
+
+    /// That no more ports are to be judged than one call may ask for.
+    pub fn judged(
+        &mut self,
+        field: &str,
+        asked: impl Iterator<Item = (PortRange, usize)>,
+    ) -> Read<()> {
+        let ports: usize = asked.map(|(run, transports)| run.width() as usize * transports).sum();
+        if ports <= MAX_JUDGED {
+            return Ok(());
+        }
+        let fault = format!(
+            "asks for {ports} ports, counted on each transport: {MAX_JUDGED} are allowed in one call"
+        );
+        Err(self.fault(field, fault))
+    }
+
     /// A name or query that has to be given.
     pub fn name<'n>(&mut self, field: &str, name: &'n str) -> Read<&'n str> {
         match name.trim() {
@@ -210,6 +341,25 @@ impl Fields {
         Ok(codes)
     }
 
+    /// The findings that a policy accepts.
+    pub fn accept(&mut self, field: &str, numbers: &[i32]) -> Read<BTreeSet<FindingCode>> {
+        let codes = self.acknowledge(field, numbers)?;
+        match codes.iter().find(|code| code.severity() != Severity::Acknowledge) {
+            None => Ok(codes),
+            Some(note) => {
+                Err(self.fault(field, format!("{note} is a note, which needs no acceptance")))
+            }
+        }
+    }
+
+    /// The kinds of changes to look for.
+    pub fn change_kind(&mut self, field: &str, number: i32) -> Read<ChangeKind> {
+        let kind = ChangeKind::ALL
+            .into_iter()
+            .find(|kind| i32::from(convert::change_kind(*kind)) == number);
+        kind.ok_or_else(|| self.fault(field, format!("{number} is no ChangeKind to look for")))
+    }
+
     /// A size with a default, and a most that larger ones are read as (AIP-158).
     pub fn size(&mut self, field: &str, size: i32, default: usize, most: usize) -> Read<usize> {
         match usize::try_from(size) {
@@ -220,10 +370,10 @@ impl Fields {
     }
 
     /// That there are as many things as a batch may have.
-    pub fn batch(&mut self, field: &str, length: usize) -> Read<()> {
-        if (1..=MAX_BATCH).contains(&length) {
+    pub fn batch(&mut self, field: &str, length: usize, most: usize) -> Read<()> {
+        if (1..=most).contains(&length) {
             return Ok(());
         }
-        Err(self.fault(field, format!("has {length} entries: 1-10,000 are allowed")))
+        Err(self.fault(field, format!("has {length} entries: 1-{most} are allowed")))
     }
 }

@@ -1,10 +1,17 @@
 //! Commands: what somebody asks to be changed, in valid types only.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU16;
 
-use super::assignment::{Etag, NamespaceName, Uid};
+use jiff::Timestamp;
+
+use super::assignment::{Etag, Uid};
 use super::finding::FindingCode;
+use super::lease::{CoolDown, Ttl};
+use super::name::{NamespaceName, PoolName};
+use super::namespace::Policy;
 use super::port::{Port, PortRange, Transport};
+use super::port_set::PortSet;
 use super::service_name::ServiceName;
 use super::text::{Labels, Text};
 
@@ -13,10 +20,30 @@ use super::text::{Labels, Text};
 pub enum Command {
     /// Take ports.
     Register(Register),
+    /// Take several, all or none.
+    RegisterAll(Vec<Register>),
+    /// Have ports of a pool.
+    Ensure(Ensure),
+    /// Hold ports for longer.
+    Renew(Renew),
     /// Change what is said of a registration.
     Update(Update),
     /// Give ports back.
-    Release(Release),
+    Release(Held),
+    /// End the leases that end at this time, which has come.
+    Expire(Timestamp),
+    /// Have a new namespace.
+    CreateNamespace(CreateNamespace),
+    /// Change a namespace.
+    UpdateNamespace(UpdateNamespace),
+    /// Be rid of a namespace.
+    DeleteNamespace(DeleteNamespace),
+    /// Have a new pool.
+    CreatePool(CreatePool),
+    /// Change a pool.
+    UpdatePool(UpdatePool),
+    /// Be rid of a pool.
+    DeletePool(DeletePool),
 }
 
 /// What people say about a registration.
@@ -47,10 +74,44 @@ pub struct Register {
     pub ports: PortRange,
     /// On which transports: at least one, each once.
     pub transports: Vec<Transport>,
+    /// The pool they are part of, if they are asked for through one.
+    pub pool: Option<PoolName>,
+    /// For how long, if not without end.
+    pub ttl: Option<Ttl>,
     /// What to say about it.
     pub details: Details,
     /// The findings that are accepted.
     pub acknowledge: BTreeSet<FindingCode>,
+}
+
+/// Have ports of a pool: those that the instance has already, or the lowest free ones.
+#[derive(Clone, Debug)]
+pub struct Ensure {
+    /// Where.
+    pub namespace: NamespaceName,
+    /// Of which pool.
+    pub pool: PoolName,
+    /// For which service.
+    pub service_name: ServiceName,
+    /// For which one of several of the same service; may be empty.
+    pub instance: Text<63>,
+    /// How many in a row.
+    pub count: NonZeroU16,
+    /// On which transports, each once; on all of the pool if there is none.
+    pub transports: Vec<Transport>,
+    /// For how long, if not without end.
+    pub ttl: Option<Ttl>,
+    /// What to say about it.
+    pub details: Details,
+}
+
+/// Hold ports for longer.
+#[derive(Clone, Debug)]
+pub struct Renew {
+    /// Which.
+    pub held: Held,
+    /// For how long from now; as long as last time if nothing is said.
+    pub ttl: Option<Ttl>,
 }
 
 /// Change what is said of a registration; what is `None` stays.
@@ -85,17 +146,17 @@ pub struct Update {
     pub acknowledge: BTreeSet<FindingCode>,
 }
 
-/// Give ports back.
+/// Ports that are held.
 #[derive(Clone, Debug)]
-pub enum Release {
-    /// One registration.
+pub enum Held {
+    /// Those of one registration.
     Uid {
         /// Which.
         uid: Uid,
         /// Only if it is in this state.
         etag: Option<Etag>,
     },
-    /// What holds a port.
+    /// A port, by number.
     Port {
         /// Where.
         namespace: NamespaceName,
@@ -104,4 +165,92 @@ pub enum Release {
         /// On which transport; on all if none is given and one service holds them.
         transport: Option<Transport>,
     },
+}
+
+/// Have a new namespace.
+#[derive(Clone, Debug)]
+pub struct CreateNamespace {
+    /// Its name.
+    pub name: NamespaceName,
+    /// A short description.
+    pub description: Text<255>,
+    /// Its rules.
+    pub policy: Policy,
+}
+
+/// Change a namespace; what is `None` stays.
+#[derive(Clone, Debug)]
+pub struct UpdateNamespace {
+    /// Which.
+    pub name: NamespaceName,
+    /// Only if it is in this state.
+    pub etag: Option<Etag>,
+    /// The description.
+    pub description: Option<Text<255>>,
+    /// The rules.
+    pub policy: Option<Policy>,
+}
+
+/// Be rid of a namespace.
+#[derive(Clone, Debug)]
+pub struct DeleteNamespace {
+    /// Which.
+    pub name: NamespaceName,
+    /// Only if it is in this state.
+    pub etag: Option<Etag>,
+}
+
+/// Have a new pool.
+#[derive(Clone, Debug)]
+pub struct CreatePool {
+    /// Where.
+    pub namespace: NamespaceName,
+    /// Its name.
+    pub name: PoolName,
+    /// A short description.
+    pub description: Text<255>,
+    /// Its runs of ports.
+    pub ports: PortSet,
+    /// Its transports, at least one, each once.
+    pub transports: Vec<Transport>,
+    /// Ports within its runs that are not part of it.
+    pub excluded_ports: PortSet,
+    /// How long its ports rest.
+    pub cool_down: CoolDown,
+    /// The findings with which its ports are given out all the same.
+    pub accept: BTreeSet<FindingCode>,
+}
+
+/// Change a pool; what is `None` stays.
+#[derive(Clone, Debug)]
+pub struct UpdatePool {
+    /// Where.
+    pub namespace: NamespaceName,
+    /// Which.
+    pub name: PoolName,
+    /// Only if it is in this state.
+    pub etag: Option<Etag>,
+    /// The description.
+    pub description: Option<Text<255>>,
+    /// The runs of ports.
+    pub ports: Option<PortSet>,
+    /// The transports.
+    pub transports: Option<Vec<Transport>>,
+    /// Ports within its runs that are not part of it.
+    pub excluded_ports: Option<PortSet>,
+    /// How long its ports rest.
+    pub cool_down: Option<CoolDown>,
+    /// The findings with which its ports are given out all the same.
+    pub accept: Option<BTreeSet<FindingCode>>,
+}
+
+/// Be rid of a pool.
+#[derive(Clone, Debug)]
+pub struct DeletePool {
+    /// Where.
+    pub namespace: NamespaceName,
+    /// Which.
+    pub name: PoolName,
+    /// Only if it is in this state.
+    pub etag: Option<Etag>,
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::assignment::{NamespaceName, Origin, Record, Source, State};
+use super::assignment::{Origin, Record, Source, State};
+use super::name::{NamespaceName, PoolName};
 use super::port::{Port, PortRange, Transport};
 use super::snapshot::Snapshot;
 use super::text::Labels;
@@ -70,6 +71,8 @@ pub struct Filter {
     pub assignee: String,
     /// Labels to have.
     pub labels: Labels,
+    /// The pool that the ports come from.
+    pub pool: Option<PoolName>,
 }
 
 impl Filter {
@@ -83,6 +86,10 @@ impl Filter {
             && (self.service_name_prefix.is_empty() || self.passes_prefix(record))
             && (self.assignee.is_empty() || record.assignee.to_lowercase().contains(&self.assignee))
             && self.passes_labels(record)
+            && self.pool.as_ref().is_none_or(|pool| {
+                let pooled = record.registration().and_then(|own| own.pooled.as_ref());
+                pooled.is_some_and(|pooled| pooled.pool == *pool)
+            })
     }
 
     fn passes_prefix(&self, record: &Record) -> bool {

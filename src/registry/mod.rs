@@ -3,13 +3,18 @@
 //! Pure: no I/O, no clock, no randomness, no gRPC and no SQL. Time and ids are passed in, so each
 //! rule can be tested without a server and holds for every store.
 
+pub mod lease;
+pub mod name;
 pub mod port;
+pub mod port_set;
 pub mod service_name;
 pub mod text;
 
 pub mod assignment;
 pub mod encoded;
 pub mod guide;
+pub mod namespace;
+pub mod pool;
 
 pub mod reference;
 pub mod snapshot;
@@ -19,7 +24,10 @@ pub mod endpoint;
 pub mod list;
 pub mod search;
 
+pub mod finding;
+pub mod judge;
+pub mod usage;
+
 pub mod change;
 pub mod command;
 pub mod decide;
-pub mod finding;

@@ -2,6 +2,7 @@
 //!
 //! A store keeps history and what follows from it. It decides nothing.
 
+pub mod history;
 pub mod sqlite;
 
 use std::future::Future;
@@ -11,17 +12,24 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::access::{Actor, TokenHash, Tokens};
-use crate::registry::assignment::{Assignment, NamespaceName, Record, Revision, Uid};
+use crate::registry::assignment::{Assignment, Record, Revision, Uid};
 use crate::registry::change::Change;
 use crate::registry::finding::Finding;
 use crate::registry::guide::Guide;
+use crate::registry::namespace::Namespace;
+use crate::registry::pool::{Pool, SharedPool};
 use crate::registry::reference::{Edition, Reference};
 use crate::registry::snapshot::Snapshot;
+use history::History;
 
 /// A store of one registry.
 pub trait Store: Send + 'static {
-    /// Everything that is held, at one revision.
-    fn load(&mut self) -> impl Future<Output = Result<Contents, StoreError>> + Send;
+    /// Everything that is held, at one revision; of what rests, what still does.
+    fn load(&mut self, now: Timestamp)
+    -> impl Future<Output = Result<Contents, StoreError>> + Send;
+
+    /// The history, to be read while this store is written.
+    fn history(&self) -> Arc<dyn History>;
 
     /// Keeps these entries, all of them or none, if the last revision is `expected`. What it has
     /// returned `Ok` for survives the end of the process and a loss of power.
@@ -51,11 +59,17 @@ pub struct Contents {
     /// The guides.
     pub guides: Vec<Guide>,
     /// The namespaces.
-    pub namespaces: Vec<NamespaceName>,
+    pub namespaces: Vec<Namespace>,
+    /// The pools.
+    pub pools: Vec<Pool>,
     /// The registrations.
     pub custom: Vec<Assignment>,
+    /// What was given back and still rests, until when.
+    pub resting: Vec<(Assignment, Timestamp)>,
     /// The last revision.
     pub revision: Revision,
+    /// When the last revision was made, if there is one.
+    pub last_time: Option<Timestamp>,
     /// The tokens that are valid.
     pub tokens: Vec<(TokenHash, Actor)>,
 }
@@ -65,6 +79,8 @@ pub struct Contents {
 pub struct Loaded {
     /// The registry.
     pub snapshot: Snapshot,
+    /// When its last revision was made, if there is one.
+    pub last_time: Option<Timestamp>,
     /// Who may write.
     pub tokens: Tokens,
     /// Identifies the database.
@@ -77,9 +93,19 @@ impl Contents {
     pub fn into_loaded(self) -> Loaded {
         let reference = Arc::new(Reference::new(self.edition, self.reference, self.guides));
         let snapshot = Snapshot::new(self.revision, reference, self.namespaces)
-            .with_custom(self.custom.into_iter().map(Record::share));
-        let tokens = self.tokens.into_iter().collect();
-        Loaded { snapshot, tokens, database_id: self.database_id }
+            .with(
+                self.pools.into_iter().map(SharedPool::share),
+                self.custom.into_iter().map(Record::share),
+            )
+            .with_resting(
+                self.resting.into_iter().map(|(record, until)| (Record::share(record), until)),
+            );
+        Loaded {
+            snapshot,
+            last_time: self.last_time,
+            tokens: self.tokens.into_iter().collect(),
+            database_id: self.database_id,
+        }
     }
 }
 

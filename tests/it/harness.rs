@@ -177,6 +177,8 @@ pub fn whatever(request: proto::RegisterPortRequest) -> proto::RegisterPortReque
         FindingCode::IanaAssigned,
         FindingCode::IanaReserved,
         FindingCode::DynamicPort,
+        FindingCode::CoolingDown,
+        FindingCode::ServiceNameElsewhere,
     ];
     proto::RegisterPortRequest { acknowledge: codes.map(Into::into).to_vec(), ..request }
 }

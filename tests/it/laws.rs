@@ -6,11 +6,12 @@ use std::sync::{Arc, LazyLock};
 
 use jiff::Timestamp;
 use portbook::grpc::{convert, proto, wire};
-use portbook::registry::assignment::{Assignment, NamespaceName, Record, Source, State, Uid};
-use portbook::registry::command::{Command, Details, Edits, Register, Release, Update};
+use portbook::registry::assignment::{Assignment, Record, Source, State, Uid};
+use portbook::registry::command::{Command, Details, Edits, Held, Register, Update};
 use portbook::registry::decide::{Context, Refusal, decide};
 use portbook::registry::finding::FindingCode;
 use portbook::registry::list::{Filter, page};
+use portbook::registry::name::NamespaceName;
 use portbook::registry::port::{Port, PortRange, Transport};
 use portbook::registry::snapshot::Snapshot;
 use portbook::registry::text::Text;
@@ -21,7 +22,7 @@ use prost::Message;
 use uuid::Uuid;
 
 async fn stored() -> Contents {
-    SqliteStore::in_memory().await.unwrap().load().await.unwrap()
+    SqliteStore::in_memory().await.unwrap().load(Timestamp::UNIX_EPOCH).await.unwrap()
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -165,6 +166,8 @@ fn register(first: u16, width: u16, transports: u8, number: u8) -> Command {
             .into_iter()
             .filter(|transport| transports & (1 << transport.index()) != 0)
             .collect(),
+        pool: None,
+        ttl: None,
         details: Details { description: Text::parse("A law's own").unwrap(), ..Details::default() },
         acknowledge: FindingCode::ALL.into_iter().collect(),
     })
@@ -187,9 +190,9 @@ fn command(wish: &Wish, snapshot: &Snapshot) -> Option<Command> {
             acknowledge: FindingCode::ALL.into_iter().collect(),
         }),
         Wish::Release { nth: which } => {
-            Command::Release(Release::Uid { uid: nth(which)?, etag: None })
+            Command::Release(Held::Uid { uid: nth(which)?, etag: None })
         }
-        Wish::ReleaseAt { port, transport } => Command::Release(Release::Port {
+        Wish::ReleaseAt { port, transport } => Command::Release(Held::Port {
             namespace: NamespaceName::default(),
             port: Port::new(port),
             transport: transport.map(|number| Transport::ALL[usize::from(number)]),
@@ -357,7 +360,7 @@ proptest! {
     fn what_is_kept_is_what_was_decided(wishes in wishes(), batch in 1..8usize) {
         block_on(async {
             let mut store = SqliteStore::in_memory().await.unwrap();
-            let mut snapshot = store.load().await.unwrap().into_loaded().snapshot;
+            let mut snapshot = store.load(Timestamp::UNIX_EPOCH).await.unwrap().into_loaded().snapshot;
             let mut ids = 0u128;
             for wishes in wishes.chunks(batch) {
                 let base = snapshot.revision();
@@ -387,7 +390,7 @@ proptest! {
                     store.append(base, &entries).await.unwrap();
                 }
             }
-            let loaded = store.load().await.unwrap().into_loaded().snapshot;
+            let loaded = store.load(Timestamp::UNIX_EPOCH).await.unwrap().into_loaded().snapshot;
             assert_eq!(loaded.revision(), snapshot.revision());
             let all = |snapshot: &Snapshot| {
                 let mut all: Vec<Assignment> =
@@ -404,7 +407,7 @@ proptest! {
 fn the_database_refuses_an_overlap_too() {
     block_on(async {
         let mut store = SqliteStore::in_memory().await.unwrap();
-        let snapshot = store.load().await.unwrap().into_loaded().snapshot;
+        let snapshot = store.load(Timestamp::UNIX_EPOCH).await.unwrap().into_loaded().snapshot;
         // Two commands, each decided as if it were alone: what a faulty writer would do.
         for (first, width, is_kept) in
             [(7450, 5, true), (7454, 1, false), (7440, 20, false), (7455, 2, true)]
@@ -412,7 +415,7 @@ fn the_database_refuses_an_overlap_too() {
             let mut new_uid = || Uid::new(Uuid::now_v7());
             let mut context = Context { now: Timestamp::UNIX_EPOCH, new_uid: &mut new_uid };
             let decision = decide(&snapshot, &register(first, width, 1, 0), &mut context).unwrap();
-            let last = store.load().await.unwrap().revision;
+            let last = store.load(Timestamp::UNIX_EPOCH).await.unwrap().revision;
             let entry = Entry {
                 revision: last.next(),
                 time: context.now,
@@ -432,7 +435,7 @@ fn port_zero_is_a_blocker() {
     let mut new_uid = || Uid::new(Uuid::nil());
     let mut context = Context { now: Timestamp::UNIX_EPOCH, new_uid: &mut new_uid };
     match decide(&NEW, &register(0, 1, 1, 0), &mut context) {
-        Err(Refusal::Findings(findings)) => {
+        Err(Refusal::Findings { findings, .. }) => {
             let codes: Vec<_> = findings.iter().map(|finding| finding.code).collect();
             assert_eq!(codes, [FindingCode::PortZero]);
         }
@@ -444,7 +447,7 @@ fn port_zero_is_a_blocker() {
 fn a_clock_that_was_set_back_stops_nobody() {
     block_on(async {
         let mut store = SqliteStore::in_memory().await.unwrap();
-        let mut snapshot = store.load().await.unwrap().into_loaded().snapshot;
+        let mut snapshot = store.load(Timestamp::UNIX_EPOCH).await.unwrap().into_loaded().snapshot;
         let uid = Uid::new(Uuid::now_v7());
         let details = Edits { description: Text::parse("later").ok(), ..Edits::default() };
         let change = Command::Update(Update {

@@ -15,7 +15,7 @@ async fn list(server: &Server, filter: AssignmentFilter, page_size: i32) -> Vec<
     let mut page_token = String::new();
     loop {
         let filter = Some(filter.clone());
-        let request = ListAssignmentsRequest { filter, page_size, page_token };
+        let request = ListAssignmentsRequest { filter, page_size, page_token, as_of: None };
         let page = reads.list_assignments(request).await.unwrap().into_inner();
         assert!(page.assignments.len() <= usize::try_from(page_size).unwrap());
         all.extend(page.assignments);
@@ -162,8 +162,12 @@ async fn pages_hold_each_record_once_while_others_write() {
         let mut stays = Vec::new();
         let mut page_token = String::new();
         loop {
-            let request =
-                ListAssignmentsRequest { filter: filter.clone(), page_size: 7, page_token };
+            let request = ListAssignmentsRequest {
+                filter: filter.clone(),
+                page_size: 7,
+                page_token,
+                as_of: None,
+            };
             let page = reads.list_assignments(request).await.unwrap().into_inner();
             let names = page.assignments.iter().filter(|a| a.service_name == "stays");
             stays.extend(names.map(|a| a.ports.unwrap().first()));
@@ -205,6 +209,7 @@ async fn a_token_is_good_for_its_own_list_only() {
         filter: Some(AssignmentFilter { service_name_prefix: prefix.into(), ..Default::default() }),
         page_size: 5,
         page_token: page_token.into(),
+        as_of: None,
     };
     let mut reads = server.reads().await;
     let token =

@@ -267,10 +267,10 @@ async fn a_port_is_given_back_by_uid_or_by_number() {
     writes.register_port(request).await.unwrap();
     let released = writes.release_port(by_number.clone()).await.unwrap().into_inner();
     assert_eq!(released.assignments.len(), 2);
-    writes.register_port(register("one", FREE)).await.unwrap();
+    writes.register_port(whatever(register("one", FREE))).await.unwrap();
     let mut two = register("two", FREE);
     two.transports = vec![Transport::Udp.into()];
-    writes.register_port(two).await.unwrap();
+    writes.register_port(whatever(two)).await.unwrap();
     let (_, reason, details) = refused(writes.release_port(by_number).await);
     assert_eq!(reason, "TRANSPORT_AMBIGUOUS");
     assert_eq!(details.error_info().unwrap().metadata["holders"], "one/tcp,two/udp");

@@ -1,13 +1,16 @@
 //! The embedded store: one SQLite file, one connection, and all the SQL there is.
 
 mod append;
+mod history;
 mod load;
 mod open;
 mod row;
+mod texts;
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use sqlx::Connection;
@@ -15,7 +18,10 @@ use sqlx::sqlite::SqliteConnection;
 
 pub use open::OpenError;
 
+use self::history::{NoHistory, SqliteHistory};
 use self::row::{FindingRow, change_from, hash_from, revision_from_sql, understood};
+use self::texts::SharedTexts;
+use super::history::History;
 use super::{Answered, Contents, Entry, Store, StoreError};
 use crate::access::{Actor, TokenHash};
 use crate::registry::assignment::Revision;
@@ -25,6 +31,7 @@ use crate::registry::assignment::Revision;
 pub struct SqliteStore {
     connection: SqliteConnection,
     file: Option<LockedFile>,
+    history: Option<SqliteHistory>,
 }
 
 /// The file, locked as long as the store lives: no other server may open it.
@@ -83,13 +90,24 @@ impl SqliteStore {
     /// # Errors
     /// If the database can't be written; nothing is lost by it.
     pub async fn close(self) -> Result<(), StoreError> {
+        // The last connection to close moves the log.
+        if let Some(history) = &self.history {
+            history.close().await;
+        }
         Ok(self.connection.close().await?)
     }
 }
 
 impl Store for SqliteStore {
-    async fn load(&mut self) -> Result<Contents, StoreError> {
-        load::contents(&mut self.connection).await
+    async fn load(&mut self, now: Timestamp) -> Result<Contents, StoreError> {
+        load::contents(&mut self.connection, now).await
+    }
+
+    fn history(&self) -> Arc<dyn History> {
+        match &self.history {
+            Some(history) => Arc::new(history.clone()),
+            None => Arc::new(NoHistory),
+        }
     }
 
     async fn append(&mut self, expected: Revision, entries: &[Entry]) -> Result<(), StoreError> {
@@ -126,22 +144,25 @@ impl Store for SqliteStore {
             return Ok(None);
         };
         let changes = sqlx::query!(
-            "select before, after from change where revision = ? order by position",
+            "select kind, before, after, rest_until from change where revision = ? order by position",
             request.revision
         )
         .fetch_all(&mut self.connection)
         .await?;
+        let mut texts = SharedTexts::default();
         let findings: Vec<FindingRow> = understood(serde_json::from_str(&request.findings))?;
         Ok(Some(Answered {
             fingerprint: hash_from(request.fingerprint)?,
             revision: revision_from_sql(request.revision)?,
             changes: changes
                 .into_iter()
-                .map(|row| change_from(row.before, row.after))
+                .map(|row| {
+                    change_from(&row.kind, row.before, row.after, row.rest_until, &mut texts)
+                })
                 .collect::<Result<_, _>>()?,
             findings: findings
                 .into_iter()
-                .map(FindingRow::into_finding)
+                .map(|row| row.into_finding(&mut texts))
                 .collect::<Result<_, _>>()?,
         }))
     }
@@ -177,9 +198,10 @@ async fn last_revision(connection: &mut SqliteConnection) -> Result<Revision, St
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::assignment::{NamespaceName, Uid};
+    use crate::registry::assignment::Uid;
     use crate::registry::command::{Command, Details, Register};
     use crate::registry::decide::{Context, decide};
+    use crate::registry::name::NamespaceName;
     use crate::registry::port::{Port, PortRange, Transport};
 
     /// An entry that registers as large a record as there can be.
@@ -189,6 +211,8 @@ mod tests {
             service_name: "large".parse().unwrap(),
             ports: PortRange::single(Port::new(port)),
             transports: Transport::ALL.to_vec(),
+            pool: None,
+            ttl: None,
             details: Details {
                 assignment_notes: crate::registry::text::Text::parse("n".repeat(2000)).unwrap(),
                 ..Details::default()
@@ -213,7 +237,7 @@ mod tests {
     async fn a_full_disk_fails_a_commit_and_nothing_after_it() {
         let folder = tempfile::tempdir().unwrap();
         let mut store = SqliteStore::open(&folder.path().join("portbook.db")).await.unwrap();
-        let loaded = store.load().await.unwrap().into_loaded();
+        let loaded = store.load(Timestamp::UNIX_EPOCH).await.unwrap().into_loaded();
         run(&mut store.connection, "pragma max_page_count = 1").await.unwrap();
         let mut last = Revision(0);
         let full = loop {
@@ -229,7 +253,7 @@ mod tests {
         assert!(store.append(last, &next()).await.is_err());
         run(&mut store.connection, "pragma max_page_count = 1000000").await.unwrap();
         store.append(last, &next()).await.unwrap();
-        assert_eq!(store.load().await.unwrap().revision, last.next());
+        assert_eq!(store.load(Timestamp::UNIX_EPOCH).await.unwrap().revision, last.next());
     }
 
     #[tokio::test]
@@ -237,7 +261,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("portbook.db");
         let mut store = SqliteStore::open(&path).await.unwrap();
-        let loaded = store.load().await.unwrap().into_loaded();
+        let loaded = store.load(Timestamp::UNIX_EPOCH).await.unwrap().into_loaded();
         std::fs::rename(&path, folder.path().join("elsewhere.db")).unwrap();
         let moved = store.append(Revision(0), &[entry(&loaded, Revision(1), 10_000)]).await;
         assert!(matches!(moved, Err(StoreError::Moved(_))), "{moved:?}");
@@ -246,7 +270,7 @@ mod tests {
     #[tokio::test]
     async fn an_append_on_another_revision_is_refused() {
         let mut store = SqliteStore::in_memory().await.unwrap();
-        let loaded = store.load().await.unwrap().into_loaded();
+        let loaded = store.load(Timestamp::UNIX_EPOCH).await.unwrap().into_loaded();
         let conflict = store.append(Revision(7), &[entry(&loaded, Revision(8), 10_000)]).await;
         assert!(matches!(conflict, Err(StoreError::Conflict { .. })), "{conflict:?}");
         store.append(Revision(0), &[entry(&loaded, Revision(1), 10_000)]).await.unwrap();

@@ -9,6 +9,7 @@ use sqlx::ConnectOptions;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 
+use super::history::SqliteHistory;
 use super::{LockedFile, SqliteStore};
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
@@ -106,8 +107,9 @@ impl SqliteStore {
         // In full, for SQLite has a meaning of its own for names such as `:memory:`.
         let real = path.canonicalize().map_err(|source| open_failed(path, source))?;
         let options = SqliteConnectOptions::new().filename(&real);
+        let history = Some(SqliteHistory::of(&options));
         let connection = prepare(options, path).await?;
-        Ok(Self { connection, file: Some(LockedFile { path: real, file }) })
+        Ok(Self { connection, file: Some(LockedFile { path: real, file }), history })
     }
 
     /// A new registry in memory, with IANA's registry and the guides and nothing else.
@@ -117,7 +119,7 @@ impl SqliteStore {
     pub async fn in_memory() -> Result<Self, OpenError> {
         let options = SqliteConnectOptions::new().in_memory(true);
         let connection = prepare(options, Path::new(":memory:")).await?;
-        Ok(Self { connection, file: None })
+        Ok(Self { connection, file: None, history: None })
     }
 }
 

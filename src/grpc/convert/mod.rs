@@ -1,14 +1,21 @@
 //! Domain to proto: how answers are put into messages.
 
+mod change;
+mod finding;
+mod settings;
+
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+
+pub use change::{change, change_kind};
+pub use finding::{finding, finding_code, verdict};
+pub use settings::{namespace, namespace_summary, pool, pool_summary};
 
 use super::proto;
 use crate::registry::assignment::{Assignment, Origin, Record, Source, State};
 use crate::registry::counts::Counts;
 use crate::registry::endpoint::Host;
-use crate::registry::finding::{Finding, FindingCode, Severity};
 use crate::registry::guide::{Encryption, Guide, SharedGuide};
 use crate::registry::port::{PortClass, PortRange, Transport};
 use crate::registry::reference::{Label, Reference};
@@ -34,6 +41,7 @@ pub fn assignment(reference: &Reference, record: &Assignment) -> proto::Assignme
         guide: guide.map(|guide| guide.id.to_string()).unwrap_or_default(),
         ..proto::Assignment::default()
     };
+    let pooled = record.registration().and_then(|registration| registration.pooled.as_ref());
     match &record.origin {
         Origin::Common { .. } => message,
         Origin::Iana(columns) => proto::Assignment {
@@ -50,6 +58,13 @@ pub fn assignment(reference: &Reference, record: &Assignment) -> proto::Assignme
             update_time: Some(timestamp(registration.update_time)),
             etag: registration.etag().to_string(),
             revision: registration.revision.0,
+            expire_time: registration.lease.map(|lease| timestamp(lease.expire_time)),
+            ttl: registration.lease.map(|lease| duration(lease.ttl.duration())),
+            pool: pooled.map(|pooled| pooled.pool.to_string()).unwrap_or_default(),
+            instance: pooled
+                .and_then(|pooled| pooled.instance.as_deref())
+                .unwrap_or_default()
+                .to_owned(),
             ..message
         },
     }
@@ -98,24 +113,6 @@ pub fn guides_of<'a, 'r>(
         }
     }
     guides
-}
-
-/// What the rules had to say.
-#[must_use]
-pub fn finding(reference: &Reference, finding: &Finding) -> proto::Finding {
-    proto::Finding {
-        code: finding_code(finding.code).into(),
-        severity: match finding.code.severity() {
-            Severity::Blocker => proto::Severity::Blocker,
-            Severity::Acknowledge => proto::Severity::Acknowledge,
-            Severity::Note => proto::Severity::Note,
-        }
-        .into(),
-        message: finding.message.clone(),
-        ports: Some(port_range(finding.ports)),
-        transport: transport(Some(finding.transport)).into(),
-        evidence: finding.evidence.as_ref().map(|record| assignment(reference, record)),
-    }
 }
 
 /// The most records of one hit.
@@ -246,25 +243,14 @@ pub const fn state(state: State) -> proto::State {
     }
 }
 
-/// The rule that a finding comes from.
+/// A time.
 #[must_use]
-pub const fn finding_code(code: FindingCode) -> proto::FindingCode {
-    match code {
-        FindingCode::PortZero => proto::FindingCode::PortZero,
-        FindingCode::PortTaken => proto::FindingCode::PortTaken,
-        FindingCode::SystemPort => proto::FindingCode::SystemPort,
-        FindingCode::IanaAssigned => proto::FindingCode::IanaAssigned,
-        FindingCode::IanaReserved => proto::FindingCode::IanaReserved,
-        FindingCode::DynamicPort => proto::FindingCode::DynamicPort,
-        FindingCode::CommonUse => proto::FindingCode::CommonUse,
-        FindingCode::TransportTwin => proto::FindingCode::TransportTwin,
-        FindingCode::UnauthorizedUse => proto::FindingCode::UnauthorizedUse,
-        FindingCode::EphemeralRange => proto::FindingCode::EphemeralRange,
-        FindingCode::NodePortRange => proto::FindingCode::NodePortRange,
-        FindingCode::Experimental => proto::FindingCode::Experimental,
-    }
+pub fn timestamp(time: Timestamp) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() }
 }
 
-fn timestamp(time: Timestamp) -> prost_types::Timestamp {
-    prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() }
+/// A duration.
+#[must_use]
+pub fn duration(duration: SignedDuration) -> prost_types::Duration {
+    prost_types::Duration { seconds: duration.as_secs(), nanos: duration.subsec_nanos() }
 }

@@ -1,39 +1,16 @@
-//! Reading everything that is held, at the start of a server.
+//! Reading what is the same for everybody: IANA's records, the common uses and the guides.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::collections::HashMap;
 
 use serde::Deserialize;
 use sqlx::sqlite::SqliteConnection;
 
-use super::last_revision;
-use super::row::{AssignmentRow, hash_from, understood};
-use crate::access::{Actor, TokenHash};
-use crate::registry::assignment::{
-    Assignment, IanaColumns, NamespaceName, Origin, Source, State, Uid,
-};
+use crate::registry::assignment::{Assignment, IanaColumns, Origin, Source, State, Uid};
 use crate::registry::guide::{Encryption, Guide};
 use crate::registry::port::{Port, PortRange, Transport};
-use crate::registry::reference::Edition;
-use crate::store::{Contents, StoreError};
-
-pub(super) async fn contents(connection: &mut SqliteConnection) -> Result<Contents, StoreError> {
-    let registry = sqlx::query!("select database_id, iana_date, iana_sha256 from registry")
-        .fetch_one(&mut *connection)
-        .await?;
-    let mut reference = load_iana(connection).await?;
-    reference.extend(load_common(connection).await?);
-    Ok(Contents {
-        database_id: registry.database_id,
-        edition: Edition { iana_date: registry.iana_date, iana_sha256: registry.iana_sha256 },
-        reference,
-        guides: load_guides(connection).await?,
-        namespaces: load_namespaces(connection).await?,
-        custom: load_custom(connection).await?,
-        revision: last_revision(connection).await?,
-        tokens: load_tokens(connection).await?,
-    })
-}
+use crate::store::StoreError;
+use crate::store::sqlite::row::understood;
+use crate::store::sqlite::texts::SharedTexts;
 
 // The large tables are read as JSON, a thousand records a row: handing over a row costs the driver
 // more than reading one, and a start would take twice as long.
@@ -62,7 +39,8 @@ struct IanaRow {
 /// How many of IANA's records are read at a time.
 const CHUNK: u32 = 1024;
 
-async fn load_iana(connection: &mut SqliteConnection) -> Result<Vec<Assignment>, StoreError> {
+/// IANA's records, in the registry's order.
+pub(super) async fn iana(connection: &mut SqliteConnection) -> Result<Vec<Assignment>, StoreError> {
     let last =
         sqlx::query_scalar!(r#"select coalesce(max(ordinal), 0) as "last!: u32" from iana_record"#)
             .fetch_one(&mut *connection)
@@ -151,7 +129,10 @@ struct CommonRow {
     reference: Option<String>,
 }
 
-async fn load_common(connection: &mut SqliteConnection) -> Result<Vec<Assignment>, StoreError> {
+/// The common uses.
+pub(super) async fn common(
+    connection: &mut SqliteConnection,
+) -> Result<Vec<Assignment>, StoreError> {
     let rows = sqlx::query_scalar!(
         r#"select json_group_array(json_array(ordinal, service_name, first_port, last_port,
              transport, description, reference) order by ordinal) as "rows!: String"
@@ -195,7 +176,8 @@ struct GuideRow {
     service_names: Vec<String>,
 }
 
-async fn load_guides(connection: &mut SqliteConnection) -> Result<Vec<Guide>, StoreError> {
+/// The guides.
+pub(super) async fn guides(connection: &mut SqliteConnection) -> Result<Vec<Guide>, StoreError> {
     let rows = sqlx::query_scalar!(
         r#"select json_group_array(json_array(
              guide_id, title, full_name, summary, category, encryption, use_instead,
@@ -224,74 +206,6 @@ async fn load_guides(connection: &mut SqliteConnection) -> Result<Vec<Guide>, St
             })
         })
         .collect()
-}
-
-async fn load_namespaces(
-    connection: &mut SqliteConnection,
-) -> Result<Vec<NamespaceName>, StoreError> {
-    let names = sqlx::query_scalar!("select name from namespace order by name")
-        .fetch_all(connection)
-        .await?;
-    names.iter().map(|name| understood(name.parse())).collect()
-}
-
-async fn load_custom(connection: &mut SqliteConnection) -> Result<Vec<Assignment>, StoreError> {
-    let mut assignments = Vec::new();
-    let (mut namespace, mut transport, mut first_port) = (String::new(), String::new(), 0);
-    loop {
-        let chunk = sqlx::query_scalar!(
-            r#"select json_group_array(json_object(
-                 'uid', uid, 'namespace', namespace, 'service_name', service_name,
-                 'first_port', first_port, 'last_port', last_port, 'transport', transport,
-                 'description', description, 'assignee', assignee, 'contact', contact,
-                 'reference', reference, 'assignment_notes', assignment_notes,
-                 'labels', json(labels), 'create_time', create_time, 'update_time', update_time,
-                 'revision', revision)) as "chunk!: String"
-               from (select * from custom_assignment
-                 where (namespace, transport, first_port) > (?, ?, ?)
-                 order by namespace, transport, first_port limit 1024)"#,
-            namespace,
-            transport,
-            first_port
-        )
-        .fetch_one(&mut *connection)
-        .await?;
-        let rows: Vec<AssignmentRow> = understood(serde_json::from_str(&chunk))?;
-        let Some(last) = rows.last() else { return Ok(assignments) };
-        namespace.clone_from(&last.namespace);
-        transport.clone_from(&last.transport);
-        first_port = last.first_port;
-        for row in rows {
-            assignments.push(row.into_assignment()?);
-        }
-    }
-}
-
-async fn load_tokens(
-    connection: &mut SqliteConnection,
-) -> Result<Vec<(TokenHash, Actor)>, StoreError> {
-    let rows = sqlx::query!("select name, sha256 from token where revoke_time is null")
-        .fetch_all(connection)
-        .await?;
-    rows.into_iter()
-        .map(|row| Ok((TokenHash::new(hash_from(row.sha256)?), Actor(row.name.into()))))
-        .collect()
-}
-
-/// The same text is held once: contacts and references come again and again.
-#[derive(Default)]
-struct SharedTexts(HashSet<Arc<str>>);
-
-impl SharedTexts {
-    fn of(&mut self, text: Option<&str>) -> Arc<str> {
-        let text = text.unwrap_or_default();
-        if let Some(shared) = self.0.get(text) {
-            return Arc::clone(shared);
-        }
-        let shared: Arc<str> = text.into();
-        self.0.insert(Arc::clone(&shared));
-        shared
-    }
 }
 
 fn ports_from(first: Option<i64>, last: Option<i64>) -> Result<Option<PortRange>, StoreError> {

@@ -1,4 +1,11 @@
-//! `PortRegistryService`: each read takes one snapshot and answers from it.
+//! `PortRegistryService`: each read takes one snapshot and answers from it. Only questions about the
+//! past read the history too.
+
+mod check;
+mod history;
+mod past;
+mod settings;
+mod watch;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::pin::Pin;
@@ -9,11 +16,13 @@ use futures_util::{Stream, StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
+use self::past::Scope;
+use self::watch::Watch;
 use super::annotate::StreamLabels;
-use super::fields::{Fields, Read, parse};
-use super::page_token::Binding;
+use super::fields::{Fields, MAX_BATCH, Read, parse};
+use super::page_token::{Binding, ListPlace};
 use super::proto::port_registry_service_server::PortRegistryService;
-use super::request::filter;
+use super::request::{as_of, filter};
 use super::status::{CallError, explained};
 use super::{convert, proto, wire};
 use crate::registry::assignment::{Record, Source, Uid};
@@ -25,12 +34,14 @@ use crate::registry::list;
 use crate::registry::port::{Port, PortRange, Transport};
 use crate::registry::search::search;
 use crate::registry::snapshot::View;
+use crate::store::history::History;
 use crate::writer::Registrar;
 
 /// The reads.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct RegistryService {
     registrar: Registrar,
+    history: Arc<dyn History>,
     database_id: Arc<str>,
     shutdown: CancellationToken,
 }
@@ -40,10 +51,11 @@ impl RegistryService {
     #[must_use]
     pub const fn new(
         registrar: Registrar,
+        history: Arc<dyn History>,
         database_id: Arc<str>,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { registrar, database_id, shutdown }
+        Self { registrar, history, database_id, shutdown }
     }
 }
 
@@ -63,13 +75,15 @@ impl PortRegistryService for RegistryService {
         request: Request<proto::LookupPortRequest>,
     ) -> Result<Response<wire::LookupPortResponse>, Status> {
         let request = request.into_inner();
-        let (port, transport, namespace) = parse(|fields| {
+        let (port, transport, namespace, moment) = parse(|fields| {
             let port = fields.port("port", request.port);
             let transport = fields.transport("transport", request.transport);
             let namespace = fields.namespace("namespace", &request.namespace);
-            Ok((port?, transport?, namespace?))
+            let moment = as_of(fields, request.as_of);
+            Ok((port?, transport?, namespace?, moment?))
         })?;
-        let snapshot = self.registrar.snapshot();
+        let scope = Scope { namespace: Some(&namespace), port: Some(port) };
+        let snapshot = self.snapshot_at(moment, scope).await?;
         let view = snapshot.seen_from(&namespace).map_err(CallError::from)?;
         Ok(Response::new(wire::LookupPortResponse {
             port_info: port_info(view, port, transport),
@@ -82,13 +96,15 @@ impl PortRegistryService for RegistryService {
         request: Request<proto::LookupServiceRequest>,
     ) -> Result<Response<proto::LookupServiceResponse>, Status> {
         let request = request.into_inner();
-        let (name, transport, namespace) = parse(|fields| {
+        let (name, transport, namespace, moment) = parse(|fields| {
             let name = fields.name("service_name", &request.service_name);
             let transport = fields.transport("transport", request.transport);
             let namespace = fields.namespace("namespace", &request.namespace);
-            Ok((name?, transport?, namespace?))
+            let moment = as_of(fields, request.as_of);
+            Ok((name?, transport?, namespace?, moment?))
         })?;
-        let snapshot = self.registrar.snapshot();
+        let scope = Scope { namespace: Some(&namespace), port: None };
+        let snapshot = self.snapshot_at(moment, scope).await?;
         let view = snapshot.seen_from(&namespace).map_err(CallError::from)?;
         let mut answer = view.lookup_service(name, transport).map_err(CallError::from)?;
         let total_size = answer.records.len() as u32;
@@ -132,7 +148,7 @@ impl PortRegistryService for RegistryService {
         let request = request.into_inner();
         let (queries, namespace) = parse(|fields| {
             let namespace = fields.namespace("namespace", &request.namespace);
-            fields.batch("queries", request.queries.len())?;
+            fields.batch("queries", request.queries.len(), MAX_BATCH)?;
             let queries =
                 (0..).zip(&request.queries).map(|(place, query)| query_of(fields, place, query));
             Ok((queries.collect::<Read<Vec<_>>>()?, namespace?))
@@ -214,22 +230,31 @@ impl PortRegistryService for RegistryService {
         request: Request<proto::ListAssignmentsRequest>,
     ) -> Result<Response<proto::ListAssignmentsResponse>, Status> {
         let request = request.into_inner();
-        let asked = request.filter.unwrap_or_default();
-        let binding = Binding::new(&self.database_id, &asked);
-        let (filter, size) = parse(|fields| {
+        let asked = proto::ListAssignmentsRequest {
+            page_size: 0,
+            page_token: String::new(),
+            ..request.clone()
+        };
+        let binding = Binding::new(&self.database_id, "ListAssignments", &asked);
+        let (filter, size, moment) = parse(|fields| {
             let size = fields.size("page_size", request.page_size, DEFAULT_PAGE, MAX_PAGE);
-            let filter = filter(fields, asked);
-            Ok((filter?, size?))
+            let filter = filter(fields, request.filter.unwrap_or_default());
+            let moment = as_of(fields, request.as_of);
+            Ok((filter?, size?, moment?))
         })?;
-        let from = binding.place(&request.page_token)?;
-        let snapshot = self.registrar.snapshot();
+        let from = binding.place(&request.page_token)?.map(ListPlace::key).transpose()?;
+        let scope = Scope { namespace: filter.namespace.as_ref(), port: None };
+        let snapshot = self.snapshot_at(moment, scope).await?;
         if let Some(namespace) = &filter.namespace {
             snapshot.seen_from(namespace).map_err(CallError::from)?;
         }
         let page = list::page(&snapshot, &filter, from.as_ref(), size);
         Ok(Response::new(proto::ListAssignmentsResponse {
             assignments: convert::assignments(snapshot.reference(), page.records),
-            next_page_token: page.next.map(|key| binding.token(&key)).unwrap_or_default(),
+            next_page_token: page
+                .next
+                .map(|key| binding.token(&ListPlace::from(&key)))
+                .unwrap_or_default(),
             total_size: page.total,
             revision: snapshot.revision().0,
         }))
@@ -254,6 +279,66 @@ impl PortRegistryService for RegistryService {
             hits: hits.iter().map(|hit| convert::search_hit(reference, hit)).collect(),
             revision: snapshot.revision().0,
         }))
+    }
+
+    async fn check_port(
+        &self,
+        request: Request<proto::CheckPortRequest>,
+    ) -> Result<Response<proto::CheckPortResponse>, Status> {
+        Ok(self.check(&request.into_inner()).map(Response::new)?)
+    }
+
+    async fn batch_check_ports(
+        &self,
+        request: Request<proto::BatchCheckPortsRequest>,
+    ) -> Result<Response<proto::BatchCheckPortsResponse>, Status> {
+        Ok(self.check_batch(&request.into_inner()).map(Response::new)?)
+    }
+
+    async fn get_namespace(
+        &self,
+        request: Request<proto::GetNamespaceRequest>,
+    ) -> Result<Response<proto::GetNamespaceResponse>, Status> {
+        Ok(self.namespace(&request.into_inner()).map(Response::new)?)
+    }
+
+    async fn list_namespaces(
+        &self,
+        request: Request<proto::ListNamespacesRequest>,
+    ) -> Result<Response<proto::ListNamespacesResponse>, Status> {
+        Ok(self.namespaces(&request.into_inner()).map(Response::new)?)
+    }
+
+    async fn get_pool(
+        &self,
+        request: Request<proto::GetPoolRequest>,
+    ) -> Result<Response<proto::GetPoolResponse>, Status> {
+        Ok(self.pool(&request.into_inner()).map(Response::new)?)
+    }
+
+    async fn list_pools(
+        &self,
+        request: Request<proto::ListPoolsRequest>,
+    ) -> Result<Response<proto::ListPoolsResponse>, Status> {
+        Ok(self.pools(&request.into_inner()).map(Response::new)?)
+    }
+
+    async fn list_changes(
+        &self,
+        request: Request<proto::ListChangesRequest>,
+    ) -> Result<Response<proto::ListChangesResponse>, Status> {
+        Ok(self.changes(request.into_inner()).await.map(Response::new)?)
+    }
+
+    type WatchAssignmentsStream =
+        Pin<Box<dyn Stream<Item = Result<proto::WatchAssignmentsResponse, Status>> + Send>>;
+
+    async fn watch_assignments(
+        &self,
+        request: Request<proto::WatchAssignmentsRequest>,
+    ) -> Result<Response<Self::WatchAssignmentsStream>, Status> {
+        let watch = Watch::start(self, &request.into_inner()).await?;
+        Ok(Response::new(Box::pin(watch.into_stream())))
     }
 
     async fn get_registry_info(

@@ -3,24 +3,31 @@
 //! Every status of our services has one `ErrorInfo` of domain `portbook`. What went wrong inside is logged here,
 //! once, and never sent.
 
-use std::collections::{BTreeSet, HashMap};
+mod refusal;
+
+use std::collections::HashMap;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use super::{convert, proto};
+use self::refusal::refused;
+use super::proto;
+use crate::registry::assignment::Revision;
 use crate::registry::decide::Refusal;
-use crate::registry::finding::{Finding, FindingCode};
-use crate::registry::port::{PortRange, Transport};
-use crate::registry::snapshot::{UnknownNamespace, UnknownService};
+use crate::registry::port::PortRange;
+use crate::registry::snapshot::{UnknownNamespace, UnknownPool, UnknownService};
+use crate::store::StoreError;
 use crate::writer::WriteError;
 use proto::ErrorReason;
 
 const DOMAIN: &str = "portbook";
 /// How much of a text that a client sent is sent back to it.
 const MAX_ECHO: usize = 300;
+/// How many bad fields, or findings, one status names: it travels in a header.
+const MAX_VIOLATIONS: usize = 20;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A field of a request that is missing or not valid.
@@ -48,6 +55,9 @@ pub enum CallError {
     /// No such namespace.
     #[error(transparent)]
     UnknownNamespace(#[from] UnknownNamespace),
+    /// No such pool.
+    #[error(transparent)]
+    UnknownPool(#[from] UnknownPool),
     /// No such service.
     #[error(transparent)]
     UnknownService(#[from] UnknownService),
@@ -68,6 +78,15 @@ pub enum CallError {
         /// The most it may have.
         most: usize,
     },
+    /// A moment that is still to come.
+    #[error("that is still to come: the registry is at revision {0} now")]
+    InTheFuture(Revision),
+    /// A moment from which nothing is known.
+    #[error("that is before the beginning: this registry was made at {0:.0}")]
+    BeforeTheBeginning(Timestamp),
+    /// The history can't be read.
+    #[error("the history could not be read: try again, and see the server's log")]
+    History(#[source] StoreError),
     /// A write that changed nothing.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -80,6 +99,12 @@ pub enum CallError {
     /// The server ends a stream because it stops.
     #[error("the server is stopping: try again in a moment")]
     Stopping,
+    /// The server ends a watch because it stops.
+    #[error("the server is stopping: watch again in a moment, from revision {start_revision} on")]
+    WatchEnded {
+        /// The first revision that was not told.
+        start_revision: Revision,
+    },
 }
 
 impl From<Refusal> for CallError {
@@ -101,7 +126,8 @@ impl From<CallError> for Status {
                     reason: ErrorReason::PageTokenInvalid,
                 }],
             ),
-            CallError::UnknownNamespace(unknown) => unknown_namespace(&message, &unknown),
+            CallError::UnknownNamespace(unknown) => refused(&message, unknown.into(), "").into(),
+            CallError::UnknownPool(unknown) => refused(&message, unknown.into(), "").into(),
             CallError::UnknownService(unknown) => {
                 let nearest = unknown.nearest.join(",");
                 let facts = [("service_name", unknown.name), ("nearest", nearest)];
@@ -118,6 +144,18 @@ impl From<CallError> for Status {
             CallError::AnswerTooLarge { .. } => {
                 status(Code::ResourceExhausted, &message, ErrorReason::AnswerTooLarge, [])
             }
+            CallError::InTheFuture(now) => {
+                let facts = [("revision", now.to_string())];
+                status(Code::OutOfRange, &message, ErrorReason::InTheFuture, facts)
+            }
+            CallError::BeforeTheBeginning(beginning) => {
+                let facts = [("create_time", beginning.to_string())];
+                status(Code::OutOfRange, &message, ErrorReason::BeforeTheBeginning, facts)
+            }
+            CallError::History(fault) => {
+                tracing::error!(error = &fault as &dyn std::error::Error, "history not read");
+                unavailable(&message, ErrorReason::HistoryUnavailable, [])
+            }
             CallError::Write(error) => write(&message, error),
             CallError::TokenMissing => {
                 status(Code::Unauthenticated, &message, ErrorReason::TokenMissing, [])
@@ -125,7 +163,11 @@ impl From<CallError> for Status {
             CallError::TokenInvalid => {
                 status(Code::Unauthenticated, &message, ErrorReason::TokenInvalid, [])
             }
-            CallError::Stopping => unavailable(&message, ErrorReason::ShuttingDown),
+            CallError::Stopping => unavailable(&message, ErrorReason::ShuttingDown, []),
+            CallError::WatchEnded { start_revision } => {
+                let facts = [("start_revision", start_revision.to_string())];
+                unavailable(&message, ErrorReason::ShuttingDown, facts)
+            }
         }
     }
 }
@@ -135,7 +177,10 @@ fn name(reason: ErrorReason) -> &'static str {
     reason.as_str_name().trim_start_matches("ERROR_REASON_")
 }
 
-fn details<const N: usize>(reason: ErrorReason, facts: [(&str, String); N]) -> ErrorDetails {
+fn details<'f>(
+    reason: ErrorReason,
+    facts: impl IntoIterator<Item = (&'f str, String)>,
+) -> ErrorDetails {
     let metadata: HashMap<String, String> = facts
         .into_iter()
         .filter(|(_, value)| !value.is_empty())
@@ -156,20 +201,15 @@ fn status<const N: usize>(
 fn fields(message: &str, faults: Vec<FieldFault>) -> Status {
     let reason = faults.first().map_or(ErrorReason::InvalidField, |fault| fault.reason);
     let mut details = details(reason, []);
-    for fault in faults {
+    for fault in faults.into_iter().take(MAX_VIOLATIONS) {
         details.add_bad_request_violation(fault.field, shorten(&fault.description));
     }
     Status::with_error_details(Code::InvalidArgument, shorten(message), details)
 }
 
-fn unknown_namespace(message: &str, unknown: &UnknownNamespace) -> Status {
-    let facts = [("namespace", unknown.name.to_string()), ("nearest", unknown.nearest.join(","))];
-    status(Code::NotFound, message, ErrorReason::NamespaceNotFound, facts)
-}
-
 fn write(message: &str, error: WriteError) -> Status {
     match error {
-        WriteError::Refused(refusal) => refused(message, refusal),
+        WriteError::Refused(refusal) => refused(message, refusal, "").into(),
         WriteError::RequestIdReused(id) => {
             let mut details = details(ErrorReason::RequestIdReused, [("request_id", id)]);
             details.add_bad_request_violation("request_id", message);
@@ -179,113 +219,25 @@ fn write(message: &str, error: WriteError) -> Status {
             "the change could not be stored, and nothing was changed: try again, and see the \
              server's log",
             ErrorReason::StoreUnavailable,
+            [],
         ),
         WriteError::Overloaded => {
             let mut details = details(ErrorReason::Overloaded, []);
             details.set_retry_info(Some(RETRY_AFTER));
             Status::with_error_details(Code::ResourceExhausted, message, details)
         }
-        WriteError::Stopping => unavailable(message, ErrorReason::ShuttingDown),
+        WriteError::Stopping => unavailable(message, ErrorReason::ShuttingDown, []),
     }
 }
 
-fn unavailable(message: &str, reason: ErrorReason) -> Status {
-    let mut details = details(reason, []);
+fn unavailable<const N: usize>(
+    message: &str,
+    reason: ErrorReason,
+    facts: [(&str, String); N],
+) -> Status {
+    let mut details = details(reason, facts);
     details.set_retry_info(Some(RETRY_AFTER));
     Status::with_error_details(Code::Unavailable, message, details)
-}
-
-fn refused(message: &str, refusal: Refusal) -> Status {
-    match refusal {
-        Refusal::UnknownNamespace(unknown) => unknown_namespace(message, &unknown),
-        Refusal::UnknownUid(uid) => {
-            let facts = [("uid", uid.to_string())];
-            status(Code::NotFound, message, ErrorReason::AssignmentNotFound, facts)
-        }
-        Refusal::NothingHeld { namespace, port, transport } => {
-            let transport = transport.map(|transport| transport.to_string()).unwrap_or_default();
-            let facts = [
-                ("namespace", namespace.to_string()),
-                ("port", port.to_string()),
-                ("transport", transport),
-            ];
-            status(Code::NotFound, message, ErrorReason::AssignmentNotFound, facts)
-        }
-        Refusal::NotCustom { uid, source } => {
-            let facts = [("uid", uid.to_string()), ("source", source.name().to_owned())];
-            status(Code::FailedPrecondition, message, ErrorReason::NotCustom, facts)
-        }
-        Refusal::EtagMismatch { uid, current } => {
-            let facts = [("uid", uid.to_string()), ("etag", current.to_string())];
-            status(Code::Aborted, message, ErrorReason::EtagMismatch, facts)
-        }
-        Refusal::TransportAmbiguous { holders, .. } => {
-            let facts = [("holders", holders.join(","))];
-            status(Code::FailedPrecondition, message, ErrorReason::TransportAmbiguous, facts)
-        }
-        Refusal::PartOfRange { holders, .. } => {
-            let uids = holders.iter().map(|record| record.uid.to_string()).collect::<Vec<_>>();
-            let facts = [("uids", uids.join(","))];
-            status(Code::FailedPrecondition, message, ErrorReason::PartOfRange, facts)
-        }
-        Refusal::Findings(findings) => found(message, &findings),
-    }
-}
-
-/// What the rules found: blockers come alone, and the first of them gives the reason.
-fn found(message: &str, findings: &[Finding]) -> Status {
-    let blocker = |code| findings.iter().find(|finding| finding.code == code);
-    if let Some(zero) = blocker(FindingCode::PortZero) {
-        let fault = FieldFault {
-            field: "ports".into(),
-            description: zero.message.clone(),
-            reason: ErrorReason::PortZero,
-        };
-        return fields(message, vec![fault]);
-    }
-    if let Some(taken) = blocker(FindingCode::PortTaken) {
-        return port_taken(message, taken);
-    }
-    let codes: BTreeSet<FindingCode> = findings.iter().map(|finding| finding.code).collect();
-    let codes: Vec<&str> =
-        codes.into_iter().map(|code| convert::finding_code(code).as_str_name()).collect();
-    let holder = findings
-        .iter()
-        .find_map(|finding| finding.evidence.as_ref()?.service_name.as_deref())
-        .unwrap_or_default();
-    let facts = [("codes", codes.join(",")), ("holder", holder.to_owned())];
-    let mut details = details(ErrorReason::AcknowledgementRequired, facts);
-    for finding in findings {
-        details.add_precondition_failure_violation(
-            finding.code.name(),
-            format!("{}/{}", finding.ports, finding.transport),
-            shorten(&finding.message),
-        );
-    }
-    let message = format!("{message}; to take it all the same, acknowledge {}", codes.join(", "));
-    Status::with_error_details(Code::FailedPrecondition, shorten(&message), details)
-}
-
-fn port_taken(message: &str, taken: &Finding) -> Status {
-    let holder = taken.evidence.as_deref();
-    let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
-    let registration = holder.and_then(|holder| holder.registration());
-    let facts = [
-        ("namespace", text(registration.map(|registration| registration.namespace.as_str()))),
-        (
-            "ports",
-            holder
-                .and_then(|holder| holder.ports)
-                .map(|ports| ports.to_string())
-                .unwrap_or_default(),
-        ),
-        ("transport", text(holder.and_then(|holder| holder.transport).map(Transport::name))),
-        ("holder", text(holder.and_then(|holder| holder.service_name.as_deref()))),
-        ("holder_uid", holder.map(|holder| holder.uid.to_string()).unwrap_or_default()),
-        ("holder_assignee", text(holder.map(|holder| &*holder.assignee))),
-        ("holder_contact", text(holder.map(|holder| &*holder.contact))),
-    ];
-    status(Code::AlreadyExists, message, ErrorReason::PortTaken, facts)
 }
 
 /// Gives the statuses that the transport makes by itself, before a service is reached, the code and

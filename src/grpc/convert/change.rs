@@ -1,0 +1,57 @@
+//! History, as messages.
+
+use super::{assignment, namespace, pool, timestamp};
+use crate::grpc::proto;
+use crate::registry::change::{Change, ChangeKind};
+use crate::registry::reference::Reference;
+use crate::store::history::Logged;
+
+/// A change.
+#[must_use]
+pub fn change(reference: &Reference, logged: &Logged) -> proto::Change {
+    let message = proto::Change {
+        revision: logged.place.revision.0,
+        position: logged.place.position,
+        time: Some(timestamp(logged.time)),
+        actor: logged.actor.0.to_string(),
+        reason: logged.reason.clone(),
+        kind: change_kind(logged.change.kind()).into(),
+        cool_down_end_time: logged.change.rest_until().map(timestamp),
+        ..proto::Change::default()
+    };
+    match &logged.change {
+        Change::Namespace(edit) => proto::Change {
+            namespace_before: edit.before().map(|it| namespace(it)),
+            namespace_after: edit.after().map(|it| namespace(it)),
+            ..message
+        },
+        Change::Pool(edit) => proto::Change {
+            pool_before: edit.before().map(|it| pool(it)),
+            pool_after: edit.after().map(|it| pool(it)),
+            ..message
+        },
+        about_a_registration => proto::Change {
+            before: about_a_registration.before().map(|it| assignment(reference, it)),
+            after: about_a_registration.after().map(|it| assignment(reference, it)),
+            ..message
+        },
+    }
+}
+
+/// What happened.
+#[must_use]
+pub const fn change_kind(kind: ChangeKind) -> proto::ChangeKind {
+    match kind {
+        ChangeKind::Registered => proto::ChangeKind::Registered,
+        ChangeKind::Updated => proto::ChangeKind::Updated,
+        ChangeKind::Renewed => proto::ChangeKind::Renewed,
+        ChangeKind::Released => proto::ChangeKind::Released,
+        ChangeKind::Expired => proto::ChangeKind::Expired,
+        ChangeKind::NamespaceCreated => proto::ChangeKind::NamespaceCreated,
+        ChangeKind::NamespaceUpdated => proto::ChangeKind::NamespaceUpdated,
+        ChangeKind::NamespaceDeleted => proto::ChangeKind::NamespaceDeleted,
+        ChangeKind::PoolCreated => proto::ChangeKind::PoolCreated,
+        ChangeKind::PoolUpdated => proto::ChangeKind::PoolUpdated,
+        ChangeKind::PoolDeleted => proto::ChangeKind::PoolDeleted,
+    }
+}

@@ -1,0 +1,60 @@
+//! `ListChanges`: the history, page by page.
+
+use super::{DEFAULT_PAGE, MAX_PAGE, RegistryService};
+use crate::grpc::fields::parse;
+use crate::grpc::page_token::{Binding, ChangePlace};
+use crate::grpc::request::change_filter;
+use crate::grpc::status::CallError;
+use crate::grpc::{convert, proto};
+use crate::registry::assignment::Revision;
+use crate::store::history::{Place, Query};
+
+impl RegistryService {
+    pub(super) async fn changes(
+        &self,
+        request: proto::ListChangesRequest,
+    ) -> Result<proto::ListChangesResponse, CallError> {
+        let asked = proto::ListChangesRequest {
+            page_size: 0,
+            page_token: String::new(),
+            ..request.clone()
+        };
+        let binding = Binding::new(&self.database_id, "ListChanges", &asked);
+        let (filter, size) = parse(|fields| {
+            let size = fields.size("page_size", request.page_size, DEFAULT_PAGE, MAX_PAGE);
+            let filter = change_filter(fields, request.filter.unwrap_or_default());
+            Ok((filter?, size?))
+        })?;
+        let told = binding
+            .place::<ChangePlace>(&request.page_token)?
+            .map(|place| Place { revision: Revision(place.revision), position: place.position });
+        let snapshot = self.registrar.snapshot();
+        // What is stored may not be published yet.
+        let end = Place::end_of(snapshot.revision());
+        let newest_first = request.newest_first;
+        let query = Query {
+            after: told.filter(|_| !newest_first),
+            before: told.filter(|_| newest_first).unwrap_or(end),
+            newest_first,
+            // One more tells whether there is another page.
+            limit: size as u32 + 1,
+            filter,
+        };
+        let mut changes = self.history.changes(&query).await.map_err(CallError::History)?;
+        if let (Some(namespace), []) = (&query.filter.namespace, &changes[..]) {
+            self.check_was_there(namespace).await?;
+        }
+        let is_last = changes.len() <= size;
+        changes.truncate(size);
+        let next = changes.last().filter(|_| !is_last).map(|last| ChangePlace {
+            revision: last.place.revision.0,
+            position: last.place.position,
+        });
+        let reference = snapshot.reference();
+        Ok(proto::ListChangesResponse {
+            changes: changes.iter().map(|logged| convert::change(reference, logged)).collect(),
+            next_page_token: next.map(|place| binding.token(&place)).unwrap_or_default(),
+            revision: snapshot.revision().0,
+        })
+    }
+}

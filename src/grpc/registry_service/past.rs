@@ -1,0 +1,106 @@
+//! The past: a snapshot of an earlier revision, made by taking back what the history says was changed
+//! since.
+
+use std::sync::Arc;
+
+use super::RegistryService;
+use crate::grpc::request::Moment;
+use crate::grpc::status::CallError;
+use crate::registry::assignment::Revision;
+use crate::registry::name::NamespaceName;
+use crate::registry::port::{Port, PortRange};
+use crate::registry::snapshot::{Snapshot, UnknownNamespace};
+use crate::store::history::{ChangeFilter, Place, Query};
+
+/// How many changes are read at a time.
+const CHUNK: u32 = 1000;
+
+/// What a question about the past is about: what else was changed since need not be taken back.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scope<'a> {
+    /// The namespace, if it is about one.
+    pub(super) namespace: Option<&'a NamespaceName>,
+    /// The port, if it is about one.
+    pub(super) port: Option<Port>,
+}
+
+impl RegistryService {
+    /// The snapshot at that moment, right as far as the scope goes; the present one if there is none.
+    pub(super) async fn snapshot_at(
+        &self,
+        moment: Option<Moment>,
+        scope: Scope<'_>,
+    ) -> Result<Arc<Snapshot>, CallError> {
+        let present = self.registrar.snapshot();
+        let Some(moment) = moment else { return Ok(present) };
+        let revision = self.revision_of(moment, &present).await?;
+        self.take_back(&present, revision, scope).await.map(Arc::new)
+    }
+
+    async fn revision_of(&self, moment: Moment, present: &Snapshot) -> Result<Revision, CallError> {
+        let last = present.revision();
+        match moment {
+            Moment::Revision(revision) if revision > last => Err(CallError::InTheFuture(last)),
+            Moment::Revision(revision) => Ok(revision),
+            Moment::Time(time) if time > self.registrar.now() => Err(CallError::InTheFuture(last)),
+            Moment::Time(time) => {
+                let beginning = self.history.beginning().await.map_err(CallError::History)?;
+                if time < beginning {
+                    return Err(CallError::BeforeTheBeginning(beginning));
+                }
+                let made = self.history.revision_at(time).await.map_err(CallError::History)?;
+                // What is stored may not be published yet.
+                Ok(made.min(last))
+            }
+        }
+    }
+
+    async fn take_back(
+        &self,
+        present: &Snapshot,
+        revision: Revision,
+        scope: Scope<'_>,
+    ) -> Result<Snapshot, CallError> {
+        let mut query = Query {
+            after: Some(Place::end_of(revision)),
+            before: Place::end_of(present.revision()),
+            newest_first: true,
+            limit: CHUNK,
+            filter: ChangeFilter {
+                namespace: scope.namespace.cloned(),
+                ports: scope.port.map(PortRange::single),
+                with_settings: true,
+                ..ChangeFilter::default()
+            },
+        };
+        let mut past = present.before(revision, std::iter::empty());
+        loop {
+            let changes = self.history.changes(&query).await.map_err(CallError::History)?;
+            past = past.before(revision, changes.iter().rev().map(|logged| &logged.change));
+            match changes.last() {
+                Some(oldest) if changes.len() == CHUNK as usize => query.before = oldest.place,
+                _ => return Ok(past),
+            }
+        }
+    }
+
+    /// That there is a namespace of this name, or that there was one.
+    pub(super) async fn check_was_there(&self, name: &NamespaceName) -> Result<(), CallError> {
+        let present = self.registrar.snapshot();
+        let unknown: UnknownNamespace = match present.seen_from(name) {
+            Ok(_) => return Ok(()),
+            Err(unknown) => unknown,
+        };
+        let query = Query {
+            after: None,
+            before: Place::end_of(present.revision()),
+            newest_first: false,
+            limit: 1,
+            filter: ChangeFilter { namespace: Some(name.clone()), ..ChangeFilter::default() },
+        };
+        match self.history.changes(&query).await.map_err(CallError::History)?[..] {
+            [] => Err(unknown.into()),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Namespaces and pools, and what stands in them.
+
+use itertools::Itertools;
+
+use super::{DEFAULT_PAGE, MAX_PAGE, RegistryService};
+use crate::grpc::fields::parse;
+use crate::grpc::page_token::{Binding, NamePlace};
+use crate::grpc::status::CallError;
+use crate::grpc::{convert, proto};
+use crate::registry::name::NamespaceName;
+use crate::registry::pool::SharedPool;
+use crate::registry::snapshot::View;
+use crate::registry::usage::usage;
+
+impl RegistryService {
+    pub(super) fn namespace(
+        &self,
+        request: &proto::GetNamespaceRequest,
+    ) -> Result<proto::GetNamespaceResponse, CallError> {
+        let name = parse(|fields| fields.namespace("name", &request.name))?;
+        let snapshot = self.registrar.snapshot();
+        Ok(proto::GetNamespaceResponse {
+            namespace: Some(convert::namespace_summary(snapshot.seen_from(&name)?)),
+            revision: snapshot.revision().0,
+        })
+    }
+
+    pub(super) fn namespaces(
+        &self,
+        request: &proto::ListNamespacesRequest,
+    ) -> Result<proto::ListNamespacesResponse, CallError> {
+        let asked = proto::ListNamespacesRequest::default();
+        let binding = Binding::new(&self.database_id, "ListNamespaces", &asked);
+        let size =
+            parse(|fields| fields.size("page_size", request.page_size, DEFAULT_PAGE, MAX_PAGE))?;
+        let told = place(&binding, &request.page_token)?.map(|(namespace, _)| namespace);
+        let snapshot = self.registrar.snapshot();
+        let mut views = snapshot.views_after(told.as_ref()).peekable();
+        let page: Vec<View<'_>> = views.by_ref().take(size).collect();
+        let last = page.last().filter(|_| views.peek().is_some());
+        let next = last.map(|view| NamePlace {
+            namespace: view.namespace().name.to_string(),
+            pool: String::new(),
+        });
+        Ok(proto::ListNamespacesResponse {
+            namespaces: page.iter().map(|view| convert::namespace_summary(*view)).collect(),
+            next_page_token: next.map(|place| binding.token(&place)).unwrap_or_default(),
+            total_size: snapshot.namespace_count() as u32,
+            revision: snapshot.revision().0,
+        })
+    }
+
+    pub(super) fn pool(
+        &self,
+        request: &proto::GetPoolRequest,
+    ) -> Result<proto::GetPoolResponse, CallError> {
+        let (namespace, name) = parse(|fields| {
+            let namespace = fields.namespace("namespace", &request.namespace);
+            let name = fields.required("name", &request.name);
+            Ok((namespace?, name?))
+        })?;
+        let snapshot = self.registrar.snapshot();
+        let view = snapshot.seen_from(&namespace)?;
+        Ok(proto::GetPoolResponse {
+            pool: Some(self.pool_summary(view, view.pool(&name)?)),
+            revision: snapshot.revision().0,
+        })
+    }
+
+    pub(super) fn pools(
+        &self,
+        request: &proto::ListPoolsRequest,
+    ) -> Result<proto::ListPoolsResponse, CallError> {
+        let asked = proto::ListPoolsRequest {
+            namespace: request.namespace.clone(),
+            ..proto::ListPoolsRequest::default()
+        };
+        let binding = Binding::new(&self.database_id, "ListPools", &asked);
+        let (namespace, size) = parse(|fields| {
+            let namespace = fields.namespaces("namespace", &request.namespace);
+            let size = fields.size("page_size", request.page_size, DEFAULT_PAGE, MAX_PAGE);
+            Ok((namespace?, size?))
+        })?;
+        let told = place(&binding, &request.page_token)?;
+        let snapshot = self.registrar.snapshot();
+        let views: Vec<View<'_>> = match &namespace {
+            Some(name) => vec![snapshot.seen_from(name)?],
+            None => snapshot.views_after(None).collect(),
+        };
+        let all = || views.iter().flat_map(|view| view.pools().map(move |pool| (*view, pool)));
+        let is_untold = |pool: &SharedPool| {
+            told.as_ref().is_none_or(|(namespace, name)| {
+                (&pool.namespace, pool.name.as_str()) > (namespace, name.as_str())
+            })
+        };
+        let mut untold = all().filter(|(_, pool)| is_untold(pool)).peekable();
+        let page = untold.by_ref().take(size).collect_vec();
+        let last = page.last().filter(|_| untold.peek().is_some());
+        let next = last.map(|(_, pool)| NamePlace {
+            namespace: pool.namespace.to_string(),
+            pool: pool.name.to_string(),
+        });
+        Ok(proto::ListPoolsResponse {
+            pools: page.iter().map(|(view, pool)| self.pool_summary(*view, pool)).collect(),
+            next_page_token: next.map(|place| binding.token(&place)).unwrap_or_default(),
+            total_size: all().count() as u32,
+            revision: snapshot.revision().0,
+        })
+    }
+
+    fn pool_summary(&self, view: View<'_>, pool: &SharedPool) -> proto::PoolSummary {
+        convert::pool_summary(pool, usage(view, pool, self.registrar.now()))
+    }
+}
+
+/// The namespace and the name of the last one that was told.
+fn place(binding: &Binding, token: &str) -> Result<Option<(NamespaceName, String)>, CallError> {
+    let place = binding.place::<NamePlace>(token)?;
+    let read = |NamePlace { namespace, pool }| {
+        Ok((namespace.parse().map_err(|_| CallError::PageToken)?, pool))
+    };
+    place.map(read).transpose()
+}

@@ -1,0 +1,177 @@
+//! Writes of namespaces and pools.
+
+use super::{Mask, Note, note};
+use crate::grpc::fields::{Fields, Read};
+use crate::grpc::proto;
+use crate::registry::command::{
+    Command, CreateNamespace, CreatePool, DeleteNamespace, DeletePool, UpdateNamespace, UpdatePool,
+};
+use crate::registry::namespace::Policy;
+use crate::registry::port::Transport;
+use crate::registry::port_set::PortSet;
+
+fn policy(fields: &mut Fields, policy: Option<proto::NamespacePolicy>) -> Read<Policy> {
+    let policy = policy.unwrap_or_default();
+    let accept = fields.accept("namespace.policy.accept", &policy.accept);
+    let forbid = fields.acknowledge("namespace.policy.forbid", &policy.forbid);
+    let cool_down = fields.cool_down("namespace.policy.cool_down", policy.cool_down);
+    Ok(Policy { accept: accept?, forbid: forbid?, cool_down: cool_down? })
+}
+
+/// A new namespace.
+pub fn create_namespace(
+    fields: &mut Fields,
+    request: proto::CreateNamespaceRequest,
+    fingerprint: [u8; 32],
+) -> Read<(Command, Note)> {
+    let note = note(fields, request.request_id, request.reason, fingerprint);
+    let Some(namespace) = request.namespace else {
+        return Err(fields.fault("namespace", "is missing"));
+    };
+    let name = fields.required("namespace.name", &namespace.name);
+    let description = fields.text("namespace.description", namespace.description);
+    let policy = policy(fields, namespace.policy);
+    let create = CreateNamespace { name: name?, description: description?, policy: policy? };
+    Ok((Command::CreateNamespace(create), note?))
+}
+
+/// A change of a namespace.
+pub fn update_namespace(
+    fields: &mut Fields,
+    request: proto::UpdateNamespaceRequest,
+    fingerprint: [u8; 32],
+) -> Read<(Command, Note)> {
+    let note = note(fields, request.request_id, request.reason, fingerprint);
+    let Some(namespace) = request.namespace else {
+        return Err(fields.fault("namespace", "is missing"));
+    };
+    let mask = Mask::read(fields, request.update_mask, &["description", "policy"])?;
+    let name = fields.required("namespace.name", &namespace.name);
+    let etag = fields.optional("namespace.etag", &namespace.etag);
+    let description = mask.value("description", namespace.description.is_empty(), || {
+        fields.text("namespace.description", namespace.description)
+    });
+    let policy =
+        mask.value("policy", namespace.policy.is_none(), || policy(fields, namespace.policy));
+    let (name, etag) = (name?, etag?);
+    let update = UpdateNamespace { name, etag, description: description?, policy: policy? };
+    Ok((Command::UpdateNamespace(update), note?))
+}
+
+/// The end of a namespace.
+pub fn delete_namespace(
+    fields: &mut Fields,
+    request: proto::DeleteNamespaceRequest,
+    fingerprint: [u8; 32],
+) -> Read<(Command, Note)> {
+    let name = fields.required("name", &request.name);
+    let etag = fields.optional("etag", &request.etag);
+    let note = note(fields, request.request_id, request.reason, fingerprint);
+    Ok((Command::DeleteNamespace(DeleteNamespace { name: name?, etag: etag? }), note?))
+}
+
+/// The most runs of a pool, and the most that are excluded from it.
+const MAX_RUNS: usize = 16;
+const MAX_EXCLUDED: usize = 256;
+
+fn runs(fields: &mut Fields, runs: &[proto::PortRange]) -> Read<PortSet> {
+    fields.port_set("pool.ports", runs, 1..=MAX_RUNS)
+}
+
+fn excluded(fields: &mut Fields, runs: &[proto::PortRange]) -> Read<PortSet> {
+    fields.port_set("pool.excluded_ports", runs, 0..=MAX_EXCLUDED)
+}
+
+fn transports(fields: &mut Fields, numbers: &[i32]) -> Read<Vec<Transport>> {
+    fields.transports_to_take("pool.transports", numbers)
+}
+
+/// A new pool.
+pub fn create_pool(
+    fields: &mut Fields,
+    request: proto::CreatePoolRequest,
+    fingerprint: [u8; 32],
+) -> Read<(Command, Note)> {
+    let note = note(fields, request.request_id, request.reason, fingerprint);
+    let Some(pool) = request.pool else {
+        return Err(fields.fault("pool", "is missing"));
+    };
+    let namespace = fields.namespace("pool.namespace", &pool.namespace);
+    let name = fields.required("pool.name", &pool.name);
+    let description = fields.text("pool.description", pool.description);
+    let ports = runs(fields, &pool.ports);
+    let transports = transports(fields, &pool.transports);
+    let excluded_ports = excluded(fields, &pool.excluded_ports);
+    let cool_down = fields.cool_down("pool.cool_down", pool.cool_down);
+    let accept = fields.accept("pool.accept", &pool.accept);
+    let create = CreatePool {
+        namespace: namespace?,
+        name: name?,
+        description: description?,
+        ports: ports?,
+        transports: transports?,
+        excluded_ports: excluded_ports?,
+        cool_down: cool_down?,
+        accept: accept?,
+    };
+    Ok((Command::CreatePool(create), note?))
+}
+
+const EDITABLE: [&str; 6] =
+    ["description", "ports", "transports", "excluded_ports", "cool_down", "accept"];
+
+/// A change of a pool.
+pub fn update_pool(
+    fields: &mut Fields,
+    request: proto::UpdatePoolRequest,
+    fingerprint: [u8; 32],
+) -> Read<(Command, Note)> {
+    let note = note(fields, request.request_id, request.reason, fingerprint);
+    let Some(pool) = request.pool else {
+        return Err(fields.fault("pool", "is missing"));
+    };
+    let mask = Mask::read(fields, request.update_mask, &EDITABLE)?;
+    let namespace = fields.namespace("pool.namespace", &pool.namespace);
+    let name = fields.required("pool.name", &pool.name);
+    let etag = fields.optional("pool.etag", &pool.etag);
+    let description = mask.value("description", pool.description.is_empty(), || {
+        fields.text("pool.description", pool.description)
+    });
+    let ports = mask.value("ports", pool.ports.is_empty(), || runs(fields, &pool.ports));
+    let transports = mask
+        .value("transports", pool.transports.is_empty(), || transports(fields, &pool.transports));
+    let excluded_ports = mask.value("excluded_ports", pool.excluded_ports.is_empty(), || {
+        excluded(fields, &pool.excluded_ports)
+    });
+    let cool_down = mask.value("cool_down", pool.cool_down.is_none(), || {
+        fields.cool_down("pool.cool_down", pool.cool_down)
+    });
+    let accept =
+        mask.value("accept", pool.accept.is_empty(), || fields.accept("pool.accept", &pool.accept));
+    let update = UpdatePool {
+        namespace: namespace?,
+        name: name?,
+        etag: etag?,
+        description: description?,
+        ports: ports?,
+        transports: transports?,
+        excluded_ports: excluded_ports?,
+        cool_down: cool_down?,
+        accept: accept?,
+    };
+    Ok((Command::UpdatePool(update), note?))
+}
+
+/// The end of a pool.
+pub fn delete_pool(
+    fields: &mut Fields,
+    request: proto::DeletePoolRequest,
+    fingerprint: [u8; 32],
+) -> Read<(Command, Note)> {
+    let namespace = fields.namespace("namespace", &request.namespace);
+    let name = fields.required("name", &request.name);
+    let etag = fields.optional("etag", &request.etag);
+    let note = note(fields, request.request_id, request.reason, fingerprint);
+    let delete = DeletePool { namespace: namespace?, name: name?, etag: etag? };
+    Ok((Command::DeletePool(delete), note?))
+}

@@ -1,0 +1,272 @@
+//! Decisions on registrations: taking ports, changing what is said of them, giving them back.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{Context, Decision, Refusal, Unchanged, check_etag, pass};
+use crate::registry::assignment::{
+    Assignment, Etag, Origin, Pooled, Record, Registration, State, Uid,
+};
+use crate::registry::change::Change;
+use crate::registry::command::{Details, Edits, Held, Register, Update};
+use crate::registry::finding::Finding;
+use crate::registry::judge::Asked;
+use crate::registry::lease::{CoolDown, Lease};
+use crate::registry::name::NamespaceName;
+use crate::registry::port::{Port, PortRange, Transport};
+use crate::registry::service_name::fold;
+use crate::registry::snapshot::{Snapshot, View};
+use crate::registry::text::Text;
+
+pub(super) fn register(
+    snapshot: &Snapshot,
+    register: &Register,
+    context: &mut Context<'_>,
+) -> Result<Decision, Refusal> {
+    let view = snapshot.seen_from(&register.namespace)?;
+    let pool = register.pool.as_ref().map(|name| view.pool(name)).transpose()?;
+    let asked = Asked {
+        service_name: Some(register.service_name.as_str()),
+        ports: register.ports,
+        transports: &register.transports,
+        pool: pool.map(|pool| &**pool),
+        now: context.now,
+    };
+    let findings = pass(view, &asked, &register.acknowledge)?;
+    let pooled = register.pool.clone().map(|pool| Pooled { pool, instance: None });
+    let lease = register.ttl.map(|ttl| Lease::from(context.now, ttl));
+    let changes = new_assignments(snapshot, &asked, context, &register.details, |registration| {
+        Registration {
+            namespace: register.namespace.clone(),
+            lease,
+            pooled: pooled.clone(),
+            ..registration
+        }
+    });
+    Ok(Decision { changes, findings, ..Decision::default() })
+}
+
+/// A registration for each transport that is asked for.
+pub(super) fn new_assignments(
+    snapshot: &Snapshot,
+    asked: &Asked<'_>,
+    context: &mut Context<'_>,
+    details: &Details,
+    with: impl Fn(Registration) -> Registration,
+) -> Vec<Change> {
+    let mut new = |transport: &Transport| Assignment {
+        uid: (context.new_uid)(),
+        origin: Origin::Custom(with(Registration {
+            namespace: NamespaceName::default(),
+            labels: details.labels.clone(),
+            create_time: context.now,
+            update_time: context.now,
+            revision: snapshot.revision().next(),
+            lease: None,
+            pooled: None,
+        })),
+        service_name: asked.service_name.map(Arc::from),
+        ports: Some(asked.ports),
+        transport: Some(*transport),
+        state: State::Assigned,
+        description: details.description.to_shared(),
+        assignee: details.assignee.to_shared(),
+        contact: details.contact.to_shared(),
+        reference: details.reference.to_shared(),
+        assignment_notes: details.assignment_notes.to_shared(),
+    };
+    let records = asked.transports.iter().map(|transport| Record::share(new(transport)));
+    records.map(|after| Change::Registered { after }).collect()
+}
+
+pub(super) fn register_all(
+    snapshot: &Snapshot,
+    registers: &[Register],
+    context: &mut Context<'_>,
+) -> Result<Decision, Refusal> {
+    let mut all = Decision::default();
+    let mut state = snapshot.clone();
+    for (index, one) in registers.iter().enumerate() {
+        let decision = register(&state, one, context)
+            .map_err(|refusal| Refusal::OneOf { index, refusal: Box::new(refusal) })?;
+        // All of it happens at one revision: the one after the snapshot's.
+        state = state.after(snapshot.revision(), &decision.changes);
+        all.changes.extend(decision.changes);
+        all.findings.extend(decision.findings);
+    }
+    Ok(all)
+}
+
+pub(super) fn update(
+    snapshot: &Snapshot,
+    update: &Update,
+    context: &Context<'_>,
+) -> Result<Decision, Refusal> {
+    let (before, registration) = registered(snapshot, update.uid, update.etag)?;
+    let findings = judge_new_name(snapshot, before, registration, update, context.now)?;
+    let mut after = (**before).clone();
+    edit(&mut after, &update.edits);
+    let mut changed = registration.clone();
+    if let Some(labels) = &update.edits.labels {
+        changed.labels = labels.clone();
+    }
+    after.origin = Origin::Custom(changed.clone());
+    if after == ***before {
+        let unchanged = Unchanged::Assignments(vec![Arc::clone(before)]);
+        return Ok(Decision { findings, ..Decision::nothing(unchanged) });
+    }
+    after.origin = Origin::Custom(changed_now(snapshot, &changed, context));
+    let change = Change::Updated { before: Arc::clone(before), after: Record::share(after) };
+    Ok(Decision { findings, ..Decision::of(change) })
+}
+
+/// The registration as one that this command changes.
+pub(super) fn changed_now(
+    snapshot: &Snapshot,
+    registration: &Registration,
+    context: &Context<'_>,
+) -> Registration {
+    Registration {
+        // A clock that was set back must not make a record older than it is.
+        update_time: context.now.max(registration.update_time),
+        revision: snapshot.revision().next(),
+        ..registration.clone()
+    }
+}
+
+/// A new service name is judged as if the ports were free and asked for by it.
+fn judge_new_name(
+    snapshot: &Snapshot,
+    before: &Record,
+    registration: &Registration,
+    update: &Update,
+    now: Timestamp,
+) -> Result<Vec<Finding>, Refusal> {
+    let (Some(name), Some(ports), Some(transport)) =
+        (&update.edits.service_name, before.ports, before.transport)
+    else {
+        return Ok(Vec::new());
+    };
+    let old_name = before.service_name.as_deref().unwrap_or_default();
+    if fold(old_name) == fold(name.as_str()) {
+        return Ok(Vec::new());
+    }
+    if let Some(Pooled { pool, instance: Some(_) }) = &registration.pooled {
+        return Err(Refusal::NameKept { uid: before.uid, pool: pool.clone() });
+    }
+    let given_back = [Change::Released {
+        before: Arc::clone(snapshot.by_uid(before.uid).ok_or(Refusal::UnknownUid(before.uid))?),
+        rest_until: None,
+    }];
+    let as_if_free = snapshot.after(snapshot.revision(), &given_back);
+    let view = as_if_free.seen_from(&registration.namespace)?;
+    let pool = registration.pooled.as_ref().map(|pooled| view.pool(&pooled.pool)).transpose()?;
+    let asked = Asked {
+        service_name: Some(name.as_str()),
+        ports,
+        transports: &[transport],
+        pool: pool.map(|pool| &**pool),
+        now,
+    };
+    pass(view, &asked, &update.acknowledge)
+}
+
+fn edit(assignment: &mut Assignment, edits: &Edits) {
+    fn put<const MAX: usize>(text: &mut Arc<str>, edit: Option<&Text<MAX>>) {
+        if let Some(edit) = edit {
+            *text = edit.to_shared();
+        }
+    }
+    if let Some(name) = &edits.service_name {
+        assignment.service_name = Some(name.to_shared());
+    }
+    put(&mut assignment.description, edits.description.as_ref());
+    put(&mut assignment.assignee, edits.assignee.as_ref());
+    put(&mut assignment.contact, edits.contact.as_ref());
+    put(&mut assignment.reference, edits.reference.as_ref());
+    put(&mut assignment.assignment_notes, edits.assignment_notes.as_ref());
+}
+
+pub(super) fn release(
+    snapshot: &Snapshot,
+    held: &Held,
+    context: &Context<'_>,
+) -> Result<Decision, Refusal> {
+    let given_back = resolve(snapshot, held)?.into_iter().map(|before| Change::Released {
+        rest_until: rest_until(snapshot, before, context.now),
+        before: Arc::clone(before),
+    });
+    Ok(Decision { changes: given_back.collect(), ..Decision::default() })
+}
+
+/// Until when the ports of a registration rest that is given back now, if they do.
+pub(super) fn rest_until(
+    snapshot: &Snapshot,
+    record: &Record,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let registration = record.registration()?;
+    let view = snapshot.seen_from(&registration.namespace).ok()?;
+    let pool = registration.pooled.as_ref().and_then(|pooled| view.pool(&pooled.pool).ok());
+    let cool_down = pool.map_or(view.namespace().policy.cool_down, |pool| pool.cool_down);
+    let rests = cool_down > CoolDown::NONE;
+    rests.then(|| cool_down.after(now))
+}
+
+/// The registrations that are meant.
+pub(super) fn resolve<'a>(
+    snapshot: &'a Snapshot,
+    held: &Held,
+) -> Result<Vec<&'a Arc<Record>>, Refusal> {
+    match held {
+        Held::Uid { uid, etag } => Ok(vec![registered(snapshot, *uid, *etag)?.0]),
+        Held::Port { namespace, port, transport } => {
+            on_port(snapshot.seen_from(namespace)?, *port, *transport)
+        }
+    }
+}
+
+/// The registration with this uid, if it is one and in the state that the caller knows.
+fn registered(
+    snapshot: &Snapshot,
+    uid: Uid,
+    etag: Option<Etag>,
+) -> Result<(&Arc<Record>, &Registration), Refusal> {
+    let record = snapshot.by_uid(uid).ok_or(Refusal::UnknownUid(uid))?;
+    let registration =
+        record.registration().ok_or(Refusal::NotCustom { uid, source: record.source() })?;
+    check_etag(etag, registration.etag(), Some(uid), || format!("assignment {uid}"))?;
+    Ok((record, registration))
+}
+
+fn on_port(
+    view: View<'_>,
+    port: Port,
+    transport: Option<Transport>,
+) -> Result<Vec<&Arc<Record>>, Refusal> {
+    let holders: Vec<_> = view.holders(port, transport).collect();
+    match holders.first() {
+        None => {
+            let namespace = view.namespace().name.clone();
+            Err(Refusal::NothingHeld { namespace, port, transport })
+        }
+        Some(first) if holders.iter().any(|other| name(other) != name(first)) => {
+            let holders = holders.iter().map(|record| {
+                let name = record.service_name.as_deref().unwrap_or_default();
+                format!("{name}/{}", record.transport.map_or("", Transport::name))
+            });
+            Err(Refusal::TransportAmbiguous { port, holders: holders.collect() })
+        }
+        // Who names one port of a run may not know of the others.
+        Some(_) if holders.iter().any(|record| record.ports != Some(PortRange::single(port))) => {
+            Err(Refusal::PartOfRange { port, holders: holders.into_iter().cloned().collect() })
+        }
+        Some(_) => Ok(holders),
+    }
+}
+
+fn name(record: &Record) -> Option<Cow<'_, str>> {
+    record.service_name.as_deref().map(fold)
+}

@@ -1,0 +1,271 @@
+//! Decisions on pools: what they are, and whom they give ports.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::assignment::new_assignments;
+use super::lease::with_lease;
+use super::{Context, Decision, Exhausted, Refusal, Unchanged, check_etag, pass};
+use crate::registry::assignment::{Pooled, Record, Registration};
+use crate::registry::change::{Change, Edit};
+use crate::registry::command::{CreatePool, DeletePool, Ensure, UpdatePool};
+use crate::registry::judge::{Asked, given_by, is_free};
+use crate::registry::lease::Lease;
+use crate::registry::pool::{Pool, SharedPool};
+use crate::registry::port::{Port, PortRange, Transport};
+use crate::registry::snapshot::{Snapshot, View};
+use crate::registry::usage::{Occupation, holders, next_rested, usage};
+
+pub(super) fn create(
+    snapshot: &Snapshot,
+    create: &CreatePool,
+    context: &Context<'_>,
+) -> Result<Decision, Refusal> {
+    let view = snapshot.seen_from(&create.namespace)?;
+    if view.pool(&create.name).is_ok() {
+        let (namespace, name) = (create.namespace.clone(), create.name.clone());
+        return Err(Refusal::PoolExists { namespace, name });
+    }
+    let after = SharedPool::share(Pool {
+        namespace: create.namespace.clone(),
+        name: create.name.clone(),
+        description: create.description.to_shared(),
+        ports: create.ports.clone(),
+        transports: sorted(&create.transports),
+        excluded_ports: create.excluded_ports.clone(),
+        cool_down: create.cool_down,
+        accept: create.accept.clone(),
+        create_time: context.now,
+        update_time: context.now,
+        revision: snapshot.revision().next(),
+    });
+    check_place(view, &after)?;
+    Ok(Decision::of(Change::Pool(Edit::Created { after })))
+}
+
+fn sorted(transports: &[Transport]) -> Vec<Transport> {
+    let mut sorted = transports.to_vec();
+    sorted.sort_unstable();
+    sorted
+}
+
+/// That the pool has ports, and that they are nobody else's.
+fn check_place(view: View<'_>, pool: &Arc<SharedPool>) -> Result<(), Refusal> {
+    if pool.own().runs().is_empty() {
+        return Err(Refusal::PoolEmpty);
+    }
+    for &transport in &pool.transports {
+        for &run in pool.own().runs() {
+            let others = view
+                .pools()
+                .filter(|other| other.name != pool.name && other.transports.contains(&transport));
+            for other in others {
+                if let Some(ports) = other.own().runs().iter().find(|other| other.overlaps(run)) {
+                    let (ports, other) = (*ports, Arc::clone(other));
+                    return Err(Refusal::PoolOverlapsPool { ports, transport, other });
+                }
+            }
+            let stranger = view.holders_in(run, transport).find(|record| !is_from(record, pool));
+            if let Some(stranger) = stranger {
+                return Err(Refusal::PoolOverlapsAssignment(Arc::clone(stranger)));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_from(record: &Record, pool: &SharedPool) -> bool {
+    let pooled = record.registration().and_then(|registration| registration.pooled.as_ref());
+    pooled.is_some_and(|pooled| pooled.pool == pool.name)
+}
+
+pub(super) fn update(
+    snapshot: &Snapshot,
+    update: &UpdatePool,
+    context: &Context<'_>,
+) -> Result<Decision, Refusal> {
+    let view = snapshot.seen_from(&update.namespace)?;
+    let before = view.pool(&update.name)?;
+    check_etag(update.etag, before.etag(), None, || format!("pool {}", before.name))?;
+    let UpdatePool { description, ports, transports, excluded_ports, cool_down, accept, .. } =
+        update.clone();
+    let old = Pool::clone(before);
+    let mut pool = Pool {
+        description: description.map_or(old.description, |text| text.to_shared()),
+        ports: ports.unwrap_or(old.ports),
+        transports: transports.map_or(old.transports, |transports| sorted(&transports)),
+        excluded_ports: excluded_ports.unwrap_or(old.excluded_ports),
+        cool_down: cool_down.unwrap_or(old.cool_down),
+        accept: accept.unwrap_or(old.accept),
+        ..old
+    };
+    if pool == ***before {
+        return Ok(Decision::nothing(Unchanged::Pool(Arc::clone(before))));
+    }
+    pool.update_time = pool.update_time.max(context.now);
+    pool.revision = snapshot.revision().next();
+    let after = SharedPool::share(pool);
+    check_place(view, &after)?;
+    check_left_out(view, before, |record| {
+        let (Some(ports), Some(transport)) = (record.ports, record.transport) else { return true };
+        after.has(ports, transport)
+    })?;
+    let before = Arc::clone(before);
+    Ok(Decision::of(Change::Pool(Edit::Updated { before, after })))
+}
+
+pub(super) fn delete(snapshot: &Snapshot, delete: &DeletePool) -> Result<Decision, Refusal> {
+    let view = snapshot.seen_from(&delete.namespace)?;
+    let before = view.pool(&delete.name)?;
+    check_etag(delete.etag, before.etag(), None, || format!("pool {}", before.name))?;
+    check_left_out(view, before, |_| false)?;
+    Ok(Decision::of(Change::Pool(Edit::Deleted { before: Arc::clone(before) })))
+}
+
+/// That everything that comes from the pool keeps its place.
+fn check_left_out(
+    view: View<'_>,
+    pool: &Arc<SharedPool>,
+    keeps_its_place: impl Fn(&Record) -> bool,
+) -> Result<(), Refusal> {
+    let mut left_out = holders(view, pool).filter(|record| !keeps_its_place(record));
+    match left_out.next() {
+        None => Ok(()),
+        Some(first) => {
+            let (pool, first) = (Arc::clone(pool), Arc::clone(first));
+            Err(Refusal::PoolNotEmpty { pool, count: 1 + left_out.count(), first })
+        }
+    }
+}
+
+pub(super) fn ensure(
+    snapshot: &Snapshot,
+    ensure: &Ensure,
+    context: &mut Context<'_>,
+) -> Result<Decision, Refusal> {
+    let view = snapshot.seen_from(&ensure.namespace)?;
+    let pool = view.pool(&ensure.pool)?;
+    let transports = match &ensure.transports[..] {
+        [] => pool.transports.clone(),
+        asked => sorted(asked),
+    };
+    let held: Vec<_> = view
+        .held_by_instance(&ensure.pool, ensure.service_name.as_str(), ensure.instance.as_str())
+        .collect();
+    if !held.is_empty() {
+        return keep(snapshot, ensure, &transports, &held, context);
+    }
+    if let Some(&transport) = transports.iter().find(|asked| !pool.transports.contains(asked)) {
+        return Err(Refusal::TransportOutsidePool { pool: Arc::clone(pool), transport });
+    }
+    let (count, size) = (u32::from(ensure.count.get()), pool.own().size());
+    if count > size {
+        return Err(Refusal::CountTooLarge { count, size, pool: Arc::clone(pool) });
+    }
+    let asked = Asked {
+        service_name: Some(ensure.service_name.as_str()),
+        // Where to begin; the search moves it.
+        ports: PortRange::single(pool.own().runs().first().map_or(Port::ZERO, |run| run.first())),
+        transports: &transports,
+        pool: Some(&**pool),
+        now: context.now,
+    };
+    let ports = lowest_free(view, &asked, pool, count)
+        .ok_or_else(|| exhausted(view, pool, count, context))?;
+    let asked = Asked { ports, ..asked };
+    let findings = pass(view, &asked, &BTreeSet::new())?;
+    let pooled = Pooled { pool: ensure.pool.clone(), instance: Some(ensure.instance.to_shared()) };
+    let lease = ensure.ttl.map(|ttl| Lease::from(context.now, ttl));
+    let changes =
+        new_assignments(snapshot, &asked, context, &ensure.details, |registration| Registration {
+            namespace: ensure.namespace.clone(),
+            lease,
+            pooled: Some(pooled.clone()),
+            ..registration
+        });
+    Ok(Decision { changes, findings, ..Decision::default() })
+}
+
+/// What the instance has already stays, and is held at least as long as is asked.
+fn keep(
+    snapshot: &Snapshot,
+    ensure: &Ensure,
+    transports: &[Transport],
+    held: &[&Arc<Record>],
+    context: &Context<'_>,
+) -> Result<Decision, Refusal> {
+    let is_as_asked =
+        held.iter().map(|record| record.transport).eq(transports.iter().copied().map(Some))
+            && held.iter().all(|record| {
+                record.ports.is_some_and(|ports| ports.width() == u32::from(ensure.count.get()))
+            });
+    if !is_as_asked {
+        let held = held.iter().map(|record| Arc::clone(record)).collect();
+        return Err(Refusal::EnsuredOtherwise(held));
+    }
+    let asked = ensure.ttl.map(|ttl| Lease::from(context.now, ttl));
+    let ends_sooner = |record: &&&Arc<Record>| {
+        let lease = record.registration().and_then(|registration| registration.lease);
+        match (lease, asked) {
+            (None, _) => false,
+            (Some(_), None) => true,
+            (Some(lease), Some(asked)) => lease.expire_time < asked.expire_time,
+        }
+    };
+    let (sooner, later): (Vec<_>, Vec<_>) = held.iter().partition(ends_sooner);
+    let changes =
+        sooner.into_iter().filter_map(|before| with_lease(snapshot, before, asked, context));
+    Ok(Decision {
+        changes: changes.collect(),
+        unchanged: Unchanged::Assignments(later.into_iter().map(Arc::clone).collect()),
+        findings: Vec::new(),
+    })
+}
+
+/// The lowest run of so many ports that the pool gives and nobody holds, against which nothing
+/// speaks.
+fn lowest_free(
+    view: View<'_>,
+    asked: &Asked<'_>,
+    pool: &SharedPool,
+    count: u32,
+) -> Option<PortRange> {
+    let occupation = Occupation::of(view, pool, asked.now);
+    let mut run: Option<PortRange> = None;
+    for port in given_by(view, pool).iter() {
+        if occupation.is_held(port) {
+            run = None;
+            continue;
+        }
+        let goes_on = run.filter(|run| run.last().number().checked_add(1) == Some(port.number()));
+        let first = goes_on.map_or(port, |run| run.first());
+        let longer = PortRange::new(first, port).ok()?;
+        run = Some(longer);
+        if longer.width() < count {
+            continue;
+        }
+        // The last `count` ports of it.
+        let start = Port::new(port.number() - (count - 1) as u16);
+        let ports = PortRange::new(start, port).ok()?;
+        if is_free(view, &Asked { ports, ..*asked }, &BTreeSet::new()) {
+            return Some(ports);
+        }
+    }
+    None
+}
+
+/// How many of the leases that end next are told.
+const NEXT_LEASES: usize = 5;
+
+fn exhausted(view: View<'_>, pool: &Arc<SharedPool>, count: u32, context: &Context<'_>) -> Refusal {
+    let end = |record: &&Arc<Record>| Some(record.registration()?.lease?.expire_time);
+    let mut leased: Vec<_> = holders(view, pool).filter(|record| end(record).is_some()).collect();
+    leased.sort_by_key(end);
+    Refusal::PoolExhausted(Box::new(Exhausted {
+        pool: Arc::clone(pool),
+        count,
+        usage: usage(view, pool, context.now),
+        next_leases: leased.into_iter().take(NEXT_LEASES).cloned().collect(),
+        next_rested: next_rested(view, pool, context.now),
+    }))
+}

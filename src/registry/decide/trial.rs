@@ -1,0 +1,82 @@
+//! Trials: what would come of registrations that are made one after the other.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use super::assignment::new_assignments;
+use super::{Context, Refusal};
+use crate::registry::assignment::{Registration, Uid};
+use crate::registry::command::Details;
+use crate::registry::finding::FindingCode;
+use crate::registry::judge::{Asked, Outcome, Verdict, judge};
+use crate::registry::name::{NamespaceName, PoolName};
+use crate::registry::port::{PortRange, Transport};
+use crate::registry::snapshot::Snapshot;
+
+/// A registration that somebody thinks of.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// Where to hold the ports.
+    pub namespace: NamespaceName,
+    /// For which service; what breaks the rule for names is found.
+    pub service_name: String,
+    /// Which ports.
+    pub ports: PortRange,
+    /// On which transports.
+    pub transports: Vec<Transport>,
+    /// The pool they are part of, if they are asked for through one.
+    pub pool: Option<PoolName>,
+    /// The findings that are accepted.
+    pub acknowledge: BTreeSet<FindingCode>,
+}
+
+/// What would come of the wishes, each judged as if those before it that would be accepted had been
+/// made. A record of the evidence that comes from a wish has the uid of its place.
+///
+/// # Errors
+/// If a wish names a namespace or a pool that does not exist.
+pub fn try_all(
+    snapshot: &Snapshot,
+    wishes: &[Wish],
+    now: Timestamp,
+) -> Result<Vec<Verdict>, Refusal> {
+    let mut state = snapshot.clone();
+    let mut verdicts = Vec::with_capacity(wishes.len());
+    for (index, wish) in wishes.iter().enumerate() {
+        let (verdict, next) = try_one(&state, wish, index, now)
+            .map_err(|refusal| Refusal::OneOf { index, refusal: Box::new(refusal) })?;
+        verdicts.push(verdict);
+        state = next;
+    }
+    Ok(verdicts)
+}
+
+fn try_one(
+    state: &Snapshot,
+    wish: &Wish,
+    index: usize,
+    now: Timestamp,
+) -> Result<(Verdict, Snapshot), Refusal> {
+    let view = state.seen_from(&wish.namespace)?;
+    let pool = wish.pool.as_ref().map(|name| view.pool(name)).transpose()?;
+    let asked = Asked {
+        service_name: Some(&wish.service_name),
+        ports: wish.ports,
+        transports: &wish.transports,
+        pool: pool.map(|pool| &**pool),
+        now,
+    };
+    let verdict = Verdict::of(wish.ports, judge(view, &asked), &wish.acknowledge);
+    if verdict.outcome != Outcome::Accepted {
+        return Ok((verdict, state.clone()));
+    }
+    let mut new_uid = || Uid::of_place(index as u32);
+    let mut context = Context { now, new_uid: &mut new_uid };
+    let changes =
+        new_assignments(state, &asked, &mut context, &Details::default(), |registration| {
+            Registration { namespace: wish.namespace.clone(), ..registration }
+        });
+    let next = state.after(state.revision(), &changes);
+    Ok((verdict, next))
+}

@@ -1,0 +1,457 @@
+//! The rules of registration (RFC 6335, RFC 7605): what speaks against giving ports to a service.
+//!
+//! Whoever asks whether a port may be had, and whoever asks to have it, is judged here.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use itertools::Itertools;
+use jiff::Timestamp;
+
+use super::assignment::{Origin, Record, Source, State};
+use super::finding::{Evidence, Finding, FindingCode, Severity, obstacles};
+use super::pool::SharedPool;
+use super::port::{Port, PortRange, Transport};
+use super::port_set::PortSet;
+use super::service_name::{ServiceName, fold};
+use super::snapshot::View;
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// For which service; none for one that nobody knows.
+    pub service_name: Option<&'a str>,
+    /// Which ports.
+    pub ports: PortRange,
+    /// On which transports.
+    pub transports: &'a [Transport],
+    /// Through which pool, if through one.
+    pub pool: Option<&'a SharedPool>,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// Everything the rules have to say: blockers first, then what is to be acknowledged, then notes;
+/// each in the order of [`FindingCode::ALL`] and of the transports.
+#[must_use]
+pub fn judge(view: View<'_>, asked: &Asked<'_>) -> Vec<Finding> {
+    let mut findings: Vec<_> = findings(view, asked).collect();
+    findings.sort_by_key(|finding| finding.severity);
+    findings
+}
+
+/// Whether nothing stands in the way if these codes are acknowledged.
+#[must_use]
+pub fn is_free(view: View<'_>, asked: &Asked<'_>, acknowledged: &BTreeSet<FindingCode>) -> bool {
+    !findings(view, asked).any(|finding| finding.is_in_the_way(acknowledged))
+}
+
+/// What would come of a request that acknowledges some codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outcome {
+    /// It would be accepted.
+    Accepted,
+    /// It would be accepted if it acknowledged more.
+    AcknowledgementRequired,
+    /// It would be refused.
+    Refused,
+}
+
+/// Everything there is to say of a run of ports.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// The ports.
+    pub ports: PortRange,
+    /// What would come of it.
+    pub outcome: Outcome,
+    /// What the rules have to say.
+    pub findings: Vec<Finding>,
+    /// Runs nearby that could be had.
+    pub alternatives: Vec<PortRange>,
+}
+
+impl Verdict {
+    /// The verdict that follows from findings, without alternatives.
+    #[must_use]
+    pub fn of(
+        ports: PortRange,
+        findings: Vec<Finding>,
+        acknowledged: &BTreeSet<FindingCode>,
+    ) -> Self {
+        let heaviest = obstacles(&findings, acknowledged).first().map(|finding| finding.severity);
+        let outcome = match heaviest {
+            None | Some(Severity::Note) => Outcome::Accepted,
+            Some(Severity::Acknowledge) => Outcome::AcknowledgementRequired,
+            Some(Severity::Blocker) => Outcome::Refused,
+        };
+        Self { ports, outcome, findings, alternatives: Vec::new() }
+    }
+}
+
+/// The verdict, with alternatives where they are needed.
+#[must_use]
+pub fn check(
+    view: View<'_>,
+    asked: &Asked<'_>,
+    acknowledged: &BTreeSet<FindingCode>,
+    looks: &mut Looks,
+) -> Verdict {
+    let mut verdict = Verdict::of(asked.ports, judge(view, asked), acknowledged);
+    if verdict.outcome != Outcome::Accepted {
+        verdict.alternatives = alternatives(view, asked, acknowledged, looks);
+    }
+    verdict
+}
+
+/// How many ports may still be looked at for alternatives.
+#[derive(Clone, Copy, Debug)]
+pub struct Looks(u32);
+
+impl Default for Looks {
+    /// As many as there are.
+    fn default() -> Self {
+        Self(LOOKED_AT)
+    }
+}
+
+/// How many alternatives are told.
+const ALTERNATIVES: usize = 5;
+/// How many ports are looked at for them.
+const LOOKED_AT: u32 = 65_536;
+
+/// The nearest runs of the same width against which nothing speaks.
+fn alternatives(
+    view: View<'_>,
+    asked: &Asked<'_>,
+    acknowledged: &BTreeSet<FindingCode>,
+    looks: &mut Looks,
+) -> Vec<PortRange> {
+    let width = asked.ports.width();
+    let first = i64::from(asked.ports.first().number());
+    let run = |start: i64| {
+        let start = u16::try_from(start).ok()?;
+        let last = u16::try_from(u32::from(start) + width - 1).ok()?;
+        PortRange::new(Port::new(start), Port::new(last)).ok()
+    };
+    let nearby = (1..=i64::from(LOOKED_AT)).flat_map(|far| [first + far, first - far]);
+    let mut found: Vec<PortRange> = Vec::new();
+    for ports in nearby.filter_map(run) {
+        if found.len() == ALTERNATIVES || looks.0 < width {
+            break;
+        }
+        looks.0 -= width;
+        // Two that overlap each other are one offer, not two.
+        let is_new = found.iter().all(|other| !other.overlaps(ports));
+        if is_new && is_free(view, &Asked { ports, ..*asked }, acknowledged) {
+            found.push(ports);
+        }
+    }
+    found
+}
+
+/// The ports of a pool against which no rule speaks by itself, whoever asks and whoever holds them.
+#[must_use]
+pub fn given_by<'p>(view: View<'_>, pool: &'p SharedPool) -> &'p PortSet {
+    pool.given(|| {
+        let speaks_by_itself = |code| {
+            !matches!(
+                code,
+                FindingCode::PortTaken | FindingCode::CoolingDown | FindingCode::TransportTwin
+            )
+        };
+        let is_given = |port: &Port| {
+            let asked = Asked {
+                service_name: None,
+                ports: PortRange::single(*port),
+                transports: &pool.transports,
+                pool: Some(pool),
+                now: Timestamp::MIN,
+            };
+            let mut findings = findings(view, &asked);
+            !findings.any(|found| speaks_by_itself(found.code) && found.is_in_the_way(&NOTHING))
+        };
+        PortSet::of(pool.own().iter().filter(is_given))
+    })
+}
+
+static NOTHING: BTreeSet<FindingCode> = BTreeSet::new();
+
+fn findings<'a>(view: View<'a>, asked: &'a Asked<'a>) -> impl Iterator<Item = Finding> + use<'a> {
+    let service = asked.service_name.map(|name| fold(name).into_owned()).unwrap_or_default();
+    FindingCode::ALL.into_iter().cartesian_product(asked.transports.iter().copied()).filter_map(
+        move |(code, transport)| {
+            let case = Case { view, asked, service: &service, transport };
+            let Found { message, evidence } = case.find(code)?;
+            let severity = case.weigh(code);
+            Some(Finding { code, severity, message, ports: asked.ports, transport, evidence })
+        },
+    )
+}
+
+/// What is judged.
+struct Case<'a> {
+    view: View<'a>,
+    asked: &'a Asked<'a>,
+    service: &'a str,
+    transport: Transport,
+}
+
+/// A sentence, and what it comes from.
+struct Found {
+    message: String,
+    evidence: Evidence,
+}
+
+impl Found {
+    fn on_record(message: String, record: &Arc<Record>) -> Self {
+        let evidence = Evidence { record: Some(Arc::clone(record)), ..Evidence::default() };
+        Self { message, evidence }
+    }
+}
+
+impl<'a> Case<'a> {
+    /// How much a finding weighs here.
+    fn weigh(&self, code: FindingCode) -> Severity {
+        let policy = &self.view.namespace().policy;
+        let accepted_by_pool = self.asked.pool.is_some_and(|pool| {
+            // Pools are there to give ports to services that IANA knows elsewhere.
+            pool.accept.contains(&code) || code == FindingCode::ServiceNameElsewhere
+        });
+        match code.severity() {
+            Severity::Blocker => Severity::Blocker,
+            _ if policy.forbid.contains(&code) => Severity::Blocker,
+            Severity::Acknowledge if accepted_by_pool || policy.accept.contains(&code) => {
+                Severity::Note
+            }
+            by_itself => by_itself,
+        }
+    }
+
+    fn find(&self, code: FindingCode) -> Option<Found> {
+        match code {
+            FindingCode::InvalidServiceName => self.invalid_service_name(),
+            FindingCode::PortZero => {
+                self.range(0, 0, "port 0 is reserved and can't be used by a service")
+            }
+            FindingCode::PortTaken => self.port_taken(),
+            FindingCode::PortInPool => self.port_in_pool(),
+            FindingCode::OutsidePool => self.outside_pool(),
+            FindingCode::CoolingDown => self.cooling_down(),
+            FindingCode::SystemPort => self.range(
+                1,
+                1023,
+                "1-1023 are System Ports: most systems let only privileged processes use them",
+            ),
+            FindingCode::IanaAssigned => self.iana(State::Assigned, "has assigned"),
+            FindingCode::IanaReserved => self.iana(State::Reserved, "has reserved"),
+            FindingCode::DynamicPort => self.range(
+                49152,
+                65535,
+                "49152-65535 are Dynamic Ports: any program may be given one at any time, so they \
+                 must not identify a service (RFC 6335, section 8.1.2)",
+            ),
+            FindingCode::ServiceNameElsewhere => self.service_name_elsewhere(),
+            FindingCode::CommonUse => self.common_use(),
+            FindingCode::TransportTwin => self.transport_twin(),
+            FindingCode::UnauthorizedUse => self.unauthorized_use(),
+            FindingCode::EphemeralRange => self.range(
+                32768,
+                60999,
+                "Linux takes outgoing ports from 32768-60999 by default, so the port may be busy \
+                 when the service starts",
+            ),
+            FindingCode::NodePortRange => {
+                self.range(30000, 32767, "Kubernetes takes node ports from 30000-32767 by default")
+            }
+            FindingCode::Experimental => self.range(
+                1021,
+                1022,
+                "1021 and 1022 are set aside for experiments (RFC 4727, section 6)",
+            ),
+        }
+    }
+
+    /// A finding that follows from the numbers alone.
+    fn range(&self, first: u16, last: u16, sentence: &str) -> Option<Found> {
+        let ports = PortRange::new(Port::new(first), Port::new(last)).ok()?;
+        let evidence = Evidence { ports: Some(ports), ..Evidence::default() };
+        let found = || Found { message: sentence.to_owned(), evidence };
+        self.asked.ports.overlaps(ports).then(found)
+    }
+
+    fn invalid_service_name(&self) -> Option<Found> {
+        let fault = self.asked.service_name?.parse::<ServiceName>().err()?;
+        Some(Found { message: fault.to_string(), evidence: Evidence::default() })
+    }
+
+    fn port_taken(&self) -> Option<Found> {
+        let holder = self.view.holders_in(self.asked.ports, self.transport).next()?;
+        let sentence = format!(
+            "{}/{} is held by {} in this namespace{}",
+            holder.ports?,
+            self.transport,
+            named(holder),
+            if holder.assignee.is_empty() {
+                String::new()
+            } else {
+                format!(" (assignee: {})", holder.assignee)
+            },
+        );
+        Some(Found::on_record(sentence, holder))
+    }
+
+    fn port_in_pool(&self) -> Option<Found> {
+        if self.asked.pool.is_some() {
+            return None;
+        }
+        let pool = self.view.pool_in(self.asked.ports, self.transport)?;
+        let runs = pool.own().runs();
+        let met = runs.iter().find(|run| run.overlaps(self.asked.ports))?;
+        let message = format!(
+            "{met}/{} is part of pool {}: ask for the port through it",
+            self.transport, pool.name
+        );
+        let evidence =
+            Evidence { pool: Some(pool.name.clone()), ports: Some(*met), ..Evidence::default() };
+        Some(Found { message, evidence })
+    }
+
+    fn outside_pool(&self) -> Option<Found> {
+        let pool = self.asked.pool.filter(|pool| !pool.has(self.asked.ports, self.transport))?;
+        let message =
+            format!("pool {} does not have {}/{}", pool.name, self.asked.ports, self.transport);
+        let evidence = Evidence { pool: Some(pool.name.clone()), ..Evidence::default() };
+        Some(Found { message, evidence })
+    }
+
+    fn cooling_down(&self) -> Option<Found> {
+        let mut resting = self.view.resting_in(self.asked.ports, self.transport, self.asked.now);
+        let (port, resting) =
+            resting.find(|(_, resting)| !self.is_same_service(&resting.record))?;
+        let message = format!(
+            "{port}/{} was given back by {} and rests until {:.0}: clients may still call the old \
+             holder",
+            self.transport,
+            named(&resting.record),
+            resting.until
+        );
+        let evidence = Evidence { until: Some(resting.until), ..Evidence::default() };
+        let record = Some(Arc::clone(&resting.record));
+        Some(Found { message, evidence: Evidence { record, ..evidence } })
+    }
+
+    /// The records of a source on the ports that may be of this transport.
+    fn reference_records(&self, source: Source) -> impl Iterator<Item = (Port, &'a Arc<Record>)> {
+        let reference = self.view.reference();
+        let transport = self.transport;
+        self.asked.ports.iter().flat_map(move |port| {
+            reference
+                .at(port)
+                .filter(move |record| {
+                    record.source() == source && record.may_be_on(Some(transport))
+                })
+                .map(move |record| (port, record))
+        })
+    }
+
+    fn is_same_service(&self, record: &Record) -> bool {
+        let is_own_name = |name: &Arc<str>| fold(name) == self.service;
+        record.service_name.iter().chain(record.aliases()).any(is_own_name)
+    }
+
+    fn iana(&self, state: State, verb: &str) -> Option<Found> {
+        // A port on which IANA names this very service, among others, is the service's own.
+        let mut first = None;
+        let mut count = 0usize;
+        for port in self.asked.ports.iter() {
+            let here = || {
+                let reference = self.view.reference();
+                reference.at(port).filter(|record| {
+                    record.source() == Source::Iana
+                        && record.state == state
+                        && record.may_be_on(Some(self.transport))
+                })
+            };
+            if here().any(|record| self.is_same_service(record)) {
+                continue;
+            }
+            if let Some(record) = here().next() {
+                first.get_or_insert((port, record));
+                count += 1;
+            }
+        }
+        let (port, record) = first?;
+        let whom = match (&record.service_name, state) {
+            (Some(name), _) => format!(" to {name}"),
+            (None, State::Assigned) => format!(" ({})", record.description),
+            (None, _) => String::new(),
+        };
+        let said = if record.transport.is_some() { "" } else { ", without naming a transport" };
+        let sentence = if self.asked.ports.width() == 1 {
+            format!("IANA {verb} {port}/{}{whom}{said}", self.transport)
+        } else {
+            format!(
+                "IANA {verb} {count} of the ports {} on {}, the first of them {port}{whom}{said}",
+                self.asked.ports, self.transport
+            )
+        };
+        Some(Found::on_record(sentence, record))
+    }
+
+    fn service_name_elsewhere(&self) -> Option<Found> {
+        let known = || {
+            let named = self.view.reference().named(self.service);
+            named.filter(|record| record.source() == Source::Iana && record.ports.is_some())
+        };
+        let ports = || known().filter_map(|record| record.ports).unique();
+        let first = known().next()?;
+        let asked = self.asked.ports;
+        if ports().any(|ports| ports.contains(asked.first()) && ports.contains(asked.last())) {
+            return None;
+        }
+        let sentence = format!(
+            "IANA has the name {} for port {}: clients may look for it there",
+            named(first),
+            ports().join(", ")
+        );
+        Some(Found::on_record(sentence, first))
+    }
+
+    fn common_use(&self) -> Option<Found> {
+        let (port, record) = self
+            .reference_records(Source::Common)
+            .find(|(_, record)| !self.is_same_service(record))?;
+        let sentence = format!("{port}/{} is commonly used by {}", self.transport, named(record));
+        Some(Found::on_record(sentence, record))
+    }
+
+    fn transport_twin(&self) -> Option<Found> {
+        let twin = Transport::ALL
+            .into_iter()
+            .filter(|transport| *transport != self.transport)
+            .flat_map(|transport| self.view.holders_in(self.asked.ports, transport))
+            .find(|record| !self.is_same_service(record))?;
+        let sentence = format!(
+            "another service, {}, holds {}/{} in this namespace",
+            named(twin),
+            twin.ports?,
+            twin.transport?
+        );
+        Some(Found::on_record(sentence, twin))
+    }
+
+    fn unauthorized_use(&self) -> Option<Found> {
+        self.reference_records(Source::Iana).find_map(|(_, record)| match &record.origin {
+            Origin::Iana(columns) if !columns.unauthorized_use_reported.is_empty() => {
+                let use_of_it = &columns.unauthorized_use_reported;
+                let sentence = format!("IANA knows of unauthorized use: {use_of_it}");
+                Some(Found::on_record(sentence, record))
+            }
+            _ => None,
+        })
+    }
+}
+
+fn named(record: &Record) -> &str {
+    record.service_name.as_deref().unwrap_or("a service without a name")
+}

@@ -1,0 +1,92 @@
+//! Pools: ports of a namespace that are given out by number.
+
+use std::collections::BTreeSet;
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
+
+use jiff::Timestamp;
+
+use super::assignment::{Etag, Revision};
+use super::finding::FindingCode;
+use super::lease::CoolDown;
+use super::name::{NamespaceName, PoolName};
+use super::port::{PortRange, Transport};
+use super::port_set::PortSet;
+
+/// A pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// Where it is.
+    pub namespace: NamespaceName,
+    /// Its name.
+    pub name: PoolName,
+    /// A short description, or empty.
+    pub description: Arc<str>,
+    /// Its runs of ports.
+    pub ports: PortSet,
+    /// The transports it gives ports for, in the order of [`Transport::ALL`].
+    pub transports: Vec<Transport>,
+    /// Ports within its runs that are not part of it.
+    pub excluded_ports: PortSet,
+    /// How long its ports rest.
+    pub cool_down: CoolDown,
+    /// The findings with which its ports are given out all the same.
+    pub accept: BTreeSet<FindingCode>,
+    /// When it was created.
+    pub create_time: Timestamp,
+    /// When it was last changed.
+    pub update_time: Timestamp,
+    /// The revision of its last change.
+    pub revision: Revision,
+}
+
+impl Pool {
+    /// Names this very state of it.
+    #[must_use]
+    pub const fn etag(&self) -> Etag {
+        Etag::of(self.revision)
+    }
+}
+
+/// A pool as snapshots share it, with what follows from it.
+#[derive(Clone, Debug)]
+pub struct SharedPool {
+    pool: Pool,
+    own: PortSet,
+    given: OnceLock<PortSet>,
+}
+
+impl SharedPool {
+    /// Shares the pool.
+    #[must_use]
+    pub fn share(pool: Pool) -> Arc<Self> {
+        let own = pool.ports.without(&pool.excluded_ports);
+        Arc::new(Self { pool, own, given: OnceLock::new() })
+    }
+
+    /// Its ports: those of its runs that are not excluded.
+    #[must_use]
+    pub const fn own(&self) -> &PortSet {
+        &self.own
+    }
+
+    /// Its ports against which nothing speaks, found out by `find` if it is asked for the first
+    /// time.
+    pub fn given(&self, find: impl FnOnce() -> PortSet) -> &PortSet {
+        self.given.get_or_init(find)
+    }
+
+    /// Whether all ports of the run are its own, on the transport.
+    #[must_use]
+    pub fn has(&self, ports: PortRange, transport: Transport) -> bool {
+        self.transports.contains(&transport) && self.own.contains_all(ports)
+    }
+}
+
+impl Deref for SharedPool {
+    type Target = Pool;
+
+    fn deref(&self) -> &Pool {
+        &self.pool
+    }
+}

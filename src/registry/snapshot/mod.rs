@@ -1,0 +1,273 @@
+//! The registry at one revision: immutable, shared, and answered from without a lock.
+//!
+//! A new snapshot shares all that did not change with the one before, so that making one costs
+//! what changed and not what exists. Changes can be taken back too: that is how the past is
+//! answered.
+
+mod space;
+mod view;
+
+use std::sync::Arc;
+
+use imbl::{HashMap, OrdMap, OrdSet};
+use jiff::Timestamp;
+
+pub use space::Resting;
+pub use view::{PortAnswer, ServiceAnswer, UnknownPool, UnknownService, View};
+
+use self::space::Space;
+use super::assignment::{Record, Revision, Uid};
+use super::change::Change;
+use super::list::ListKey;
+use super::name::{NamespaceName, nearest, nearest_hint};
+use super::namespace::Namespace;
+use super::pool::SharedPool;
+use super::reference::Reference;
+
+/// The registry at one revision.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    revision: Revision,
+    reference: Arc<Reference>,
+    spaces: OrdMap<NamespaceName, Space>,
+    custom: HashMap<Uid, Arc<Record>>,
+    /// The leases, by when they end.
+    leases: OrdSet<(Timestamp, Uid)>,
+}
+
+/// No namespace has this name.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no namespace {name}{}", nearest_hint(.nearest))]
+pub struct UnknownNamespace {
+    /// What was asked for.
+    pub name: NamespaceName,
+    /// The nearest names there are.
+    pub nearest: Vec<String>,
+}
+
+impl Snapshot {
+    /// The registry with these namespaces, and nothing in them yet.
+    #[must_use]
+    pub fn new(
+        revision: Revision,
+        reference: Arc<Reference>,
+        namespaces: impl IntoIterator<Item = Namespace>,
+    ) -> Self {
+        let spaces = namespaces
+            .into_iter()
+            .map(|namespace| (namespace.name.clone(), Space::new(Arc::new(namespace))))
+            .collect();
+        Self { revision, reference, spaces, custom: HashMap::new(), leases: OrdSet::new() }
+    }
+
+    /// The revision.
+    #[must_use]
+    pub const fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// What is the same for everybody.
+    #[must_use]
+    pub const fn reference(&self) -> &Arc<Reference> {
+        &self.reference
+    }
+
+    /// How many records it holds.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.reference.records().len() + self.custom.len()
+    }
+
+    /// Every registration, in no order.
+    pub fn custom(&self) -> impl Iterator<Item = &Arc<Record>> {
+        self.custom.values()
+    }
+
+    /// The registry as it is seen from a namespace.
+    ///
+    /// # Errors
+    /// If there is no such namespace.
+    pub fn seen_from(&self, name: &NamespaceName) -> Result<View<'_>, UnknownNamespace> {
+        match self.spaces.get(name) {
+            Some(space) => Ok(View { reference: &self.reference, space }),
+            None => Err(UnknownNamespace {
+                name: name.clone(),
+                nearest: nearest(name.as_str(), self.spaces.keys().map(NamespaceName::as_str)),
+            }),
+        }
+    }
+
+    /// The registry as it is seen from each namespace, by name, from the first after this one.
+    pub fn views_after(&self, name: Option<&NamespaceName>) -> impl Iterator<Item = View<'_>> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let start = name.map_or(Unbounded, Excluded);
+        let spaces = self.spaces.range::<_, NamespaceName>((start, Unbounded));
+        spaces.map(|(_, space)| View { reference: &self.reference, space })
+    }
+
+    /// How many namespaces there are.
+    #[must_use]
+    pub fn namespace_count(&self) -> usize {
+        self.spaces.len()
+    }
+
+    /// The record with this uid.
+    #[must_use]
+    pub fn by_uid(&self, uid: Uid) -> Option<&Arc<Record>> {
+        self.custom.get(&uid).or_else(|| self.reference.by_uid(uid))
+    }
+
+    /// When the next lease ends, if there is one.
+    #[must_use]
+    pub fn next_lease_end(&self) -> Option<Timestamp> {
+        self.leases.get_min().map(|(end, _)| *end)
+    }
+
+    /// The registrations whose leases end at this time.
+    pub fn leases_ending(&self, end: Timestamp) -> impl Iterator<Item = &Arc<Record>> {
+        let first = (end, Uid::MIN);
+        let ending = self.leases.range(first..).take_while(move |(other, _)| *other == end);
+        ending.filter_map(|(_, uid)| self.custom.get(uid))
+    }
+
+    /// The registrations of one namespace or of all, in the order of lists, from the first at or
+    /// after the key.
+    pub fn custom_listed_from<'a, 'f>(
+        &'a self,
+        namespace: Option<&'f NamespaceName>,
+        from: Option<&'f ListKey>,
+    ) -> impl Iterator<Item = &'a Arc<Record>> + use<'a, 'f> {
+        let spaces = match namespace {
+            Some(name) => itertools::Either::Left(self.spaces.get(name).into_iter()),
+            None => itertools::Either::Right(self.spaces.values()),
+        };
+        itertools::kmerge_by(
+            spaces.flat_map(move |space| space.listed_from(from)),
+            |a: &&Arc<Record>, b: &&Arc<Record>| ListKey::of(a) < ListKey::of(b),
+        )
+    }
+
+    /// The snapshot after these changes, which all happened at `revision`.
+    #[must_use]
+    pub fn after(&self, revision: Revision, changes: &[Change]) -> Self {
+        let mut next = self.clone();
+        next.revision = revision;
+        for change in changes {
+            match change {
+                Change::Namespace(edit) => next.turn_namespace(edit.before(), edit.after()),
+                Change::Pool(edit) => next.turn_pool(edit.before(), edit.after()),
+                about_a_registration => next.turn(change.before(), about_a_registration.after()),
+            }
+            if let (Some(before), Some(until)) = (change.before(), change.rest_until()) {
+                next.let_rest(before, until);
+            }
+        }
+        next
+    }
+
+    /// The snapshot at `revision`, from which these changes, in their order, have led to this one.
+    /// Which ports rest is not taken back: nobody may have a port in the past.
+    #[must_use]
+    pub fn before<'c>(
+        &self,
+        revision: Revision,
+        changes: impl DoubleEndedIterator<Item = &'c Change>,
+    ) -> Self {
+        let mut past = self.clone();
+        past.revision = revision;
+        for change in changes.rev() {
+            match change {
+                Change::Namespace(edit) => past.turn_namespace(edit.after(), edit.before()),
+                Change::Pool(edit) => past.turn_pool(edit.after(), edit.before()),
+                about_a_registration => past.turn(change.after(), about_a_registration.before()),
+            }
+        }
+        past
+    }
+
+    /// The snapshot with pools and registrations that a store holds.
+    #[must_use]
+    pub fn with(
+        mut self,
+        pools: impl IntoIterator<Item = Arc<SharedPool>>,
+        records: impl IntoIterator<Item = Arc<Record>>,
+    ) -> Self {
+        for pool in pools {
+            self.turn_pool(None, Some(&pool));
+        }
+        for record in records {
+            self.turn(None, Some(&record));
+        }
+        self
+    }
+
+    /// The snapshot in which the ports of these records rest until then, as a store has it.
+    #[must_use]
+    pub fn with_resting(
+        mut self,
+        records: impl IntoIterator<Item = (Arc<Record>, Timestamp)>,
+    ) -> Self {
+        for (record, until) in records {
+            self.let_rest(&record, until);
+        }
+        self
+    }
+
+    fn let_rest(&mut self, record: &Arc<Record>, until: Timestamp) {
+        let namespace = record.registration().map(|registration| &registration.namespace);
+        if let Some(space) = namespace.and_then(|name| self.spaces.get_mut(name)) {
+            space.let_rest(record, until);
+        }
+    }
+
+    /// Puts one registration in the place of another, either of which may be none.
+    fn turn(&mut self, old: Option<&Arc<Record>>, new: Option<&Arc<Record>>) {
+        for (record, is_new) in [(old, false), (new, true)] {
+            let Some((record, registration)) =
+                record.and_then(|record| Some((record, record.registration()?)))
+            else {
+                continue;
+            };
+            let lease = registration.lease.map(|lease| (lease.expire_time, record.uid));
+            let Some(space) = self.spaces.get_mut(&registration.namespace) else { continue };
+            if is_new {
+                space.put_in(record);
+                self.custom.insert(record.uid, Arc::clone(record));
+                self.leases.extend(lease);
+            } else {
+                space.take_out(record);
+                self.custom.remove(&record.uid);
+                if let Some(lease) = lease {
+                    self.leases.remove(&lease);
+                }
+            }
+        }
+    }
+
+    fn turn_namespace(&mut self, old: Option<&Arc<Namespace>>, new: Option<&Arc<Namespace>>) {
+        match (old, new) {
+            (Some(_), Some(new)) => {
+                if let Some(space) = self.spaces.get_mut(&new.name) {
+                    space.settle(new);
+                }
+            }
+            (None, Some(new)) => {
+                self.spaces.insert(new.name.clone(), Space::new(Arc::clone(new)));
+            }
+            (Some(old), None) => drop(self.spaces.remove(&old.name)),
+            (None, None) => {}
+        }
+    }
+
+    fn turn_pool(&mut self, old: Option<&Arc<SharedPool>>, new: Option<&Arc<SharedPool>>) {
+        let namespace = old.or(new).map(|pool| &pool.namespace);
+        if let Some(space) = namespace.and_then(|name| self.spaces.get_mut(name)) {
+            if let Some(old) = old {
+                space.take_pool(old);
+            }
+            if let Some(new) = new {
+                space.put_pool(new);
+            }
+        }
+    }
+}

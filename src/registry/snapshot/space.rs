@@ -1,0 +1,188 @@
+//! What stands in one namespace, and the indexes it is found by.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use jiff::Timestamp;
+
+use crate::registry::assignment::Record;
+use crate::registry::list::ListKey;
+use crate::registry::name::PoolName;
+use crate::registry::namespace::Namespace;
+use crate::registry::pool::{Pool, SharedPool};
+use crate::registry::port::{Port, PortRange, Transport};
+use crate::registry::service_name::fold;
+
+/// What stands in one namespace.
+#[derive(Clone, Debug)]
+pub(super) struct Space {
+    pub(super) settings: Arc<Namespace>,
+    /// By transport and first port. Those of a transport never overlap, so the nearest entry at or
+    /// below a port tells who holds it.
+    pub(super) by_port: OrdMap<(Transport, Port), Arc<Record>>,
+    /// By folded service name.
+    pub(super) by_name: OrdMap<(String, Transport, Port), Arc<Record>>,
+    /// What pools gave, by pool, folded service name and instance.
+    by_instance: OrdMap<(PoolName, String, Arc<str>, Transport), Arc<Record>>,
+    pub(super) pools: OrdMap<PoolName, Arc<SharedPool>>,
+    /// By transport and first port of each run. Pools never overlap on a transport.
+    pool_runs: OrdMap<(Transport, Port), (PortRange, Arc<SharedPool>)>,
+    /// By transport and port: who gave the port back, and until when it rests. Those that have
+    /// rested long enough stay until their port is given back again.
+    pub(super) resting: OrdMap<(Transport, Port), Resting>,
+}
+
+/// That a port rests.
+#[derive(Clone, Debug)]
+pub struct Resting {
+    /// Until when.
+    pub until: Timestamp,
+    /// What it was part of.
+    pub record: Arc<Record>,
+}
+
+impl Space {
+    /// An empty namespace.
+    pub(super) fn new(settings: Arc<Namespace>) -> Self {
+        Self {
+            settings,
+            by_port: OrdMap::new(),
+            by_name: OrdMap::new(),
+            by_instance: OrdMap::new(),
+            pools: OrdMap::new(),
+            pool_runs: OrdMap::new(),
+            resting: OrdMap::new(),
+        }
+    }
+
+    pub(super) fn put_in(&mut self, record: &Arc<Record>) {
+        let Some(keys) = Keys::of(record) else { return };
+        self.by_port.insert(keys.port, Arc::clone(record));
+        self.by_name.insert(keys.name, Arc::clone(record));
+        if let Some(key) = keys.instance {
+            self.by_instance.insert(key, Arc::clone(record));
+        }
+    }
+
+    pub(super) fn take_out(&mut self, record: &Record) {
+        let Some(keys) = Keys::of(record) else { return };
+        self.by_port.remove(&keys.port);
+        self.by_name.remove(&keys.name);
+        if let Some(key) = keys.instance {
+            self.by_instance.remove(&key);
+        }
+    }
+
+    /// Notes that the ports of a record rest.
+    pub(super) fn let_rest(&mut self, record: &Arc<Record>, until: Timestamp) {
+        let (Some(transport), Some(ports)) = (record.transport, record.ports) else { return };
+        for port in ports.iter() {
+            let rests_longer = |resting: &Resting| resting.until >= until;
+            if !self.resting.get(&(transport, port)).is_some_and(rests_longer) {
+                let resting = Resting { until, record: Arc::clone(record) };
+                self.resting.insert((transport, port), resting);
+            }
+        }
+    }
+
+    pub(super) fn put_pool(&mut self, pool: &Arc<SharedPool>) {
+        self.pools.insert(pool.name.clone(), Arc::clone(pool));
+        for &transport in &pool.transports {
+            for run in pool.own().runs() {
+                self.pool_runs.insert((transport, run.first()), (*run, Arc::clone(pool)));
+            }
+        }
+    }
+
+    pub(super) fn take_pool(&mut self, pool: &SharedPool) {
+        self.pools.remove(&pool.name);
+        for &transport in &pool.transports {
+            for run in pool.own().runs() {
+                self.pool_runs.remove(&(transport, run.first()));
+            }
+        }
+    }
+
+    /// Takes over other settings. What pools may give follows from them, and is to be found anew.
+    pub(super) fn settle(&mut self, settings: &Arc<Namespace>) {
+        self.settings = Arc::clone(settings);
+        let pools: Vec<_> = self.pools.values().cloned().collect();
+        for pool in pools {
+            self.put_pool(&SharedPool::share(Pool::clone(&pool)));
+        }
+    }
+
+    /// The registration that holds the port.
+    pub(super) fn holder(&self, port: Port, transport: Transport) -> Option<&Arc<Record>> {
+        let ((of, _), record) = self.by_port.get_prev(&(transport, port))?;
+        (*of == transport && record.is_on(port)).then_some(record)
+    }
+
+    /// The first pool that has a port of the run.
+    pub(super) fn pool_in(
+        &self,
+        ports: PortRange,
+        transport: Transport,
+    ) -> Option<&Arc<SharedPool>> {
+        // Runs of a transport do not overlap, so the one nearest below the last port is the only
+        // one that can begin below the first port and still reach in.
+        let below = self.pool_runs.get_prev(&(transport, ports.first()));
+        let reaching_in =
+            below.filter(|((of, _), (run, _))| *of == transport && run.overlaps(ports));
+        let inside =
+            || self.pool_runs.range((transport, ports.first())..=(transport, ports.last())).next();
+        reaching_in.or_else(inside).map(|(_, (_, pool))| pool)
+    }
+
+    pub(super) fn of_instance(
+        &self,
+        pool: &PoolName,
+        folded: &str,
+        instance: &str,
+    ) -> impl Iterator<Item = &Arc<Record>> + use<'_> {
+        let key = |transport| (pool.clone(), folded.to_owned(), instance.into(), transport);
+        self.by_instance.range(key(Transport::Tcp)..=key(Transport::Dccp)).map(|(_, record)| record)
+    }
+
+    pub(super) fn named<'a>(&'a self, folded: &str) -> impl Iterator<Item = &'a Arc<Record>> {
+        let first = (folded.to_owned(), Transport::Tcp, Port::ZERO);
+        let last = (folded.to_owned(), Transport::Dccp, Port::MAX);
+        self.by_name.range(first..=last).map(|(_, record)| record)
+    }
+
+    /// One run of records in the order of lists for each transport.
+    pub(super) fn listed_from<'a, 'f>(
+        &'a self,
+        from: Option<&'f ListKey>,
+    ) -> impl Iterator<Item = impl Iterator<Item = &'a Arc<Record>> + use<'a, 'f>> + use<'a, 'f>
+    {
+        // A key beyond the last port asks for records without one, which no registration is.
+        let start = from.map_or(Some(Port::ZERO), ListKey::port);
+        Transport::ALL.into_iter().filter_map(move |transport| {
+            let run = self.by_port.range((transport, start?)..=(transport, Port::MAX));
+            Some(run.map(|(_, record)| record).skip_while(move |record| {
+                from.is_some_and(|from| ListKey::of(record).cmp(from) == Ordering::Less)
+            }))
+        })
+    }
+}
+
+/// Where a registration stands in the indexes.
+struct Keys {
+    port: (Transport, Port),
+    name: (String, Transport, Port),
+    instance: Option<(PoolName, String, Arc<str>, Transport)>,
+}
+
+impl Keys {
+    fn of(record: &Record) -> Option<Self> {
+        let (transport, first) = (record.transport?, record.ports?.first());
+        let folded = record.service_name.as_deref().map(fold).unwrap_or_default().into_owned();
+        let instance = record.registration()?.pooled.as_ref().and_then(|pooled| {
+            let instance = Arc::clone(pooled.instance.as_ref()?);
+            Some((pooled.pool.clone(), folded.clone(), instance, transport))
+        });
+        Some(Self { port: (transport, first), name: (folded, transport, first), instance })
+    }
+}

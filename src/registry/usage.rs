@@ -1,0 +1,97 @@
+//! How much of a pool is used.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::assignment::Record;
+use super::judge::given_by;
+use super::pool::SharedPool;
+use super::port::{Port, PortRange};
+use super::snapshot::View;
+
+/// How much of a pool is used, in ports. One that is held on any of the pool's transports is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// All its ports.
+    pub size: u32,
+    /// Those that are held.
+    pub held: u32,
+    /// Those that rest.
+    pub cooling: u32,
+    /// Those that are skipped because the rules speak against them.
+    pub skipped: u32,
+    /// Those that can be had.
+    pub free: u32,
+}
+
+/// What the ports of a pool are doing.
+#[derive(Debug)]
+pub struct Occupation {
+    held: Vec<bool>,
+    resting: Vec<bool>,
+}
+
+impl Occupation {
+    /// What they are doing at that time.
+    #[must_use]
+    pub fn of(view: View<'_>, pool: &SharedPool, now: Timestamp) -> Self {
+        let every_port = Port::MAX.index() + 1;
+        let (mut held, mut resting) = (vec![false; every_port], vec![false; every_port]);
+        for (run, &transport) in runs_and_transports(pool) {
+            for record in view.holders_in(run, transport) {
+                for port in record.ports.into_iter().flat_map(PortRange::iter) {
+                    held[port.index()] = true;
+                }
+            }
+            for (port, _) in view.resting_in(run, transport, now) {
+                resting[port.index()] = true;
+            }
+        }
+        Self { held, resting }
+    }
+
+    /// Whether somebody holds the port.
+    #[must_use]
+    pub fn is_held(&self, port: Port) -> bool {
+        self.held[port.index()]
+    }
+}
+
+fn runs_and_transports(
+    pool: &SharedPool,
+) -> impl Iterator<Item = (PortRange, &super::port::Transport)> {
+    itertools::iproduct!(pool.own().runs().iter().copied(), &pool.transports)
+}
+
+/// How much of the pool is used at that time.
+#[must_use]
+pub fn usage(view: View<'_>, pool: &SharedPool, now: Timestamp) -> Usage {
+    let Occupation { held, resting } = Occupation::of(view, pool, now);
+    let given = given_by(view, pool);
+    let mut usage = Usage { size: pool.own().size(), held: 0, cooling: 0, skipped: 0, free: 0 };
+    for port in pool.own().iter() {
+        let figure = match port {
+            port if held[port.index()] => &mut usage.held,
+            port if resting[port.index()] => &mut usage.cooling,
+            port if !given.contains(port) => &mut usage.skipped,
+            _ => &mut usage.free,
+        };
+        *figure += 1;
+    }
+    usage
+}
+
+/// The registrations on the pool's ports, lowest first on each transport.
+pub fn holders<'a>(view: View<'a>, pool: &SharedPool) -> impl Iterator<Item = &'a Arc<Record>> {
+    runs_and_transports(pool).flat_map(move |(run, &transport)| view.holders_in(run, transport))
+}
+
+/// When the next port of the pool has rested long enough.
+#[must_use]
+pub fn next_rested(view: View<'_>, pool: &SharedPool, now: Timestamp) -> Option<Timestamp> {
+    runs_and_transports(pool)
+        .flat_map(|(run, &transport)| view.resting_in(run, transport, now))
+        .map(|(_, resting)| resting.until)
+        .min()
+}

@@ -1,0 +1,177 @@
+//! Reading the history, on connections of its own that can't write.
+
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
+use sqlx::{ConnectOptions, QueryBuilder, Row, Sqlite, SqlitePool};
+
+use super::row::{change_from, revision_from_sql, revision_to_sql, time_from_sql};
+use super::texts::SharedTexts;
+use crate::access::Actor;
+use crate::registry::assignment::Revision;
+use crate::store::StoreError;
+use crate::store::history::{ChangeFilter, History, Logged, Place, Query};
+
+/// How many may read at the same time; more wait for each other.
+const READERS: u32 = 4;
+
+/// The history of a database file.
+#[derive(Clone, Debug)]
+pub(super) struct SqliteHistory {
+    readers: SqlitePool,
+}
+
+impl SqliteHistory {
+    /// The history of the file that is opened like this. No connection is made until it is read.
+    pub(super) fn of(options: &SqliteConnectOptions) -> Self {
+        let options = options.clone().read_only(true).create_if_missing(false);
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .connect_lazy_with(options.disable_statement_logging());
+        Self { readers }
+    }
+
+    /// Ends all connections.
+    pub(super) async fn close(&self) {
+        self.readers.close().await;
+    }
+}
+
+impl History for SqliteHistory {
+    fn changes<'h>(&'h self, query: &'h Query) -> BoxFuture<'h, Result<Vec<Logged>, StoreError>> {
+        Box::pin(async {
+            let rows = statement(query).build().fetch_all(&self.readers).await?;
+            let mut texts = SharedTexts::default();
+            let logged = rows.into_iter().map(|row| {
+                let kind: String = row.try_get("kind")?;
+                Ok(Logged {
+                    place: Place {
+                        revision: revision_from_sql(row.try_get("revision")?)?,
+                        position: row.try_get("position")?,
+                    },
+                    time: time_from_sql(row.try_get("time")?)?,
+                    actor: Actor(row.try_get::<String, _>("actor")?.into()),
+                    reason: row.try_get("reason")?,
+                    change: change_from(
+                        &kind,
+                        row.try_get("before")?,
+                        row.try_get("after")?,
+                        row.try_get("rest_until")?,
+                        &mut texts,
+                    )?,
+                })
+            });
+            logged.collect()
+        })
+    }
+
+    fn revision_at(&self, time: Timestamp) -> BoxFuture<'_, Result<Revision, StoreError>> {
+        Box::pin(async move {
+            let time = time.as_microsecond();
+            let last = sqlx::query_scalar!(
+                r#"select coalesce(max(revision), 0) as "last!: i64" from revision
+                   where time = (select max(time) from revision where time <= ?)"#,
+                time
+            )
+            .fetch_one(&self.readers)
+            .await?;
+            revision_from_sql(last)
+        })
+    }
+
+    fn beginning(&self) -> BoxFuture<'_, Result<Timestamp, StoreError>> {
+        Box::pin(async {
+            let time = sqlx::query_scalar!("select create_time from registry")
+                .fetch_one(&self.readers)
+                .await?;
+            time_from_sql(time)
+        })
+    }
+}
+
+/// Put together from what is asked for, so that the database can use an index for it.
+fn statement(query: &Query) -> QueryBuilder<Sqlite> {
+    let mut sql = QueryBuilder::new(
+        "select c.revision, c.position, r.time, r.actor, r.reason, c.kind, c.before, c.after, \
+         c.rest_until from change as c join revision as r on r.revision = c.revision \
+         where (c.revision, c.position) < (",
+    );
+    sql.push_bind(revision_to_sql(query.before.revision)).push(", ");
+    sql.push_bind(query.before.position).push(")");
+    if let Some(after) = query.after {
+        sql.push(" and (c.revision, c.position) > (");
+        sql.push_bind(revision_to_sql(after.revision)).push(", ");
+        sql.push_bind(after.position).push(")");
+    }
+    narrow(&mut sql, &query.filter);
+    let order = if query.newest_first { "desc" } else { "asc" };
+    sql.push(format_args!(" order by c.revision {order}, c.position {order} limit "));
+    sql.push_bind(query.limit);
+    sql
+}
+
+fn narrow(sql: &mut QueryBuilder<Sqlite>, filter: &ChangeFilter) {
+    let ChangeFilter {
+        namespace,
+        with_settings,
+        ports,
+        transport,
+        service,
+        uid,
+        actor,
+        kinds,
+        start_time,
+        end_time,
+    } = filter;
+    if let Some(namespace) = namespace {
+        sql.push(" and c.namespace = ").push_bind(namespace.to_string());
+    }
+    if let Some(ports) = ports {
+        sql.push(" and (c.first_port <= ").push_bind(ports.last().number());
+        sql.push(" and c.last_port >= ").push_bind(ports.first().number());
+        sql.push(if *with_settings { " or c.uid is null)" } else { ")" });
+    }
+    if let Some(transport) = transport {
+        sql.push(" and c.transport = ").push_bind(transport.name());
+    }
+    if let Some(service) = service {
+        sql.push(" and ").push_bind(service.clone()).push(" in (c.service, c.former_service)");
+    }
+    if let Some(uid) = uid {
+        sql.push(" and c.uid = ").push_bind(uid.to_string());
+    }
+    if let Some(actor) = actor {
+        sql.push(" and r.actor = ").push_bind(actor.clone());
+    }
+    if !kinds.is_empty() {
+        let mut list = sql.push(" and c.kind in (").separated(", ");
+        for kind in kinds {
+            list.push_bind(kind.name());
+        }
+        sql.push(")");
+    }
+    if let Some(start) = start_time {
+        sql.push(" and r.time >= ").push_bind(start.as_microsecond());
+    }
+    if let Some(end) = end_time {
+        sql.push(" and r.time < ").push_bind(end.as_microsecond());
+    }
+}
+
+/// The history of a registry in memory, which ends with its process and is read by nobody.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NoHistory;
+
+impl History for NoHistory {
+    fn changes<'h>(&'h self, _: &'h Query) -> BoxFuture<'h, Result<Vec<Logged>, StoreError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn revision_at(&self, _: Timestamp) -> BoxFuture<'_, Result<Revision, StoreError>> {
+        Box::pin(async { Ok(Revision::default()) })
+    }
+
+    fn beginning(&self) -> BoxFuture<'_, Result<Timestamp, StoreError>> {
+        Box::pin(async { Ok(Timestamp::MIN) })
+    }
+}

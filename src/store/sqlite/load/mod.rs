@@ -1,0 +1,41 @@
+//! Reading everything that is held, at the start of a server.
+
+mod own;
+mod reference;
+
+use jiff::Timestamp;
+use sqlx::sqlite::SqliteConnection;
+
+use super::last_revision;
+use super::row::{revision_to_sql, time_from_sql};
+use crate::registry::reference::Edition;
+use crate::store::{Contents, StoreError};
+
+pub(super) async fn contents(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+) -> Result<Contents, StoreError> {
+    let registry = sqlx::query!("select database_id, iana_date, iana_sha256 from registry")
+        .fetch_one(&mut *connection)
+        .await?;
+    let mut reference = reference::iana(connection).await?;
+    reference.extend(reference::common(connection).await?);
+    let revision = last_revision(connection).await?;
+    let number = revision_to_sql(revision);
+    let last_time = sqlx::query_scalar!("select time from revision where revision = ?", number)
+        .fetch_optional(&mut *connection)
+        .await?;
+    Ok(Contents {
+        database_id: registry.database_id,
+        edition: Edition { iana_date: registry.iana_date, iana_sha256: registry.iana_sha256 },
+        reference,
+        guides: reference::guides(connection).await?,
+        namespaces: own::namespaces(connection).await?,
+        pools: own::pools(connection).await?,
+        custom: own::assignments(connection).await?,
+        resting: own::resting(connection, now).await?,
+        revision,
+        last_time: last_time.map(time_from_sql).transpose()?,
+        tokens: own::tokens(connection).await?,
+    })
+}

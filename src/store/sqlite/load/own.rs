@@ -1,0 +1,144 @@
+//! Reading what was registered here.
+
+use jiff::Timestamp;
+use sqlx::sqlite::SqliteConnection;
+
+use crate::access::{Actor, TokenHash};
+use crate::registry::assignment::Assignment;
+use crate::registry::namespace::Namespace;
+use crate::registry::pool::Pool;
+use crate::store::StoreError;
+use crate::store::sqlite::row::{
+    AssignmentRow, NamespaceRow, PoolRow, hash_from, time_from_sql, understood,
+};
+use crate::store::sqlite::texts::SharedTexts;
+
+/// The namespaces, by name.
+pub(super) async fn namespaces(
+    connection: &mut SqliteConnection,
+) -> Result<Vec<Namespace>, StoreError> {
+    let rows = sqlx::query_scalar!(
+        r#"select json_group_array(json_object(
+             'name', name, 'description', description, 'accept', json(accept),
+             'forbid', json(forbid), 'cool_down', cool_down, 'create_time', create_time,
+             'update_time', update_time, 'revision', revision) order by name) as "rows!: String"
+           from namespace"#
+    )
+    .fetch_one(connection)
+    .await?;
+    let rows: Vec<NamespaceRow> = understood(serde_json::from_str(&rows))?;
+    rows.into_iter().map(NamespaceRow::into_namespace).collect()
+}
+
+/// The pools, by namespace and name.
+pub(super) async fn pools(connection: &mut SqliteConnection) -> Result<Vec<Pool>, StoreError> {
+    let rows = sqlx::query_scalar!(
+        r#"select json_group_array(json_object(
+             'namespace', namespace, 'name', name, 'description', description,
+             'ports', json(ports), 'transports', json(transports),
+             'excluded_ports', json(excluded_ports), 'cool_down', cool_down,
+             'accept', json(accept), 'create_time', create_time, 'update_time', update_time,
+             'revision', revision) order by namespace, name) as "rows!: String"
+           from pool"#
+    )
+    .fetch_one(connection)
+    .await?;
+    let rows: Vec<PoolRow> = understood(serde_json::from_str(&rows))?;
+    rows.into_iter().map(PoolRow::into_pool).collect()
+}
+
+/// The registrations, by namespace, transport and port.
+pub(super) async fn assignments(
+    connection: &mut SqliteConnection,
+) -> Result<Vec<Assignment>, StoreError> {
+    let mut texts = SharedTexts::default();
+    let mut assignments = Vec::new();
+    let mut after = Place::default();
+    let mut chunk = assignments_after(connection, &after).await?;
+    loop {
+        let rows: Vec<AssignmentRow> = understood(serde_json::from_str(&chunk))?;
+        let Some(last) = rows.last() else { return Ok(assignments) };
+        after.namespace.clone_from(&last.namespace);
+        after.transport.clone_from(&last.transport);
+        after.first_port = last.first_port;
+        // The database reads the next ones, on its own thread, while these are understood.
+        let (next, understood_rows) = tokio::join!(assignments_after(connection, &after), async {
+            let own = rows.into_iter().map(|row| row.into_assignment(&mut texts));
+            own.collect::<Result<Vec<_>, _>>()
+        });
+        assignments.extend(understood_rows?);
+        chunk = next?;
+    }
+}
+
+#[derive(Default)]
+struct Place {
+    namespace: String,
+    transport: String,
+    first_port: u16,
+}
+
+/// As many registrations as are read at a time, from behind a place, as JSON.
+async fn assignments_after(
+    connection: &mut SqliteConnection,
+    after: &Place,
+) -> Result<String, StoreError> {
+    let Place { namespace, transport, first_port } = after;
+    Ok(sqlx::query_scalar!(
+        r#"select json_group_array(json_object(
+             'uid', uid, 'namespace', namespace, 'service_name', service_name,
+             'first_port', first_port, 'last_port', last_port, 'transport', transport,
+             'description', description, 'assignee', assignee, 'contact', contact,
+             'reference', reference, 'assignment_notes', assignment_notes,
+             'labels', json(labels), 'create_time', create_time, 'update_time', update_time,
+             'revision', revision, 'ttl', ttl, 'expire_time', expire_time, 'pool', pool,
+             'instance', instance)) as "chunk!: String"
+           from (select * from custom_assignment
+             where (namespace, transport, first_port) > (?, ?, ?)
+             order by namespace, transport, first_port limit 1024)"#,
+        namespace,
+        transport,
+        first_port
+    )
+    .fetch_one(connection)
+    .await?)
+}
+
+/// What was given back and still rests, with the time until which it does. What happened in a
+/// namespace that was deleted since is not part of a new one of that name.
+pub(super) async fn resting(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+) -> Result<Vec<(Assignment, Timestamp)>, StoreError> {
+    let now = now.as_microsecond();
+    let rows = sqlx::query!(
+        r#"select before as "before!", rest_until as "rest_until!"
+           from change
+           where rest_until > ? and revision > coalesce(
+             (select max(created.revision) from change as created
+              where created.namespace = change.namespace
+                and created.kind = 'NAMESPACE_CREATED'), 0)
+           order by revision, position"#,
+        now
+    )
+    .fetch_all(connection)
+    .await?;
+    let mut texts = SharedTexts::default();
+    let resting = rows.into_iter().map(|row| {
+        let before: AssignmentRow = understood(serde_json::from_str(&row.before))?;
+        Ok((before.into_assignment(&mut texts)?, time_from_sql(row.rest_until)?))
+    });
+    resting.collect()
+}
+
+/// The tokens that are valid.
+pub(super) async fn tokens(
+    connection: &mut SqliteConnection,
+) -> Result<Vec<(TokenHash, Actor)>, StoreError> {
+    let rows = sqlx::query!("select name, sha256 from token where revoke_time is null")
+        .fetch_all(connection)
+        .await?;
+    rows.into_iter()
+        .map(|row| Ok((TokenHash::new(hash_from(row.sha256)?), Actor(row.name.into()))))
+        .collect()
+}

@@ -1,0 +1,112 @@
+//! Registrations as they are stored.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{revision_from_sql, revision_to_sql, time_from_sql, understood};
+use crate::registry::assignment::{Assignment, Origin, Pooled, Registration, State, Uid};
+use crate::registry::lease::{Lease, Ttl};
+use crate::registry::port::{Port, PortRange, Transport};
+use crate::registry::text::Labels;
+use crate::store::StoreError;
+use crate::store::sqlite::texts::SharedTexts;
+
+/// A registration as it is stored. What is left out of older history has a default.
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::store::sqlite) struct AssignmentRow {
+    pub uid: String,
+    pub namespace: String,
+    pub service_name: String,
+    pub first_port: u16,
+    pub last_port: u16,
+    pub transport: String,
+    pub description: String,
+    pub assignee: String,
+    pub contact: String,
+    pub reference: String,
+    pub assignment_notes: String,
+    pub labels: BTreeMap<String, String>,
+    pub create_time: i64,
+    pub update_time: i64,
+    pub revision: i64,
+    #[serde(default)]
+    pub ttl: Option<i64>,
+    #[serde(default)]
+    pub expire_time: Option<i64>,
+    #[serde(default)]
+    pub pool: Option<String>,
+    #[serde(default)]
+    pub instance: Option<String>,
+}
+
+impl AssignmentRow {
+    /// The row of a registration; none for a record that was not registered here.
+    pub(in crate::store::sqlite) fn of(record: &Assignment) -> Option<Self> {
+        let registration = record.registration()?;
+        let pooled = registration.pooled.as_ref();
+        let ports = record.ports?;
+        Some(Self {
+            uid: record.uid.to_string(),
+            namespace: registration.namespace.to_string(),
+            service_name: record.service_name.as_deref()?.to_owned(),
+            first_port: ports.first().number(),
+            last_port: ports.last().number(),
+            transport: record.transport?.to_string(),
+            description: record.description.to_string(),
+            assignee: record.assignee.to_string(),
+            contact: record.contact.to_string(),
+            reference: record.reference.to_string(),
+            assignment_notes: record.assignment_notes.to_string(),
+            labels: registration.labels.pairs().clone(),
+            create_time: registration.create_time.as_microsecond(),
+            update_time: registration.update_time.as_microsecond(),
+            revision: revision_to_sql(registration.revision),
+            ttl: registration.lease.map(|lease| lease.ttl.as_micros()),
+            expire_time: registration.lease.map(|lease| lease.expire_time.as_microsecond()),
+            pool: pooled.map(|pooled| pooled.pool.to_string()),
+            instance: pooled.and_then(|pooled| Some(pooled.instance.as_ref()?.to_string())),
+        })
+    }
+
+    /// The registration. Texts that are known are held once.
+    pub(in crate::store::sqlite) fn into_assignment(
+        self,
+        texts: &mut SharedTexts,
+    ) -> Result<Assignment, StoreError> {
+        let ports = PortRange::new(Port::new(self.first_port), Port::new(self.last_port));
+        let lease = match (self.ttl, self.expire_time) {
+            (Some(ttl), Some(end)) => Some(Lease {
+                ttl: understood(Ttl::from_micros(ttl))?,
+                expire_time: time_from_sql(end)?,
+            }),
+            _ => None,
+        };
+        let instance = self.instance.map(Into::into);
+        let pooled = self
+            .pool
+            .map(|pool| Ok::<_, StoreError>(Pooled { pool: understood(pool.parse())?, instance }));
+        let mut text = |text: String| texts.of(Some(&text));
+        Ok(Assignment {
+            uid: understood(self.uid.parse::<Uid>())?,
+            service_name: Some(text(self.service_name)),
+            ports: Some(understood(ports)?),
+            transport: Some(understood(self.transport.parse::<Transport>())?),
+            state: State::Assigned,
+            description: text(self.description),
+            assignee: text(self.assignee),
+            contact: text(self.contact),
+            reference: text(self.reference),
+            assignment_notes: text(self.assignment_notes),
+            origin: Origin::Custom(Registration {
+                namespace: texts.namespace(&self.namespace)?,
+                labels: understood(Labels::parse(self.labels))?,
+                create_time: time_from_sql(self.create_time)?,
+                update_time: time_from_sql(self.update_time)?,
+                revision: revision_from_sql(self.revision)?,
+                lease,
+                pooled: pooled.transpose()?,
+            }),
+        })
+    }
+}

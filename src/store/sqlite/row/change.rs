@@ -1,0 +1,144 @@
+//! Changes as they are stored.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{AssignmentRow, NamespaceRow, PoolRow, revision_to_sql, time_from_sql, understood};
+use crate::registry::assignment::{Record, Revision};
+use crate::registry::change::{Change, ChangeKind, Edit};
+use crate::registry::namespace::Namespace;
+use crate::registry::pool::SharedPool;
+use crate::registry::service_name::fold;
+use crate::store::StoreError;
+use crate::store::sqlite::texts::SharedTexts;
+
+/// A change as it is stored.
+#[derive(Debug, Serialize)]
+pub(in crate::store::sqlite) struct ChangeRow {
+    revision: i64,
+    position: usize,
+    kind: &'static str,
+    namespace: Option<String>,
+    uid: Option<String>,
+    transport: Option<&'static str>,
+    first_port: Option<u16>,
+    last_port: Option<u16>,
+    service: Option<String>,
+    former_service: Option<String>,
+    before: Option<Thing>,
+    after: Option<Thing>,
+    rest_until: Option<i64>,
+}
+
+/// What was changed.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Thing {
+    Assignment(Box<AssignmentRow>),
+    Namespace(NamespaceRow),
+    Pool(PoolRow),
+}
+
+impl ChangeRow {
+    pub(in crate::store::sqlite) fn of(
+        revision: Revision,
+        position: usize,
+        change: &Change,
+    ) -> Self {
+        let record = change.record();
+        let ports = record.and_then(|record| record.ports);
+        let name = |record: &Arc<Record>| Some(fold(record.service_name.as_deref()?).into_owned());
+        let service = record.and_then(name);
+        let (before, after) = things(change);
+        Self {
+            revision: revision_to_sql(revision),
+            position,
+            kind: change.kind().name(),
+            namespace: change.namespace().map(ToString::to_string),
+            uid: record.map(|record| record.uid.to_string()),
+            transport: record.and_then(|record| Some(record.transport?.name())),
+            first_port: ports.map(|ports| ports.first().number()),
+            last_port: ports.map(|ports| ports.last().number()),
+            former_service: change
+                .before()
+                .and_then(name)
+                .filter(|_| service.is_some())
+                .filter(|former| Some(former) != service.as_ref()),
+            service,
+            before,
+            after,
+            rest_until: change.rest_until().map(|time| time.as_microsecond()),
+        }
+    }
+}
+
+fn things(change: &Change) -> (Option<Thing>, Option<Thing>) {
+    match change {
+        Change::Namespace(edit) => {
+            let row = |it: &Arc<Namespace>| Thing::Namespace(NamespaceRow::of(it));
+            (edit.before().map(row), edit.after().map(row))
+        }
+        Change::Pool(edit) => {
+            let row = |it: &Arc<SharedPool>| Thing::Pool(PoolRow::of(it));
+            (edit.before().map(row), edit.after().map(row))
+        }
+        about_a_registration => {
+            let row = |it: &Arc<Record>| {
+                AssignmentRow::of(it).map(|row| Thing::Assignment(Box::new(row)))
+            };
+            (
+                about_a_registration.before().and_then(row),
+                about_a_registration.after().and_then(row),
+            )
+        }
+    }
+}
+
+/// The change of a kind from one thing to another, each as JSON, and until when its ports rest.
+pub(in crate::store::sqlite) fn change_from(
+    kind: &str,
+    before: Option<String>,
+    after: Option<String>,
+    rest_until: Option<i64>,
+    texts: &mut SharedTexts,
+) -> Result<Change, StoreError> {
+    let known =
+        ChangeKind::named(kind).ok_or_else(|| StoreError::Corrupt(format!("change {kind:?}")))?;
+    let rest_until = rest_until.map(time_from_sql).transpose()?;
+    let mut record = |json: Option<String>| {
+        let row: AssignmentRow = parsed(json)?;
+        Ok::<_, StoreError>(Record::share(row.into_assignment(texts)?))
+    };
+    let namespace =
+        |json| Ok::<_, StoreError>(Arc::new(parsed::<NamespaceRow>(json)?.into_namespace()?));
+    let pool = |json| Ok::<_, StoreError>(SharedPool::share(parsed::<PoolRow>(json)?.into_pool()?));
+    Ok(match known {
+        ChangeKind::Registered => Change::Registered { after: record(after)? },
+        ChangeKind::Updated => Change::Updated { before: record(before)?, after: record(after)? },
+        ChangeKind::Renewed => Change::Renewed { before: record(before)?, after: record(after)? },
+        ChangeKind::Released => Change::Released { before: record(before)?, rest_until },
+        ChangeKind::Expired => Change::Expired { before: record(before)?, rest_until },
+        ChangeKind::NamespaceCreated => {
+            Change::Namespace(Edit::Created { after: namespace(after)? })
+        }
+        ChangeKind::NamespaceUpdated => Change::Namespace(Edit::Updated {
+            before: namespace(before)?,
+            after: namespace(after)?,
+        }),
+        ChangeKind::NamespaceDeleted => {
+            Change::Namespace(Edit::Deleted { before: namespace(before)? })
+        }
+        ChangeKind::PoolCreated => Change::Pool(Edit::Created { after: pool(after)? }),
+        ChangeKind::PoolUpdated => {
+            Change::Pool(Edit::Updated { before: pool(before)?, after: pool(after)? })
+        }
+        ChangeKind::PoolDeleted => Change::Pool(Edit::Deleted { before: pool(before)? }),
+    })
+}
+
+fn parsed<T: for<'de> Deserialize<'de>>(json: Option<String>) -> Result<T, StoreError> {
+    let json =
+        json.ok_or_else(|| StoreError::Corrupt("a change without what it changed".into()))?;
+    understood(serde_json::from_str(&json))
+}

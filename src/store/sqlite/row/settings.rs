@@ -1,0 +1,127 @@
+//! Namespaces and pools as they are stored.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::{revision_from_sql, revision_to_sql, time_from_sql, understood};
+use crate::registry::finding::FindingCode;
+use crate::registry::lease::CoolDown;
+use crate::registry::namespace::{Namespace, Policy};
+use crate::registry::pool::Pool;
+use crate::registry::port::{Port, PortRange, Transport};
+use crate::registry::port_set::PortSet;
+use crate::store::StoreError;
+
+/// A namespace as it is stored.
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::store::sqlite) struct NamespaceRow {
+    name: String,
+    description: String,
+    accept: Vec<String>,
+    forbid: Vec<String>,
+    cool_down: i64,
+    create_time: Option<i64>,
+    update_time: Option<i64>,
+    revision: i64,
+}
+
+impl NamespaceRow {
+    pub(in crate::store::sqlite) fn of(namespace: &Namespace) -> Self {
+        Self {
+            name: namespace.name.to_string(),
+            description: namespace.description.to_string(),
+            accept: codes(&namespace.policy.accept),
+            forbid: codes(&namespace.policy.forbid),
+            cool_down: namespace.policy.cool_down.as_micros(),
+            create_time: namespace.create_time.map(|time| time.as_microsecond()),
+            update_time: namespace.update_time.map(|time| time.as_microsecond()),
+            revision: revision_to_sql(namespace.revision),
+        }
+    }
+
+    pub(in crate::store::sqlite) fn into_namespace(self) -> Result<Namespace, StoreError> {
+        Ok(Namespace {
+            name: understood(self.name.parse())?,
+            description: self.description.into(),
+            policy: Policy {
+                accept: codes_from(&self.accept)?,
+                forbid: codes_from(&self.forbid)?,
+                cool_down: understood(CoolDown::from_micros(self.cool_down))?,
+            },
+            create_time: self.create_time.map(time_from_sql).transpose()?,
+            update_time: self.update_time.map(time_from_sql).transpose()?,
+            revision: revision_from_sql(self.revision)?,
+        })
+    }
+}
+
+/// A pool as it is stored.
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::store::sqlite) struct PoolRow {
+    namespace: String,
+    name: String,
+    description: String,
+    ports: Vec<(u16, u16)>,
+    transports: Vec<String>,
+    excluded_ports: Vec<(u16, u16)>,
+    cool_down: i64,
+    accept: Vec<String>,
+    create_time: i64,
+    update_time: i64,
+    revision: i64,
+}
+
+impl PoolRow {
+    pub(in crate::store::sqlite) fn of(pool: &Pool) -> Self {
+        Self {
+            namespace: pool.namespace.to_string(),
+            name: pool.name.to_string(),
+            description: pool.description.to_string(),
+            ports: runs(&pool.ports),
+            transports: pool.transports.iter().map(ToString::to_string).collect(),
+            excluded_ports: runs(&pool.excluded_ports),
+            cool_down: pool.cool_down.as_micros(),
+            accept: codes(&pool.accept),
+            create_time: pool.create_time.as_microsecond(),
+            update_time: pool.update_time.as_microsecond(),
+            revision: revision_to_sql(pool.revision),
+        }
+    }
+
+    pub(in crate::store::sqlite) fn into_pool(self) -> Result<Pool, StoreError> {
+        let transports = self.transports.iter().map(|name| understood(name.parse::<Transport>()));
+        Ok(Pool {
+            namespace: understood(self.namespace.parse())?,
+            name: understood(self.name.parse())?,
+            description: self.description.into(),
+            ports: runs_from(&self.ports)?,
+            transports: transports.collect::<Result<_, _>>()?,
+            excluded_ports: runs_from(&self.excluded_ports)?,
+            cool_down: understood(CoolDown::from_micros(self.cool_down))?,
+            accept: codes_from(&self.accept)?,
+            create_time: time_from_sql(self.create_time)?,
+            update_time: time_from_sql(self.update_time)?,
+            revision: revision_from_sql(self.revision)?,
+        })
+    }
+}
+
+fn codes(codes: &BTreeSet<FindingCode>) -> Vec<String> {
+    codes.iter().map(ToString::to_string).collect()
+}
+
+fn codes_from(names: &[String]) -> Result<BTreeSet<FindingCode>, StoreError> {
+    names.iter().map(|name| super::finding::code_from(name)).collect()
+}
+
+fn runs(ports: &PortSet) -> Vec<(u16, u16)> {
+    ports.runs().iter().map(|run| (run.first().number(), run.last().number())).collect()
+}
+
+fn runs_from(runs: &[(u16, u16)]) -> Result<PortSet, StoreError> {
+    let runs = runs
+        .iter()
+        .map(|&(first, last)| understood(PortRange::new(Port::new(first), Port::new(last))));
+    understood(PortSet::new(runs.collect::<Result<_, _>>()?))
+}
