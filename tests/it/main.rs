@@ -11,6 +11,7 @@ mod annotate;
 mod architecture;
 mod bad_input;
 mod command_line;
+mod deciding;
 mod laws;
 mod listing;
 mod lookups;
