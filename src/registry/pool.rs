@@ -1,6 +1,7 @@
 //! Pools: ports of a namespace that are given out by number.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
@@ -49,7 +50,7 @@ impl Pool {
 }
 
 /// A pool as snapshots share it, with what follows from it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SharedPool {
     pool: Pool,
     own: PortSet,
@@ -80,6 +81,12 @@ impl SharedPool {
     #[must_use]
     pub fn has(&self, ports: PortRange, transport: Transport) -> bool {
         self.transports.contains(&transport) && self.own.contains_all(ports)
+    }
+}
+
+impl fmt::Debug for SharedPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.pool.fmt(f)
     }
 }
 

@@ -30,7 +30,11 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// A new registry, which all laws may begin with.
-pub static NEW: LazyLock<Snapshot> = LazyLock::new(|| block_on(stored()).into_loaded().snapshot);
+pub static NEW: LazyLock<Snapshot> = LazyLock::new(|| {
+    // On a thread of its own: whoever asks first may be within a runtime.
+    let load = std::thread::spawn(|| block_on(stored()).into_loaded().snapshot);
+    load.join().unwrap()
+});
 
 #[test]
 fn the_index_of_ports_answers_as_a_scan_of_the_stored_records() {

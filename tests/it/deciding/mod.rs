@@ -3,8 +3,8 @@
 
 mod command;
 mod expected;
-mod model;
-mod wish;
+pub mod model;
+pub mod wish;
 
 use portbook::access::Actor;
 use portbook::registry::assignment::{Assignment, Uid};
@@ -27,8 +27,9 @@ use self::wish::{LOW, PORTS, Wish, acknowledged, ask, run, time, wishes};
 use crate::laws::{NEW, block_on};
 
 /// A world in which time and ids are told by hand.
-struct Hand {
-    now: Seconds,
+#[derive(Default)]
+pub struct Hand {
+    pub now: Seconds,
     ids: u128,
 }
 
@@ -43,7 +44,7 @@ impl Hand {
     }
 
     /// What a wish leads to, leases that end included: each revision's changes.
-    fn grant(
+    pub fn grant(
         &mut self,
         snapshot: &Snapshot,
         model: &Model,
@@ -68,7 +69,7 @@ impl Hand {
 }
 
 /// What stands in a snapshot, as the model would keep it.
-fn seen(snapshot: &Snapshot, now: Seconds) -> Model {
+pub fn seen(snapshot: &Snapshot, now: Seconds) -> Model {
     let mut model = Model { now, namespaces: [].into(), ..Model::new() };
     for view in snapshot.views_after(None) {
         let namespace = view.namespace();
@@ -143,7 +144,7 @@ proptest! {
     fn decisions_agree_with_a_naive_model(wishes in wishes()) {
         let mut snapshot = NEW.clone();
         let mut model = Model::new();
-        let mut hand = Hand { now: 0, ids: 0 };
+        let mut hand = Hand::default();
         for wish in &wishes {
             let verdict = ask(wish).map(|ask| thought_of(&snapshot, &ask, hand.now));
             let granted = hand.grant(&snapshot, &model, wish);
@@ -195,7 +196,7 @@ proptest! {
     #[test]
     fn a_snapshot_is_not_changed_by_what_comes_after_it(wishes in wishes()) {
         let mut past = vec![(NEW.clone(), seen(&NEW, 0))];
-        let mut hand = Hand { now: 0, ids: 0 };
+        let mut hand = Hand::default();
         for wish in &wishes {
             let (snapshot, model) = past.last().unwrap().clone();
             for decision in hand.grant(&snapshot, &model, wish).unwrap_or_default() {
@@ -219,7 +220,7 @@ proptest! {
         block_on(async {
             let mut store = SqliteStore::in_memory().await.unwrap();
             let mut snapshot = NEW.clone();
-            let mut hand = Hand { now: 0, ids: 0 };
+            let mut hand = Hand::default();
             let mut entries: Vec<Entry> = Vec::new();
             let mut base = snapshot.revision();
             for (place, wish) in wishes.iter().enumerate() {

@@ -1,0 +1,181 @@
+//! The writer, with a clock that is set by hand and a store that can be made to fail.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+use jiff::{SignedDuration, Timestamp};
+use portbook::access::Actor;
+use portbook::registry::assignment::{Revision, Uid};
+use portbook::registry::change::Change;
+use portbook::registry::command::{Command, Details, Register};
+use portbook::registry::lease::Ttl;
+use portbook::registry::name::NamespaceName;
+use portbook::registry::port::{Port, PortRange, Transport};
+use portbook::store::history::History;
+use portbook::store::sqlite::SqliteStore;
+use portbook::store::{Answered, Contents, Entry, Store, StoreError};
+use portbook::writer::{Clock, Proposal, Registrar, World, WriteError, writer};
+use tokio::sync::broadcast;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// A store that fails to commit while it is told to.
+struct Faulty {
+    store: SqliteStore,
+    fails: Arc<AtomicBool>,
+}
+
+impl Store for Faulty {
+    async fn load(&mut self, now: Timestamp) -> Result<Contents, StoreError> {
+        self.store.load(now).await
+    }
+
+    fn history(&self) -> Arc<dyn History> {
+        self.store.history()
+    }
+
+    async fn append(&mut self, expected: Revision, entries: &[Entry]) -> Result<(), StoreError> {
+        if self.fails.load(Ordering::Relaxed) {
+            return Err(StoreError::Corrupt("a fault that a test wants".into()));
+        }
+        self.store.append(expected, entries).await
+    }
+
+    async fn answered(
+        &mut self,
+        actor: &Actor,
+        request_id: &str,
+    ) -> Result<Option<Answered>, StoreError> {
+        self.store.answered(actor, request_id).await
+    }
+}
+
+struct Running {
+    registrar: Registrar,
+    followed: broadcast::Receiver<Arc<Entry>>,
+    seconds: Arc<AtomicI64>,
+    fails: Arc<AtomicBool>,
+    stop: CancellationToken,
+    task: JoinHandle<Result<Faulty, StoreError>>,
+}
+
+async fn start() -> Running {
+    let (seconds, fails) = (Arc::new(AtomicI64::new(1_000)), Arc::new(AtomicBool::new(false)));
+    let mut store =
+        Faulty { store: SqliteStore::in_memory().await.unwrap(), fails: Arc::clone(&fails) };
+    let loaded = store.load(Timestamp::UNIX_EPOCH).await.unwrap().into_loaded();
+    let told = Arc::clone(&seconds);
+    let now = move || Timestamp::from_second(told.load(Ordering::Relaxed)).unwrap();
+    let new_uid = Box::new(|| Uid::new(Uuid::now_v7()));
+    let world = World { clock: Clock(Arc::new(now)), new_uid };
+    let (registrar, writer) = writer(store, loaded.snapshot, loaded.last_time, world);
+    let stop = CancellationToken::new();
+    let followed = registrar.follow().unwrap();
+    let task = tokio::spawn(writer.run(stop.clone()));
+    Running { registrar, followed, seconds, fails, stop, task }
+}
+
+fn register(port: u16, ttl: Option<i64>) -> Proposal {
+    let command = Command::Register(Register {
+        namespace: NamespaceName::default(),
+        service_name: "leased".parse().unwrap(),
+        ports: PortRange::single(Port::new(port)),
+        transports: vec![Transport::Tcp, Transport::Udp],
+        pool: None,
+        ttl: ttl.map(|seconds| Ttl::new(SignedDuration::from_secs(seconds)).unwrap()),
+        details: Details::default(),
+        acknowledge: [].into(),
+    });
+    let actor = Actor("test".into());
+    Proposal { command, actor, reason: String::new(), request: None, validate_only: false }
+}
+
+impl Running {
+    fn is_held(&self, port: u16) -> bool {
+        let snapshot = self.registrar.snapshot();
+        let view = snapshot.seen_from(&NamespaceName::default()).unwrap();
+        view.holders(Port::new(port), None).next().is_some()
+    }
+}
+
+#[tokio::test]
+async fn a_lease_ends_by_the_clock_as_a_change_of_its_own() {
+    let mut running = start().await;
+    running.registrar.propose(register(7451, Some(90))).await.unwrap();
+    // The writer wakes by itself after a second, and looks at the clock.
+    running.registrar.propose(register(7450, Some(1))).await.unwrap();
+    running.registrar.propose(register(7452, None)).await.unwrap();
+    for _ in 0..3 {
+        running.followed.recv().await.unwrap();
+    }
+    running.seconds.store(1_001, Ordering::Relaxed);
+    let entry = running.followed.recv().await.unwrap();
+    assert_eq!((entry.revision, &*entry.actor.0), (Revision(4), "portbook"));
+    assert_eq!(entry.time, Timestamp::from_second(1_001).unwrap());
+    assert_eq!(entry.changes.len(), 2, "both transports at once");
+    for change in &entry.changes {
+        let Change::Expired { before, rest_until } = change else { panic!("{change:?}") };
+        assert_eq!(before.ports, Some(PortRange::single(Port::new(7450))));
+        assert_eq!(*rest_until, Timestamp::from_second(1_001 + 24 * 60 * 60).ok());
+    }
+    assert!(!running.is_held(7450) && running.is_held(7451) && running.is_held(7452));
+}
+
+#[tokio::test]
+async fn a_lease_that_has_ended_holds_nothing_up_even_if_nobody_noticed() {
+    let running = start().await;
+    running.registrar.propose(register(7450, Some(60))).await.unwrap();
+    // Before the writer wakes by itself, somebody else asks for the port.
+    running.seconds.store(1_060, Ordering::Relaxed);
+    let outcome = running.registrar.propose(register(7450, None)).await.unwrap();
+    assert_eq!(outcome.revision, Revision(3), "the lease has ended at 2");
+}
+
+#[tokio::test]
+async fn a_lease_ends_once_the_store_can_be_written_again() {
+    let mut running = start().await;
+    running.registrar.propose(register(7450, Some(60))).await.unwrap();
+    running.followed.recv().await.unwrap();
+    running.fails.store(true, Ordering::Relaxed);
+    running.seconds.store(1_061, Ordering::Relaxed);
+    // Whoever waits for the same commit is told of the fault.
+    let refused = running.registrar.propose(register(7451, None)).await.unwrap_err();
+    assert!(matches!(refused, WriteError::Store(_)), "{refused:?}");
+    assert!(running.is_held(7450) && !running.is_held(7451));
+    running.fails.store(false, Ordering::Relaxed);
+    let entry = running.followed.recv().await.unwrap();
+    assert!(matches!(entry.changes[0], Change::Expired { .. }));
+    assert!(!running.is_held(7450));
+}
+
+#[tokio::test]
+async fn history_goes_forward_whatever_the_clock_does() {
+    let mut running = start().await;
+    for (port, seconds) in [(7450, 1_000), (7451, 1_000), (7452, 10), (7453, 2_000)] {
+        running.seconds.store(seconds, Ordering::Relaxed);
+        running.registrar.propose(register(port, None)).await.unwrap();
+    }
+    let mut times = Vec::new();
+    for _ in 0..4 {
+        times.push(running.followed.recv().await.unwrap().time);
+    }
+    assert!(times.is_sorted_by(|a, b| a < b), "{times:?}");
+    assert_eq!(times[3], Timestamp::from_second(2_000).unwrap());
+    // A lease is counted from the clock, though, and not from where history is.
+    running.seconds.store(100, Ordering::Relaxed);
+    running.registrar.propose(register(7454, Some(60))).await.unwrap();
+    let snapshot = running.registrar.snapshot();
+    assert_eq!(snapshot.next_lease_end(), Timestamp::from_second(160).ok());
+}
+
+#[tokio::test]
+async fn the_store_is_given_back_at_the_end() {
+    let running = start().await;
+    running.registrar.propose(register(7450, None)).await.unwrap();
+    running.stop.cancel();
+    let mut store = running.task.await.unwrap().unwrap();
+    assert_eq!(store.load(Timestamp::UNIX_EPOCH).await.unwrap().revision, Revision(1));
+    let stopped = running.registrar.propose(register(7451, None)).await.unwrap_err();
+    assert!(matches!(stopped, WriteError::Stopping), "{stopped:?}");
+}
