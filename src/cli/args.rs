@@ -5,7 +5,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use http::uri::Authority;
 
 use super::output::Format;
-use super::parse;
+use super::{moment, parse};
 use crate::access::PlainToken;
 use crate::grpc::proto;
 use crate::registry::name::NamespaceName;
@@ -110,17 +110,39 @@ pub(super) struct DetailArgs {
     /// A label; may be given several times. In an update they replace all labels there were.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse::label)]
     pub(super) labels: Vec<(String, String)>,
+}
 
+/// What is accepted of what the rules say.
+#[derive(Args, Clone, Debug)]
+pub(super) struct AcknowledgeArgs {
     /// A finding that you know of and accept, such as IANA_ASSIGNED; several with commas.
     #[arg(long, value_name = "CODE", value_delimiter = ',', value_parser = parse::finding_code)]
     pub(super) acknowledge: Vec<proto::FindingCode>,
 }
 
-impl DetailArgs {
+impl AcknowledgeArgs {
     /// The acknowledged findings, as a message carries them.
-    pub(super) fn acknowledged(&self) -> Vec<i32> {
+    pub(super) fn codes(&self) -> Vec<i32> {
         self.acknowledge.iter().copied().map(i32::from).collect()
     }
+}
+
+/// For how long ports are taken.
+#[derive(Args, Clone, Debug)]
+pub(super) struct LeaseArgs {
+    /// How long to hold the ports unless the lease is renewed, such as 12h or 30d. Left out: without
+    /// end.
+    #[arg(long, value_name = "LENGTH", value_parser = moment::length)]
+    pub(super) ttl: Option<prost_types::Duration>,
+}
+
+/// The moment from which the registry is seen.
+#[derive(Args, Clone, Debug)]
+pub(super) struct AsOfArgs {
+    /// Answer as it was then: after a revision (r123), at a time (2026-03-31T12:00:00Z; without a
+    /// zone it is local time), or at the end of a day (2026-03-31, local time).
+    #[arg(long, value_name = "WHEN", value_parser = moment::as_of)]
+    pub(super) as_of: Option<proto::AsOf>,
 }
 
 /// Reads the words of an enum: `custom` for `SOURCE_CUSTOM`.

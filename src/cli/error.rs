@@ -11,6 +11,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use super::output::clean;
+use super::refusal::Refusal;
 use crate::access::TokenFormatError;
 use crate::iana::IanaError;
 use crate::server::ServeError;
@@ -55,6 +56,14 @@ pub enum Error {
         /// Why it failed.
         source: Box<Error>,
     },
+    /// Of several registrations that were sent together one was refused.
+    #[error("line {line}")]
+    AtLine {
+        /// Where it stands in the file.
+        line: usize,
+        /// Why it was refused.
+        source: Box<Error>,
+    },
     /// The call failed without anybody refusing it.
     #[error("the call failed: {0}")]
     Call(String),
@@ -62,7 +71,7 @@ pub enum Error {
     #[error("the answer is not understood")]
     Answer(#[from] prost::DecodeError),
     /// The server answered less than it was asked.
-    #[error("the server ended the stream before everything was answered")]
+    #[error("the server answered less than it was asked")]
     StreamEnded,
     /// The embedded registry can't be opened.
     #[error("the embedded registry can't be opened")]
@@ -73,6 +82,9 @@ pub enum Error {
     /// The input can't be read.
     #[error("stdin can't be read")]
     Input(#[source] io::Error),
+    /// Ctrl-C can't be waited for.
+    #[error("the signals of the system can't be waited for")]
+    Signal(#[source] io::Error),
     /// The output can't be written.
     #[error("the output can't be written")]
     Output(#[source] io::Error),
@@ -100,21 +112,6 @@ fn were(rest: &[String]) -> String {
     format!("{} {verb}", rest.join(", "))
 }
 
-/// What the server says where it says no.
-#[derive(Debug)]
-pub struct Refusal {
-    /// In words.
-    message: String,
-    /// The name of an `ErrorReason`, or empty.
-    reason: String,
-    /// The findings to acknowledge, comma-separated, as the API names them.
-    codes: String,
-    /// The records to release instead, comma-separated.
-    uids: String,
-    /// Who holds the port: contact and uid, as far as they are known.
-    holder: String,
-}
-
 impl Error {
     /// What a status means that came from this address.
     pub(super) fn from_status(status: &Status, addr: &Authority) -> Self {
@@ -124,8 +121,7 @@ impl Error {
         if is_silence || status.source().is_some() {
             return Self::Unreachable(addr.clone());
         }
-        let (reason, mut metadata) =
-            info.map(|info| (info.reason, info.metadata)).unwrap_or_default();
+        let (reason, facts) = info.map(|info| (info.reason, info.metadata)).unwrap_or_default();
         match status.code() {
             Code::InvalidArgument
             | Code::NotFound
@@ -136,17 +132,9 @@ impl Error {
             | Code::OutOfRange
             | Code::ResourceExhausted
             | Code::Unauthenticated
-            | Code::Unavailable => Self::Refused(Refusal {
-                message: clean(status.message()),
-                reason,
-                codes: metadata.remove("codes").unwrap_or_default(),
-                uids: metadata.remove("uids").unwrap_or_default(),
-                holder: ["holder_contact", "holder_uid"]
-                    .into_iter()
-                    .filter_map(|fact| metadata.remove(fact))
-                    .collect::<Vec<_>>()
-                    .join(", "),
-            }),
+            | Code::Unavailable => {
+                Self::Refused(Refusal { message: clean(status.message()), reason, facts })
+            }
             code => {
                 let message =
                     if status.message().is_empty() { code.description() } else { status.message() };
@@ -158,6 +146,26 @@ impl Error {
     /// Whether it says that no service has that name.
     pub(super) fn is_unknown_service(&self) -> bool {
         matches!(self, Self::Refused(refusal) if refusal.reason == "SERVICE_NOT_FOUND")
+    }
+
+    /// Which of a batch was refused, from 0.
+    pub(super) fn index(&self) -> Option<usize> {
+        match self {
+            Self::Refused(refusal) => refusal.word("index").parse().ok(),
+            _ => None,
+        }
+    }
+
+    /// Whether the same call may be answered when it is made again.
+    pub(super) fn is_passing(&self) -> bool {
+        match self {
+            Self::Unreachable(_) | Self::Slow(..) | Self::StreamEnded => true,
+            Self::Refused(refusal) => matches!(
+                refusal.reason.as_str(),
+                "SHUTTING_DOWN" | "OVERLOADED" | "STORE_UNAVAILABLE" | "HISTORY_UNAVAILABLE"
+            ),
+            _ => false,
+        }
     }
 
     /// Whether nobody reads the output any more.
@@ -174,22 +182,8 @@ impl Error {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Refused(Refusal { reason, codes, holder, uids, .. }) => match reason.as_str() {
-                "PART_OF_RANGE" => {
-                    let uids = clean(&uids.replace(',', " "));
-                    Some(format!("to release all of them: portbook release {uids}"))
-                }
-                "PORT_TAKEN" => Some(format!("the holder: {}", clean(holder))),
-                "ACKNOWLEDGEMENT_REQUIRED" => {
-                    let codes = clean(&codes.replace("FINDING_CODE_", ""));
-                    Some(format!("with this command: --acknowledge {codes}"))
-                }
-                "TOKEN_MISSING" => {
-                    Some("give the token with --token, or in the variable PORTBOOK_TOKEN".into())
-                }
-                _ => None,
-            },
-            Self::Stopped { source, .. } => source.hint(),
+            Self::Refused(refusal) => refusal.hint(),
+            Self::Stopped { source, .. } | Self::AtLine { source, .. } => source.hint(),
             _ => None,
         }
     }
@@ -206,7 +200,7 @@ impl Error {
             Self::Refused(refusal) if refusal.reason == "SHUTTING_DOWN" => 4,
             Self::Refused(_) | Self::NotHeld { .. } => 3,
             Self::Unreachable(_) | Self::Slow(..) => 4,
-            Self::Stopped { source, .. } => source.code(),
+            Self::Stopped { source, .. } | Self::AtLine { source, .. } => source.code(),
             _ => 5,
         }
     }
@@ -258,6 +252,25 @@ mod tests {
         let report = stopped.report();
         assert!(report.starts_with("a failed, and b, c were not tried after it: No"), "{report}");
         assert!(report.contains("--acknowledge"), "{report}");
+    }
+
+    #[test]
+    fn what_passes_by_itself_is_told_from_what_does_not() {
+        assert!(error(Code::Unavailable, "SHUTTING_DOWN", &[]).is_passing());
+        assert!(error(Code::Unavailable, "HISTORY_UNAVAILABLE", &[]).is_passing());
+        assert!(Error::Unreachable(Authority::from_static("localhost:1")).is_passing());
+        assert!(!error(Code::OutOfRange, "IN_THE_FUTURE", &[]).is_passing());
+        assert!(!error(Code::NotFound, "NAMESPACE_NOT_FOUND", &[]).is_passing());
+    }
+
+    #[test]
+    fn one_of_a_batch_is_named_by_its_line() {
+        let refused = error(Code::AlreadyExists, "PORT_TAKEN", &[("index", "3")]);
+        assert_eq!(refused.index(), Some(3));
+        let refused = Error::AtLine { line: 7, source: Box::new(refused) };
+        assert!(refused.report().starts_with("line 7: No"), "{}", refused.report());
+        assert_eq!(refused.code(), 3);
+        assert_eq!(error(Code::AlreadyExists, "PORT_TAKEN", &[]).index(), None);
     }
 
     #[test]

@@ -3,18 +3,16 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::args::{OutputArgs, ReadArgs, words};
+use super::args::{AsOfArgs, OutputArgs, ReadArgs, words};
 use super::output::table::Columns;
 use super::output::{self, record, table};
+use super::pages::{Page, gather};
 use super::parse;
 use super::session::Session;
 use super::{End, Error};
 use crate::grpc::{convert, proto};
 use crate::registry::name::NamespaceName;
 use crate::registry::port::PortRange;
-
-/// The most records a page may have.
-const PAGE: u32 = 1000;
 
 /// The arguments of `portbook list`.
 #[derive(Args, Debug)]
@@ -50,6 +48,10 @@ pub(super) struct ListArgs {
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse::label)]
     labels: Vec<(String, String)>,
 
+    /// Only registrations whose ports come from this pool.
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    pool: String,
+
     /// The most records to show.
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
@@ -61,6 +63,8 @@ pub(super) struct ListArgs {
     /// The namespace to see from, or - for all of them.
     #[arg(long, value_name = "NAME", default_value = NamespaceName::DEFAULT)]
     namespace: String,
+    #[command(flatten)]
+    as_of: AsOfArgs,
     #[command(flatten)]
     read: ReadArgs,
     #[command(flatten)]
@@ -84,9 +88,11 @@ impl ListArgs {
             prefix,
             assignee,
             labels,
+            pool,
             limit,
             all,
             namespace,
+            as_of: AsOfArgs { as_of },
             read,
             output: OutputArgs { output },
         } = self;
@@ -100,43 +106,30 @@ impl ListArgs {
             service_name_prefix: prefix,
             assignee,
             labels: labels.into_iter().collect(),
-            pool: String::new(),
+            pool,
         };
         let session = Session::open(&read).await?;
         let limit = if all { u32::MAX } else { limit };
-        let (records, total) = pages(&session, filter, limit).await?;
+        let request =
+            proto::ListAssignmentsRequest { filter: Some(filter), as_of, ..Default::default() };
+        let page = gather(limit, async |page_size, page_token| {
+            let request =
+                proto::ListAssignmentsRequest { page_size, page_token, ..request.clone() };
+            let page = session.answer(session.registry().list_assignments(request)).await?;
+            let proto::ListAssignmentsResponse { assignments, next_page_token, total_size, .. } =
+                page;
+            Ok(Page { items: assignments, next: next_page_token, total: total_size })
+        });
+        let Page { items: records, total, .. } = page.await?;
         let shown = records.len();
         let list = List { records, columns };
         output::answer(output, &list)?;
-        if shown < total {
+        if shown < total as usize {
             output::remark(&format!(
                 "{shown} of {total} records are shown: --limit N shows more, --all shows all"
             ));
         }
         Ok(output::found(shown > 0))
-    }
-}
-
-/// Up to `limit` records, and how many there are.
-async fn pages(
-    session: &Session,
-    filter: proto::AssignmentFilter,
-    limit: u32,
-) -> Result<(Vec<proto::Assignment>, usize), Error> {
-    let mut registry = session.registry();
-    let mut request = proto::ListAssignmentsRequest { filter: Some(filter), ..Default::default() };
-    let mut records = Vec::new();
-    let mut left = limit;
-    loop {
-        let size = left.min(PAGE);
-        request.page_size = i32::try_from(size).unwrap_or_default();
-        let page = session.answer(registry.list_assignments(request.clone())).await?;
-        left = left.saturating_sub(u32::try_from(page.assignments.len()).unwrap_or(u32::MAX));
-        records.extend(page.assignments);
-        if left == 0 || page.next_page_token.is_empty() {
-            return Ok((records, page.total_size as usize));
-        }
-        request.page_token = page.next_page_token;
     }
 }
 

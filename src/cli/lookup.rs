@@ -4,7 +4,7 @@ use clap::Args;
 use prost::Message;
 use serde_json::{Value, json};
 
-use super::args::{NamespaceArgs, OutputArgs, ReadArgs};
+use super::args::{AsOfArgs, NamespaceArgs, OutputArgs, ReadArgs};
 use super::output::table::Columns;
 use super::output::{self, guide, record, table, words};
 use super::parse::What;
@@ -21,6 +21,8 @@ pub(super) struct LookupArgs {
     what: Vec<What>,
     #[command(flatten)]
     namespace: NamespaceArgs,
+    #[command(flatten)]
+    as_of: AsOfArgs,
     #[command(flatten)]
     read: ReadArgs,
     #[command(flatten)]
@@ -42,7 +44,8 @@ impl LookupArgs {
         let session = Session::open(&self.read).await?;
         let mut all = Vec::with_capacity(self.what.len());
         for what in &self.what {
-            let found = match ask(&session, what, &self.namespace.namespace).await {
+            let found = match ask(&session, what, &self.namespace.namespace, self.as_of.as_of).await
+            {
                 Err(error) if error.is_unknown_service() => {
                     output::remark(&format!("portbook: {}", error.report()));
                     Found { query: query(what), ..Found::default() }
@@ -67,7 +70,12 @@ fn query(what: &What) -> String {
     }
 }
 
-async fn ask(session: &Session, what: &What, namespace: &str) -> Result<Found, Error> {
+async fn ask(
+    session: &Session,
+    what: &What,
+    namespace: &str,
+    as_of: Option<proto::AsOf>,
+) -> Result<Found, Error> {
     let (query, namespace) = (query(what), namespace.to_owned());
     let mut registry = session.registry();
     let port_info = match what {
@@ -76,7 +84,7 @@ async fn ask(session: &Session, what: &What, namespace: &str) -> Result<Found, E
                 service_name: name.clone(),
                 transport: convert::transport(*transport).into(),
                 namespace,
-                as_of: None,
+                as_of,
             };
             let answer = session.answer(registry.lookup_service(request)).await?;
             let proto::LookupServiceResponse { assignments, guides, .. } = answer;
@@ -87,11 +95,15 @@ async fn ask(session: &Session, what: &What, namespace: &str) -> Result<Found, E
                 port: Some(port.number().into()),
                 transport: convert::transport(*transport).into(),
                 namespace,
-                as_of: None,
+                as_of,
             };
             session.answer(registry.lookup_port(request)).await?.port_info
         }
         What::Endpoint(endpoint) => {
+            if as_of.is_some() {
+                let message = format!("an endpoint has no --as-of: ask for the port of {endpoint}");
+                return Err(Error::Usage(message));
+            }
             let request = proto::LookupEndpointRequest { endpoint: endpoint.clone(), namespace };
             session.answer(registry.lookup_endpoint(request)).await?.port_info
         }
@@ -164,6 +176,9 @@ fn details(record: &proto::Assignment) -> Option<String> {
         ("contact", record.contact.clone()),
         ("reference", record.reference.clone()),
         ("notes", record.assignment_notes.clone()),
+        ("pool", record.pool.clone()),
+        ("instance", record.instance.clone()),
+        ("lease", record.expire_time.map(|time| format!("until {time}")).unwrap_or_default()),
         ("labels", labels.collect::<Vec<_>>().join(" ")),
         ("since", record.create_time.map(|time| time.to_string()).unwrap_or_default()),
         ("uid", record.uid.clone()),
@@ -209,6 +224,23 @@ mod tests {
         assert_eq!(heading("443"), "443 · System Port · assigned\n");
         assert_eq!(heading("443/tcp"), "443/tcp · System Port · assigned\n");
         assert_eq!(heading("a.b:https"), "a.b:https · 443 · System Port · assigned\n");
+    }
+
+    #[test]
+    fn the_details_of_a_registration_tell_its_pool_and_until_when_it_is_held() {
+        let record = proto::Assignment {
+            source: proto::Source::Custom.into(),
+            service_name: "billing".into(),
+            pool: "web".into(),
+            instance: "blue".into(),
+            expire_time: Some(prost_types::Timestamp::default()),
+            ..proto::Assignment::default()
+        };
+        assert_eq!(
+            details(&record).unwrap(),
+            "\nbilling -/\n  pool      web\n  instance  blue\n  lease     until \
+             1970-01-01T00:00:00Z\n"
+        );
     }
 
     #[test]

@@ -4,17 +4,28 @@
 
 mod annotate;
 mod args;
+mod check;
+mod ensure;
 mod error;
+mod history;
+mod import;
 mod info;
 mod list;
 mod lookup;
+mod moment;
+mod namespace;
 mod output;
+mod pages;
 mod parse;
+mod pool;
+mod refusal;
 mod register;
 mod release;
+mod renew;
 mod search;
 mod session;
 mod update;
+mod watch;
 mod write;
 
 use std::path::PathBuf;
@@ -33,7 +44,7 @@ Exit codes:
   0  found, or done
   1  nothing found: no such service, or none on the port (it may be reserved or unassigned)
   2  the command line is not understood
-  3  refused by the server
+  3  refused by the server, or not accepted as it is asked about
   4  the server can't be reached
   5  any other failure";
 
@@ -56,12 +67,34 @@ enum Command {
     List(list::ListArgs),
     /// Find services by what people call them.
     Search(search::SearchArgs),
+    /// Ask whether a service may have ports, and what speaks against it.
+    Check(check::CheckArgs),
     /// Register a service on ports.
     Register(register::RegisterArgs),
+    /// Give a service the lowest free ports of a pool, or tell the ones it has.
+    Ensure(ensure::EnsureArgs),
+    /// Register what stands in a file, all of it or nothing.
+    ///
+    /// Columns are told by their headers: ports and a service name have to be there, and a
+    /// transport, an owner or a team, a contact, a description, notes, a reference and labels may
+    /// be. Every row is judged first. If one is not accepted, nothing is registered.
+    Import(import::ImportArgs),
     /// Change what is said of a registration.
     Update(update::UpdateArgs),
+    /// Move the end of leases.
+    Renew(renew::RenewArgs),
     /// Give ports back.
     Release(release::ReleaseArgs),
+    /// Tell who changed what, when and why.
+    History(history::HistoryArgs),
+    /// Tell the changes of assignments as they come, a line each, until Ctrl-C.
+    Watch(watch::WatchArgs),
+    /// List, show, create, change and delete pools, from which ensure gives ports.
+    #[command(subcommand)]
+    Pool(pool::PoolCommand),
+    /// List, show, create, change and delete namespaces, in which a port can be held once.
+    #[command(subcommand)]
+    Namespace(namespace::NamespaceCommand),
     /// Put service names on the ports in the lines of stdin.
     ///
     /// A line that is only a key (443, 443/tcp, tcp/443) gives a line with the service name, or -.
@@ -90,11 +123,17 @@ pub enum End {
     Done,
     /// Nothing was found.
     Nothing,
+    /// Something that was asked about would be refused.
+    Refused,
 }
 
 impl End {
     const fn found(is_found: bool) -> Self {
         if is_found { Self::Done } else { Self::Nothing }
+    }
+
+    const fn accepted(is_accepted: bool) -> Self {
+        if is_accepted { Self::Done } else { Self::Refused }
     }
 }
 
@@ -103,6 +142,7 @@ impl From<End> for ExitCode {
         match end {
             End::Done => Self::SUCCESS,
             End::Nothing => Self::from(1),
+            End::Refused => Self::from(3),
         }
     }
 }
@@ -131,9 +171,17 @@ impl Command {
             Self::Lookup(args) => args.run().await,
             Self::List(args) => args.run().await,
             Self::Search(args) => args.run().await,
+            Self::Check(args) => args.run().await,
             Self::Register(args) => args.run().await,
+            Self::Ensure(args) => args.run().await,
+            Self::Import(args) => args.run().await,
             Self::Update(args) => args.run().await,
+            Self::Renew(args) => args.run().await,
             Self::Release(args) => args.run().await,
+            Self::History(args) => args.run().await,
+            Self::Watch(args) => args.run().await,
+            Self::Pool(command) => command.run().await,
+            Self::Namespace(command) => command.run().await,
             Self::Annotate(args) => args.run().await,
             Self::Info(args) => args.run().await,
             Self::Completions { shell } => {
@@ -160,8 +208,19 @@ mod tests {
     }
 
     #[test]
-    fn writes_can_not_be_offline() {
-        for line in ["register x 7421", "update 7421/tcp --description x", "release 7421"] {
+    fn writes_and_the_history_can_not_be_offline() {
+        for line in [
+            "register x 7421",
+            "ensure web x",
+            "update 7421/tcp --description x",
+            "renew 7421",
+            "release 7421",
+            "import ports.csv",
+            "history",
+            "watch",
+            "namespace list",
+            "pool show web",
+        ] {
             let words = format!("portbook {line}");
             assert!(Cli::try_parse_from(words.split(' ')).is_ok(), "{words}");
             let words = format!("{words} --offline");

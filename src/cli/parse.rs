@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use http::uri::Authority;
 
-use crate::grpc::{convert, proto};
+use crate::grpc::proto;
 use crate::registry::assignment::Uid;
 use crate::registry::finding::{FindingCode, Severity};
 use crate::registry::port::{
@@ -26,6 +26,10 @@ pub(super) enum WordError {
     Empty,
     #[error("this is a run of ports: try portbook list --ports {0}")]
     Run(String),
+    #[error("an endpoint has no history: ask for its port")]
+    Endpoint,
+    #[error("a whole number from 1 on is asked for")]
+    Place,
     #[error("a label is written as key=value")]
     Label,
     #[error("this is no finding; these can be acknowledged: {}", acknowledgeable())]
@@ -120,6 +124,34 @@ impl fmt::Display for Target {
     }
 }
 
+/// What the history is asked of: `7450-7460/tcp`, `billing`, `billing/udp` or a uid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Subject {
+    Uid(Uid),
+    Ports(PortRange, Option<Transport>),
+    Name(String, Option<Transport>),
+}
+
+impl FromStr for Subject {
+    type Err = WordError;
+
+    fn from_str(text: &str) -> Result<Self, WordError> {
+        if let Ok(uid) = text.parse() {
+            return Ok(Self::Uid(uid));
+        }
+        match text.parse() {
+            Ok(What::Port(port, transport)) => Ok(Self::Ports(PortRange::single(port), transport)),
+            Ok(What::Name(name, transport)) => Ok(Self::Name(name, transport)),
+            Ok(What::Endpoint(_)) => Err(WordError::Endpoint),
+            Err(WordError::Run(ports)) => {
+                let transport = text.trim().split_once('/').map(|(_, word)| word.parse());
+                Ok(Self::Ports(port_range(&ports)?, transport.transpose()?))
+            }
+            Err(fault) => Err(fault),
+        }
+    }
+}
+
 /// Ports to register: `7421`, `7421/tcp,udp`, `7000-7010/udp`. No transport means tcp.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PortSpec {
@@ -150,6 +182,46 @@ pub(super) fn port_range(text: &str) -> Result<PortRange, WordError> {
     Ok(PortRange::new(first.parse()?, last.parse()?)?)
 }
 
+/// A list that is given as a whole, in one word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct List<T>(Vec<T>);
+
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T: Copy> List<T> {
+    /// Its items.
+    pub(super) fn iter(&self) -> impl Iterator<Item = T> {
+        self.0.iter().copied()
+    }
+}
+
+/// Items with commas between them; `none`, or nothing, for an empty list.
+fn list<T>(text: &str, item: impl Fn(&str) -> Result<T, WordError>) -> Result<List<T>, WordError> {
+    if text.trim().is_empty() || text.trim().eq_ignore_ascii_case("none") {
+        return Ok(List::default());
+    }
+    text.split(',').map(|word| item(word.trim())).collect::<Result<_, _>>().map(List)
+}
+
+/// `8110,8120-8125` or `none`.
+pub(super) fn runs(text: &str) -> Result<List<PortRange>, WordError> {
+    list(text, port_range)
+}
+
+/// `IANA_ASSIGNED,DYNAMIC_PORT` or `none`.
+pub(super) fn codes(text: &str) -> Result<List<proto::FindingCode>, WordError> {
+    list(text, finding_code)
+}
+
+/// A place in a row, from 1.
+pub(super) fn place(text: &str) -> Result<usize, WordError> {
+    text.parse().ok().filter(|&place| place > 0).ok_or(WordError::Place)
+}
+
 /// `key=value`; the value may be empty.
 pub(super) fn label(text: &str) -> Result<(String, String), WordError> {
     match text.split_once('=') {
@@ -162,7 +234,9 @@ pub(super) fn label(text: &str) -> Result<(String, String), WordError> {
 pub(super) fn finding_code(text: &str) -> Result<proto::FindingCode, WordError> {
     let name = text.trim().to_ascii_uppercase().replace('-', "_");
     let name = name.trim_start_matches("FINDING_CODE_");
-    FindingCode::named(name).map(convert::finding_code).ok_or(WordError::Finding)
+    proto::FindingCode::from_str_name(&format!("FINDING_CODE_{name}"))
+        .filter(|code| *code != proto::FindingCode::Unspecified)
+        .ok_or(WordError::Finding)
 }
 
 /// `host:port` or `http://host:port`.
@@ -224,10 +298,35 @@ mod tests {
     }
 
     #[test]
+    fn the_history_is_asked_of_ports_names_and_uids() {
+        let ports = |first, last, transport| {
+            let ports = PortRange::new(Port::new(first), Port::new(last)).unwrap();
+            Subject::Ports(ports, transport)
+        };
+        for (text, subject) in [
+            ("7450", ports(7450, 7450, None)),
+            ("7450/udp", ports(7450, 7450, Some(Transport::Udp))),
+            ("7450-7460", ports(7450, 7460, None)),
+            ("7450-7460/TCP", ports(7450, 7460, Some(Transport::Tcp))),
+            ("billing", Subject::Name("billing".into(), None)),
+            ("billing/udp", Subject::Name("billing".into(), Some(Transport::Udp))),
+        ] {
+            assert_eq!(text.parse::<Subject>().unwrap(), subject, "{text}");
+        }
+        let uid = "0197f3a4-5c1e-7b52-9d0e-3f6a1b2c4d5e";
+        assert_eq!(uid.parse::<Subject>().unwrap(), Subject::Uid(uid.parse().unwrap()));
+        for text in ["", "7460-7450", "7450-70000", "7450-7460/icmp", "10.0.0.1:22"] {
+            assert!(text.parse::<Subject>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
     fn finding_codes_are_read_in_every_spelling() {
         for text in ["IANA_ASSIGNED", "iana-assigned", "Iana_Assigned"] {
             assert_eq!(finding_code(text).unwrap(), proto::FindingCode::IanaAssigned);
         }
+        assert_eq!(finding_code("cooling-down").unwrap(), proto::FindingCode::CoolingDown);
+        assert!(finding_code("unspecified").is_err());
         let fault = finding_code("nonsense").unwrap_err().to_string();
         assert!(fault.contains("IANA_ASSIGNED") && !fault.contains("PORT_TAKEN"), "{fault}");
     }
@@ -240,6 +339,20 @@ mod tests {
         assert_eq!(server_address("[::1]:50051").unwrap().as_str(), "[::1]:50051");
         for text in ["", "localhost", "https://a:1", "a:1/b", "u@a:1", "a:99999", "a b:1"] {
             assert!(server_address(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn lists_are_given_as_a_whole_and_can_be_empty() {
+        for text in ["", "none", "None"] {
+            assert_eq!(runs(text).unwrap().iter().count(), 0, "{text:?}");
+            assert_eq!(codes(text).unwrap().iter().count(), 0, "{text:?}");
+        }
+        let printed: Vec<_> =
+            runs("8110, 8120-8125").unwrap().iter().map(|of| of.to_string()).collect();
+        assert_eq!(printed, ["8110", "8120-8125"]);
+        for text in ["8110,", "8125-8120", "none,8110", "x"] {
+            assert!(runs(text).is_err(), "{text:?}");
         }
     }
 
@@ -264,7 +377,10 @@ mod tests {
         fn no_text_makes_a_parser_panic(text in "\\PC{0,40}") {
             let _ = text.parse::<What>();
             let _ = text.parse::<Target>();
+            let _ = text.parse::<Subject>();
             let _ = text.parse::<PortSpec>();
+            let _ = runs(&text);
+            let _ = codes(&text);
             let _ = server_address(&text);
         }
 

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::args::{DetailArgs, NamespaceArgs, WriteArgs};
+use super::args::{AcknowledgeArgs, DetailArgs, LeaseArgs, NamespaceArgs, WriteArgs};
 use super::parse::PortSpec;
 use super::session::Session;
 use super::write::{Written, each};
@@ -22,17 +22,24 @@ pub(super) struct RegisterArgs {
 
     #[command(flatten)]
     namespace: NamespaceArgs,
+    /// The pool to take the ports from, where they are part of one.
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    pool: String,
+
+    #[command(flatten)]
+    lease: LeaseArgs,
     #[command(flatten)]
     details: DetailArgs,
+    #[command(flatten)]
+    acknowledge: AcknowledgeArgs,
     #[command(flatten)]
     write: WriteArgs,
 }
 
 impl RegisterArgs {
     pub(super) async fn run(self) -> Result<End, Error> {
-        let Self { service, ports, namespace, details, write } = self;
-        let acknowledge = details.acknowledged();
-        let DetailArgs { description, assignee, contact, reference, notes, labels, .. } = details;
+        let Self { service, ports, namespace, pool, lease, details, acknowledge, write } = self;
+        let DetailArgs { description, assignee, contact, reference, notes, labels } = details;
         let template = proto::RegisterPortRequest {
             namespace: namespace.namespace,
             service_name: service,
@@ -42,10 +49,12 @@ impl RegisterArgs {
             reference: reference.unwrap_or_default(),
             assignment_notes: notes.unwrap_or_default(),
             labels: labels.into_iter().collect(),
-            acknowledge,
+            acknowledge: acknowledge.codes(),
             validate_only: write.dry_run,
             request_id: write.request_id.clone(),
             reason: write.reason.clone(),
+            ttl: lease.ttl,
+            pool,
             ..proto::RegisterPortRequest::default()
         };
         let session = Session::connect(&write.server).await?;

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::transport::Endpoint;
-use tonic::{Response, Status};
+use tonic::{Response, Status, Streaming};
 use tower::util::BoxCloneService;
 use tower::{BoxError, ServiceExt};
 use uuid::Uuid;
@@ -83,9 +83,30 @@ impl Session {
         &self,
         call: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Result<T, Error> {
-        match timeout(CALL_TIMEOUT, call).await {
+        self.answer_within(CALL_TIMEOUT, call).await
+    }
+
+    /// The answer of one call that comes within this time.
+    pub(super) async fn answer_within<T>(
+        &self,
+        limit: Duration,
+        call: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<T, Error> {
+        match timeout(limit, call).await {
             Ok(answer) => answer.map(Response::into_inner).map_err(|status| self.error(&status)),
-            Err(_) => Err(Error::Slow(self.addr.clone(), CALL_TIMEOUT)),
+            Err(_) => Err(Error::Slow(self.addr.clone(), limit)),
+        }
+    }
+
+    /// The next answer of a stream that says something at least this often; nothing at its end.
+    pub(super) async fn next_within<T>(
+        &self,
+        limit: Duration,
+        answers: &mut Streaming<T>,
+    ) -> Result<Option<T>, Error> {
+        match timeout(limit, answers.message()).await {
+            Ok(answer) => answer.map_err(|status| self.error(&status)),
+            Err(_) => Err(Error::Slow(self.addr.clone(), limit)),
         }
     }
 

@@ -3,7 +3,7 @@
 use clap::Args;
 use prost::Message;
 
-use super::args::{DetailArgs, NamespaceArgs, WriteArgs};
+use super::args::{AcknowledgeArgs, DetailArgs, NamespaceArgs, WriteArgs};
 use super::output::words;
 use super::parse::Target;
 use super::session::Session;
@@ -36,13 +36,15 @@ pub(super) struct UpdateArgs {
     #[command(flatten)]
     details: DetailArgs,
     #[command(flatten)]
+    acknowledge: AcknowledgeArgs,
+    #[command(flatten)]
     write: WriteArgs,
 }
 
 impl UpdateArgs {
     pub(super) async fn run(self) -> Result<End, Error> {
-        let Self { what, service_name, no_labels, etag, namespace, details, write } = self;
-        let acknowledge = details.acknowledged();
+        let Self { what, service_name, no_labels, etag, namespace, details, acknowledge, write } =
+            self;
         let (wanted, paths) = wanted(service_name, details, no_labels);
         if paths.is_empty() {
             let message = "there is nothing to change: give at least one of --service-name, \
@@ -60,7 +62,7 @@ impl UpdateArgs {
                     ..wanted.clone()
                 }),
                 update_mask: Some(prost_types::FieldMask { paths: paths.clone() }),
-                acknowledge: acknowledge.clone(),
+                acknowledge: acknowledge.codes(),
                 validate_only: write.dry_run,
                 request_id: write.request_id.clone(),
                 reason: write.reason.clone(),
@@ -79,8 +81,7 @@ fn wanted(
     details: DetailArgs,
     no_labels: bool,
 ) -> (proto::Assignment, Vec<String>) {
-    let DetailArgs { description, assignee, contact, reference, notes, labels, acknowledge: _ } =
-        details;
+    let DetailArgs { description, assignee, contact, reference, notes, labels } = details;
     let mut paths = Vec::new();
     let mut said = |path: &str, text: Option<String>| {
         paths.extend(text.is_some().then(|| path.to_owned()));

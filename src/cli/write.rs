@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::args::WriteArgs;
 use super::output::table::Columns;
-use super::output::{self, Format, clean, record, table, words};
+use super::output::{self, Format, finding, record, table};
 use super::{End, Error};
 use crate::grpc::proto;
 
@@ -33,7 +33,8 @@ pub(super) async fn each<T: Display>(
     }
     let mut all = Written::default();
     for (place, item) in items.iter().enumerate() {
-        match call(item).await {
+        // The largest calls would make the future of every command as large as they are.
+        match Box::pin(call(item)).await {
             Ok(written) => {
                 all.assignments.extend(written.assignments);
                 all.findings.extend(written.findings);
@@ -57,32 +58,28 @@ pub(super) async fn each<T: Display>(
 
 impl Written {
     fn print(&self, done: &str, args: &WriteArgs) -> Result<End, Error> {
-        let findings: Vec<_> = self.findings.iter().map(finding).collect();
-        let format = args.output.output;
+        self.tell(heading(done, self.revision, args.dry_run), args.output.output)
+    }
+
+    /// Tells what was written under a heading.
+    pub(super) fn tell(&self, heading: String, format: Format) -> Result<End, Error> {
+        let findings: Vec<_> = self.findings.iter().map(finding::taken).collect();
         if format != Format::Table {
             for finding in &findings {
                 output::remark(finding);
             }
         }
-        let heading = if args.dry_run {
-            format!("Would be {}:", done.to_lowercase())
-        } else {
-            format!("{done} at revision {}:", self.revision)
-        };
         output::answer(format, &Told { heading, written: self, findings })
     }
 }
 
-/// `note EPHEMERAL_RANGE 40000/tcp: …`.
-fn finding(finding: &proto::Finding) -> String {
-    let weight = match finding.severity() {
-        proto::Severity::Acknowledge => "acknowledged",
-        proto::Severity::Unspecified | proto::Severity::Blocker | proto::Severity::Note => "note",
-    };
-    let code = words::finding_code(finding.code).unwrap_or("-");
-    let ports = table::ports(finding.ports);
-    let transport = words::transport(finding.transport).unwrap_or_else(|| "-".into());
-    clean(&format!("{weight} {code} {ports}/{transport}: {}", finding.message))
+/// `Registered at revision 7:`, or `Would be registered:`.
+pub(super) fn heading(done: &str, revision: u64, is_dry_run: bool) -> String {
+    if is_dry_run {
+        format!("Would be {}:", done.to_lowercase())
+    } else {
+        format!("{done} at revision {revision}:")
+    }
 }
 
 struct Told<'a> {

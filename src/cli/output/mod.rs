@@ -2,8 +2,12 @@
 //!
 //! Nothing that came from a registry reaches a terminal with its control characters.
 
+pub(super) mod bar;
+pub(super) mod change;
+pub(super) mod finding;
 pub(super) mod guide;
 pub(super) mod record;
+pub(super) mod space;
 pub(super) mod table;
 pub(super) mod words;
 
@@ -41,6 +45,11 @@ pub(super) trait Answer {
         self.objects()
     }
 
+    /// A row of nothing, whose fields are the header where there are no rows.
+    fn blank(&self) -> Value {
+        record::object(&proto::Assignment::default())
+    }
+
     /// The whole as one JSON value.
     fn json(&self) -> Value {
         Value::Array(self.objects())
@@ -54,16 +63,17 @@ pub(super) fn answer(format: Format, answer: &impl Answer) -> Result<End, Error>
         Format::Table => answer.table(),
         Format::Json => serde_json::to_string_pretty(&answer.json()).map_err(form)? + "\n",
         Format::Jsonl => answer.objects().iter().map(|object| object.to_string() + "\n").collect(),
-        Format::Csv => csv(&answer.rows()).map_err(|fault| Error::Form(fault.into()))?,
+        Format::Csv => {
+            csv(&answer.rows(), &answer.blank()).map_err(|fault| Error::Form(fault.into()))?
+        }
     };
     print(&text)
 }
 
-fn csv(rows: &[Value]) -> Result<String, csv::Error> {
-    let blank = record::object(&proto::Assignment::default());
+fn csv(rows: &[Value], blank: &Value) -> Result<String, csv::Error> {
     let fields = |row: &Value| row.as_object().cloned().unwrap_or_default();
     let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(fields(rows.first().unwrap_or(&blank)).keys())?;
+    writer.write_record(fields(rows.first().unwrap_or(blank)).keys())?;
     for row in rows {
         writer.write_record(fields(row).values().map(cell))?;
     }
@@ -140,9 +150,10 @@ mod tests {
     fn csv_has_a_header_and_a_cell_for_each_value() {
         let row =
             json!({"b": null, "a": ["x", "y"], "l": {"k": "v", "m": ""}, "n": 7, "t": "1,\"2\""});
-        assert_eq!(csv(&[row]).unwrap(), "b,a,l,n,t\n,\"x,y\",k=v;m=,7,\"1,\"\"2\"\"\"\n");
-        assert!(
-            csv(&[]).unwrap().starts_with("uid,source,namespace,service_name,aliases,first_port")
+        assert_eq!(
+            csv(&[row], &Value::Null).unwrap(),
+            "b,a,l,n,t\n,\"x,y\",k=v;m=,7,\"1,\"\"2\"\"\"\n"
         );
+        assert_eq!(csv(&[], &json!({"a": null, "b": null})).unwrap(), "a,b\n");
     }
 }

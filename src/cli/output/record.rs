@@ -8,7 +8,6 @@ use crate::grpc::proto;
 /// The record as an object, in the order of the API.
 pub(in crate::cli) fn object(record: &proto::Assignment) -> Value {
     let ports = record.ports.unwrap_or_default();
-    let time = |time: Option<prost_types::Timestamp>| time.map(|time| time.to_string());
     json!({
         "uid": text(&record.uid),
         "source": words::source(record.source),
@@ -34,7 +33,16 @@ pub(in crate::cli) fn object(record: &proto::Assignment) -> Value {
         "update_time": time(record.update_time),
         "etag": text(&record.etag),
         "revision": (record.revision != 0).then_some(record.revision),
+        "expire_time": time(record.expire_time),
+        "ttl": record.ttl.map(|ttl| ttl.to_string()),
+        "pool": text(&record.pool),
+        "instance": text(&record.instance),
     })
+}
+
+/// A time in RFC 3339.
+pub(in crate::cli) fn time(time: Option<prost_types::Timestamp>) -> Option<String> {
+    time.map(|time| time.to_string())
 }
 
 /// The records as objects.
@@ -58,6 +66,7 @@ mod tests {
             transport: 1,
             ports: Some(proto::PortRange { first: Some(0), last: Some(7) }),
             create_time: Some(time),
+            ttl: Some(prost_types::Duration { seconds: 3600, nanos: 0 }),
             ..proto::Assignment::default()
         };
         let object = object(&record);
@@ -68,5 +77,8 @@ mod tests {
             assert_eq!(object[field], Value::Null, "{field}");
         }
         assert_eq!(object["labels"], json!({}));
+        assert_eq!(object["ttl"], "3600s");
+        let fields: Vec<_> = object.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(fields[23..], ["revision", "expire_time", "ttl", "pool", "instance"]);
     }
 }

@@ -17,7 +17,15 @@ struct Row<'a> {
 }
 
 /// What tells rows apart.
-type Key<'a> = (i32, i32, &'a str, &'a str, Option<proto::PortRange>, [&'a str; 2]);
+type Key<'a> = (
+    i32,
+    i32,
+    &'a str,
+    &'a str,
+    Option<proto::PortRange>,
+    Option<prost_types::Timestamp>,
+    [&'a str; 2],
+);
 
 /// Which columns a table has beside those that all have.
 #[derive(Clone, Copy, Debug, Default)]
@@ -40,19 +48,23 @@ pub(in crate::cli) fn found<'a>(
 ) -> String {
     let rows = grouped(records);
     let has_assignee = rows.iter().any(|row| !assignee(row.first).is_empty());
-    let pick = |always: [String; 4], namespace, assignee, reason, description| -> Vec<String> {
-        let optional = [
-            columns.namespace.then_some(namespace),
-            has_assignee.then_some(assignee),
-            columns.reason.then_some(reason),
-        ];
-        always.into_iter().chain(optional.into_iter().flatten()).chain([description]).collect()
-    };
+    let has_lease = rows.iter().any(|row| row.first.expire_time.is_some());
+    let pick =
+        |always: [String; 4], namespace, assignee, until, reason, description| -> Vec<String> {
+            let optional = [
+                columns.namespace.then_some(namespace),
+                has_assignee.then_some(assignee),
+                has_lease.then_some(until),
+                columns.reason.then_some(reason),
+            ];
+            always.into_iter().chain(optional.into_iter().flatten()).chain([description]).collect()
+        };
     let word = |text: &str| clean(if text.is_empty() { "-" } else { text });
     let header = pick(
         ["SERVICE", "PORT", "TRANSPORT", "SOURCE"].map(String::from),
         "NAMESPACE".into(),
         "ASSIGNEE".into(),
+        "UNTIL".into(),
         "MATCH".into(),
         "DESCRIPTION".into(),
     );
@@ -66,6 +78,7 @@ pub(in crate::cli) fn found<'a>(
             ],
             word(&row.first.namespace),
             word(assignee(row.first)),
+            word(&row.first.expire_time.map(words::time).unwrap_or_default()),
             word(row.reason.unwrap_or_default()),
             clean(&row.first.description),
         )
@@ -99,12 +112,22 @@ fn grouped<'a>(
     let mut rows: Vec<Row<'a>> = Vec::new();
     let mut places: HashMap<Key<'a>, usize> = HashMap::new();
     for (record, reason) in records {
-        let proto::Assignment { source, state, namespace, service_name, ports, .. } = record;
+        let proto::Assignment {
+            source, state, namespace, service_name, ports, expire_time, ..
+        } = record;
         // Teams describe each transport of a registration as they like; IANA's wordings differ by
         // accident.
         let said =
             if is_custom(record) { [&*record.assignee, &*record.description] } else { [""; 2] };
-        let key = (*source, *state, namespace.as_str(), service_name.as_str(), *ports, said);
+        let key = (
+            *source,
+            *state,
+            namespace.as_str(),
+            service_name.as_str(),
+            *ports,
+            *expire_time,
+            said,
+        );
         let transport = words::transport(record.transport).unwrap_or_else(|| "-".into());
         let place = places.get(&key).copied();
         match place.and_then(|place| rows.get_mut(place)) {
@@ -139,6 +162,12 @@ pub(in crate::cli) fn plain(
         column.set_padding((0, 2));
     }
     table.trim_fmt() + "\n"
+}
+
+/// Facts, one a line; those that are not known are left out.
+pub(in crate::cli) fn facts(facts: impl IntoIterator<Item = (&'static str, String)>) -> String {
+    let known = facts.into_iter().filter(|(_, fact)| !fact.is_empty());
+    plain(None, known.map(|(name, fact)| vec![name.to_owned(), fact]))
 }
 
 /// A text that wraps between words on a terminal.
@@ -192,6 +221,22 @@ https    443   udp             CUSTOM  payments   -         About https
 https    443   tcp, udp, sctp  IANA    -          -         About https
 other    443   tcp             IANA    -          -         About other
 -        -     -               IANA    -          -         About
+";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn leases_that_end_at_different_times_are_rows_of_their_own() {
+        let until = |seconds| proto::Assignment {
+            expire_time: Some(prost_types::Timestamp { seconds, nanos: 1000 }),
+            ..record("a", 7000, proto::Transport::Tcp)
+        };
+        let udp = proto::Assignment { transport: proto::Transport::Udp.into(), ..until(60) };
+        let text = super::records(&[until(0), udp], Columns::default());
+        let expected = "\
+SERVICE  PORT  TRANSPORT  SOURCE  UNTIL                 DESCRIPTION
+a        7000  tcp        IANA    1970-01-01T00:00:00Z  About a
+a        7000  udp        IANA    1970-01-01T00:01:00Z  About a
 ";
         assert_eq!(text, expected);
     }

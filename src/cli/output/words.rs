@@ -41,6 +41,26 @@ pub(in crate::cli) fn finding_code(number: i32) -> Option<&'static str> {
     word(number, "FINDING_CODE_", proto::FindingCode::as_str_name)
 }
 
+/// `BLOCKER`, `ACKNOWLEDGE` or `NOTE`.
+pub(in crate::cli) fn severity(number: i32) -> Option<&'static str> {
+    word(number, "SEVERITY_", proto::Severity::as_str_name)
+}
+
+/// `ACCEPTED`, `ACKNOWLEDGEMENT_REQUIRED` or `REFUSED`.
+pub(in crate::cli) fn outcome(number: i32) -> Option<&'static str> {
+    word(number, "OUTCOME_", proto::Outcome::as_str_name)
+}
+
+/// `REGISTERED`, `NAMESPACE_CREATED` and so on.
+pub(in crate::cli) fn change_kind(number: i32) -> Option<&'static str> {
+    word(number, "CHANGE_KIND_", proto::ChangeKind::as_str_name)
+}
+
+/// A time in RFC 3339, to the second.
+pub(in crate::cli) fn time(time: prost_types::Timestamp) -> String {
+    prost_types::Timestamp { nanos: 0, ..time }.to_string()
+}
+
 /// Why a service was found.
 pub(in crate::cli) fn match_reason(number: i32) -> Option<&'static str> {
     Some(match proto::MatchReason::try_from(number).ok()? {
@@ -67,6 +87,9 @@ mod tests {
         assert_eq!(port_class(3), Some("DYNAMIC"));
         assert_eq!(encryption(1), Some("NONE"));
         assert_eq!(finding_code(4), Some("IANA_ASSIGNED"));
+        assert_eq!(severity(1), Some("BLOCKER"));
+        assert_eq!(outcome(2), Some("ACKNOWLEDGEMENT_REQUIRED"));
+        assert_eq!(change_kind(6), Some("NAMESPACE_CREATED"));
         assert_eq!(match_reason(6), Some("part of a word"));
         assert_eq!((source(0), source(99), match_reason(0)), (None, None, None));
     }

@@ -1,0 +1,231 @@
+//! `portbook check`: whether a service may have ports, and what speaks against it.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+use itertools::Itertools;
+use serde_json::{Value, json};
+
+use super::args::{AcknowledgeArgs, NamespaceArgs, OutputArgs, ReadArgs};
+use super::output::finding::{self, evidence, outcome, to_acknowledge, told};
+use super::output::record::{text, time};
+use super::output::space::{run_objects, runs};
+use super::output::{self, table, words};
+use super::parse::PortSpec;
+use super::session::Session;
+use super::{End, Error};
+use crate::grpc::{convert, proto};
+use crate::registry::port::Transport;
+
+/// The most runs of ports that one call may ask about.
+const MOST: usize = 100;
+
+/// The arguments of `portbook check`.
+#[derive(Args, Debug)]
+pub(super) struct CheckArgs {
+    /// The service name, or - for one that nobody knows.
+    service: String,
+
+    /// The ports: 7421, 7421/tcp, 7421/tcp,udp or 7000-7010/udp; without a transport for tcp.
+    #[arg(required = true, value_name = "PORT")]
+    ports: Vec<PortSpec>,
+
+    /// The pool to ask through.
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    pool: String,
+
+    #[command(flatten)]
+    acknowledge: AcknowledgeArgs,
+    #[command(flatten)]
+    namespace: NamespaceArgs,
+    #[command(flatten)]
+    read: ReadArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl CheckArgs {
+    pub(super) async fn run(self) -> Result<End, Error> {
+        let Self { service, ports, pool, acknowledge, namespace, read, output } = self;
+        let acknowledged = acknowledge.codes();
+        let template = proto::CheckPortRequest {
+            namespace: namespace.namespace,
+            service_name: if service == "-" { String::new() } else { service },
+            pool,
+            acknowledge: acknowledged.clone(),
+            ..proto::CheckPortRequest::default()
+        };
+        let session = Session::open(&read).await?;
+        let mut verdicts: BTreeMap<usize, proto::Verdict> = BTreeMap::new();
+        for (transports, places) in calls(&ports) {
+            let transports = transports.iter().copied().map(Some).map(convert::transport);
+            let asked = places.iter().map(|&place| convert::port_range(ports[place].ports));
+            let request = proto::CheckPortRequest {
+                ports: asked.collect(),
+                transports: transports.map(i32::from).collect(),
+                ..template.clone()
+            };
+            let answer = session.answer(session.registry().check_port(request)).await?;
+            verdicts.extend(places.into_iter().zip(answer.verdicts));
+        }
+        if verdicts.len() < ports.len() {
+            return Err(Error::StreamEnded);
+        }
+        let verdicts: Vec<_> = ports.into_iter().zip(verdicts.into_values()).collect();
+        let is_accepted =
+            verdicts.iter().all(|(_, verdict)| verdict.outcome() == proto::Outcome::Accepted);
+        output::answer(output.output, &Verdicts { verdicts, acknowledged })?;
+        Ok(End::accepted(is_accepted))
+    }
+}
+
+/// The places of the ports that are asked about in one call, and their transports.
+fn calls(ports: &[PortSpec]) -> Vec<(&[Transport], Vec<usize>)> {
+    let mut groups: BTreeMap<&[Transport], Vec<usize>> = BTreeMap::new();
+    for (place, spec) in ports.iter().enumerate() {
+        groups.entry(&spec.transports).or_default().push(place);
+    }
+    let groups = groups.into_iter().flat_map(|(transports, places)| {
+        let chunks = places.chunks(MOST).map(<[usize]>::to_vec).collect::<Vec<_>>();
+        chunks.into_iter().map(move |places| (transports, places))
+    });
+    groups.collect()
+}
+
+struct Verdicts {
+    verdicts: Vec<(PortSpec, proto::Verdict)>,
+    acknowledged: Vec<i32>,
+}
+
+impl Verdicts {
+    fn paragraph(&self, spec: &PortSpec, verdict: &proto::Verdict) -> String {
+        let mut lines = vec![format!("{spec} · {}", outcome(verdict))];
+        for finding in &verdict.findings {
+            lines.push(format!("  {}", told(finding, &self.acknowledged)));
+            lines.extend(evidence(finding).map(|facts| format!("    {facts}")));
+        }
+        if !verdict.alternatives.is_empty() {
+            lines.push(format!("  free nearby: {}", runs(&verdict.alternatives)));
+        }
+        if verdict.outcome() == proto::Outcome::AcknowledgementRequired {
+            let codes = to_acknowledge([verdict]);
+            lines.push(format!("  to take it all the same: --acknowledge {codes}"));
+        }
+        lines.join("\n") + "\n"
+    }
+}
+
+fn object(spec: &PortSpec, verdict: &proto::Verdict) -> Value {
+    json!({
+        "first_port": spec.ports.first().number(),
+        "last_port": spec.ports.last().number(),
+        "transports": spec.transports.iter().map(|of| of.name()).collect::<Vec<_>>(),
+        "outcome": words::outcome(verdict.outcome),
+        "findings": verdict.findings.iter().map(finding::object).collect::<Vec<_>>(),
+        "alternatives": run_objects(&verdict.alternatives),
+    })
+}
+
+/// A row for a finding, or for a verdict without any.
+fn row(spec: &PortSpec, verdict: &proto::Verdict, finding: &proto::Finding) -> Value {
+    let evidence = finding.evidence.clone().unwrap_or_default();
+    json!({
+        "first_port": spec.ports.first().number(),
+        "last_port": spec.ports.last().number(),
+        "transports": spec.transports.iter().map(|of| of.name()).collect::<Vec<_>>(),
+        "outcome": words::outcome(verdict.outcome),
+        "code": words::finding_code(finding.code),
+        "severity": words::severity(finding.severity),
+        "transport": words::transport(finding.transport),
+        "message": text(&finding.message),
+        "evidence_uid": text(&evidence.uid),
+        "evidence_service_name": text(&evidence.service_name),
+        "evidence_pool": text(&finding.evidence_pool),
+        "end_time": time(finding.end_time),
+        "alternatives": verdict.alternatives.iter().map(|&of| table::ports(Some(of))).collect::<Vec<_>>(),
+    })
+}
+
+impl output::Answer for Verdicts {
+    fn table(&self) -> String {
+        self.verdicts.iter().map(|(spec, verdict)| self.paragraph(spec, verdict)).join("\n")
+    }
+
+    fn objects(&self) -> Vec<Value> {
+        self.verdicts.iter().map(|(spec, verdict)| object(spec, verdict)).collect()
+    }
+
+    fn rows(&self) -> Vec<Value> {
+        let none = [proto::Finding::default()];
+        let rows = self.verdicts.iter().flat_map(|(spec, verdict)| {
+            let findings = if verdict.findings.is_empty() { &none[..] } else { &verdict.findings };
+            findings.iter().map(|finding| row(spec, verdict, finding)).collect::<Vec<_>>()
+        });
+        rows.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::output::Answer;
+
+    fn specs(text: &str) -> Vec<PortSpec> {
+        text.split(' ').map(|word| word.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_call_has_one_set_of_transports_and_at_most_100_ports() {
+        let ports = specs("1/tcp 2/udp 3 4/tcp,udp 5/udp");
+        let calls = super::calls(&ports);
+        let shown: Vec<_> = calls.iter().map(|(of, places)| (of.len(), places.clone())).collect();
+        assert_eq!(shown, [(1, vec![0, 2]), (2, vec![3]), (1, vec![1, 4])]);
+        let many = vec![ports[0].clone(); 250];
+        let sizes: Vec<_> = super::calls(&many).iter().map(|(_, places)| places.len()).collect();
+        assert_eq!(sizes, [100, 100, 50]);
+    }
+
+    #[test]
+    fn a_verdict_says_why_what_else_and_how_all_the_same() {
+        let iana = proto::Finding {
+            code: proto::FindingCode::IanaAssigned.into(),
+            severity: proto::Severity::Acknowledge.into(),
+            message: "IANA has assigned 5432/tcp to postgresql".into(),
+            ..proto::Finding::default()
+        };
+        let cooling = proto::Finding {
+            code: proto::FindingCode::CoolingDown.into(),
+            end_time: Some(prost_types::Timestamp::default()),
+            message: "5432/tcp was given back by billing".into(),
+            ..iana.clone()
+        };
+        let single = |port| proto::PortRange { first: Some(port), last: Some(port) };
+        let verdict = proto::Verdict {
+            outcome: proto::Outcome::AcknowledgementRequired.into(),
+            findings: vec![iana, cooling],
+            alternatives: vec![single(5433), single(5431)],
+            ..proto::Verdict::default()
+        };
+        let accepted =
+            proto::Verdict { outcome: proto::Outcome::Accepted.into(), ..Default::default() };
+        let ports = specs("5432 7450/tcp,udp");
+        let acknowledged = vec![proto::FindingCode::CoolingDown.into()];
+        let verdicts = ports.into_iter().zip([verdict, accepted]).collect();
+        let verdicts = Verdicts { verdicts, acknowledged };
+        let expected = "\
+5432/tcp · acknowledgement required
+  acknowledge IANA_ASSIGNED: IANA has assigned 5432/tcp to postgresql
+  acknowledged COOLING_DOWN: 5432/tcp was given back by billing
+    until 1970-01-01T00:00:00Z
+  free nearby: 5433, 5431
+  to take it all the same: --acknowledge IANA_ASSIGNED,COOLING_DOWN
+
+7450/tcp,udp · accepted
+";
+        assert_eq!(verdicts.table(), expected);
+        let rows = verdicts.rows();
+        let codes: Vec<_> = rows.iter().map(|row| row["code"].as_str()).collect();
+        assert_eq!(codes, [Some("IANA_ASSIGNED"), Some("COOLING_DOWN"), None]);
+        assert_eq!(verdicts.objects()[0]["alternatives"][1], json!({"first": 5431, "last": 5431}));
+    }
+}

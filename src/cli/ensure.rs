@@ -1,0 +1,97 @@
+//! `portbook ensure`: the free ports of a pool for a service, or the ones it has.
+
+use clap::Args;
+
+use super::args::{DetailArgs, LeaseArgs, NamespaceArgs, WriteArgs};
+use super::session::Session;
+use super::write::{Written, heading};
+use super::{End, Error, output};
+use crate::grpc::{convert, proto};
+use crate::registry::port::Transport;
+
+/// The arguments of `portbook ensure`.
+#[derive(Args, Debug)]
+pub(super) struct EnsureArgs {
+    /// The pool.
+    pool: String,
+
+    /// The service name: 1-15 letters, digits and hyphens.
+    service: String,
+
+    /// Which one of several of the same service this is, such as blue.
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    instance: String,
+
+    /// How many ports in a row. Left out: 1.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    count: Option<u32>,
+
+    /// The transports; several with commas. Left out: all that the pool gives ports for.
+    #[arg(long = "transport", value_name = "TRANSPORT", value_delimiter = ',')]
+    transports: Vec<Transport>,
+
+    /// Print the number of the first port and nothing else, as in
+    /// PORT=$(portbook ensure web billing --quiet).
+    #[arg(long, short, conflicts_with_all = ["output", "dry_run"])]
+    quiet: bool,
+
+    #[command(flatten)]
+    lease: LeaseArgs,
+    #[command(flatten)]
+    namespace: NamespaceArgs,
+    #[command(flatten)]
+    details: DetailArgs,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+impl EnsureArgs {
+    pub(super) async fn run(self) -> Result<End, Error> {
+        let Self {
+            pool,
+            service,
+            instance,
+            count,
+            transports,
+            quiet,
+            lease,
+            namespace,
+            details,
+            write,
+        } = self;
+        let DetailArgs { description, assignee, contact, reference, notes, labels } = details;
+        let transports = transports.into_iter().map(Some).map(convert::transport);
+        let request = proto::EnsurePortRequest {
+            namespace: namespace.namespace,
+            pool,
+            service_name: service,
+            instance,
+            count,
+            transports: transports.map(i32::from).collect(),
+            ttl: lease.ttl,
+            description: description.unwrap_or_default(),
+            assignee: assignee.unwrap_or_default(),
+            contact: contact.unwrap_or_default(),
+            reference: reference.unwrap_or_default(),
+            assignment_notes: notes.unwrap_or_default(),
+            labels: labels.into_iter().collect(),
+            validate_only: write.dry_run,
+            request_id: write.request_id,
+            reason: write.reason,
+        };
+        let session = Session::connect(&write.server).await?;
+        let answer = session.answer(session.admin().ensure_port(request)).await?;
+        let proto::EnsurePortResponse { assignments, findings, created, revision } = answer;
+        if quiet {
+            let first = assignments.first().and_then(|record| record.ports?.first);
+            let first = first.ok_or(Error::StreamEnded)?;
+            return output::print(&format!("{first}\n"));
+        }
+        let heading = if created {
+            heading("Given", revision, write.dry_run)
+        } else {
+            "Held already:".to_owned()
+        };
+        Written { assignments, findings, revision }.tell(heading, write.output.output)
+    }
+}

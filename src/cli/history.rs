@@ -1,0 +1,277 @@
+//! `portbook history`: who changed what, when and why.
+
+use clap::Args;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::args::{OutputArgs, ServerArgs, words};
+use super::output::change::{self, assignment, details, kind};
+use super::output::{self, clean, table, words};
+use super::pages::{Page, gather};
+use super::parse::Subject;
+use super::session::Session;
+use super::{End, Error, moment};
+use crate::grpc::{convert, proto};
+use crate::registry::name::NamespaceName;
+
+/// The arguments of `portbook history`.
+#[derive(Args, Debug)]
+pub(super) struct HistoryArgs {
+    /// Only changes of what is on these ports (7450, 7450/tcp, 7000-7010), of this service (billing,
+    /// billing/udp), or of the registration with this uid.
+    what: Option<Subject>,
+
+    /// The namespace, or - for all of them. Default: default; for a uid, all of them.
+    #[arg(long, value_name = "NAME")]
+    namespace: Option<String>,
+
+    /// Only changes that this actor made: the name of a token, or portbook for leases that ended.
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    actor: String,
+
+    /// Only changes of these kinds; several with commas.
+    #[arg(long = "kind", value_name = "KIND", value_delimiter = ',', ignore_case = true,
+          value_parser = words("CHANGE_KIND_", KINDS, kind_named))]
+    kinds: Vec<proto::ChangeKind>,
+
+    /// Only changes from then on: a time (2026-03-31T12:00:00Z; without a zone it is local time),
+    /// the beginning of a day (2026-03-31), or how long ago (7d).
+    #[arg(long, value_name = "TIME", value_parser = moment::since)]
+    since: Option<Timestamp>,
+
+    /// Only changes before then: as --since, but a day counts to its end.
+    #[arg(long, value_name = "TIME", value_parser = moment::until)]
+    until: Option<Timestamp>,
+
+    /// The most changes to show.
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    limit: u32,
+
+    /// Show every change.
+    #[arg(long, conflicts_with = "limit")]
+    all: bool,
+
+    /// Show the oldest first, not the newest.
+    #[arg(long)]
+    oldest_first: bool,
+
+    #[command(flatten)]
+    server: ServerArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+const KINDS: &[&str] = &[
+    "registered",
+    "updated",
+    "renewed",
+    "released",
+    "expired",
+    "namespace-created",
+    "namespace-updated",
+    "namespace-deleted",
+    "pool-created",
+    "pool-updated",
+    "pool-deleted",
+];
+
+fn kind_named(name: &str) -> Option<proto::ChangeKind> {
+    proto::ChangeKind::from_str_name(&name.replace('-', "_"))
+}
+
+impl HistoryArgs {
+    pub(super) async fn run(self) -> Result<End, Error> {
+        let limit = if self.all { u32::MAX } else { self.limit };
+        let (server, output) = (self.server.clone(), self.output.output);
+        let request = self.request();
+        let has_namespace = request.filter.as_ref().is_some_and(|filter| filter.namespace == "-");
+        let session = Session::connect(&server).await?;
+        let page = gather(limit, async |page_size, page_token| {
+            let request = proto::ListChangesRequest { page_size, page_token, ..request.clone() };
+            let page = session.answer(session.registry().list_changes(request)).await?;
+            let proto::ListChangesResponse { changes, next_page_token, .. } = page;
+            Ok(Page { items: changes, next: next_page_token, total: 0 })
+        });
+        let Page { items: changes, next, .. } = page.await?;
+        let shown = changes.len();
+        output::answer(output, &History { changes, has_namespace })?;
+        if !next.is_empty() {
+            output::remark(&format!(
+                "{shown} changes are shown, and there are more: --limit N shows more, --all shows all"
+            ));
+        }
+        Ok(output::found(shown > 0))
+    }
+
+    fn request(self) -> proto::ListChangesRequest {
+        let Self { what, namespace, actor, kinds, since, until, oldest_first, .. } = self;
+        let is_uid = matches!(what, Some(Subject::Uid(_)));
+        let default = if is_uid { "-" } else { NamespaceName::DEFAULT };
+        let filter = proto::ChangeFilter {
+            namespace: namespace.unwrap_or_else(|| default.into()),
+            actor,
+            kinds: kinds.into_iter().map(i32::from).collect(),
+            start_time: since.map(moment::stamp),
+            end_time: until.map(moment::stamp),
+            ..proto::ChangeFilter::default()
+        };
+        let filter = match what {
+            None => filter,
+            Some(Subject::Uid(uid)) => proto::ChangeFilter { uid: uid.to_string(), ..filter },
+            Some(Subject::Ports(ports, transport)) => proto::ChangeFilter {
+                ports: Some(convert::port_range(ports)),
+                transport: convert::transport(transport).into(),
+                ..filter
+            },
+            Some(Subject::Name(service_name, transport)) => proto::ChangeFilter {
+                service_name,
+                transport: convert::transport(transport).into(),
+                ..filter
+            },
+        };
+        proto::ListChangesRequest {
+            filter: Some(filter),
+            newest_first: !oldest_first,
+            ..proto::ListChangesRequest::default()
+        }
+    }
+}
+
+struct History {
+    changes: Vec<proto::Change>,
+    has_namespace: bool,
+}
+
+impl History {
+    fn cells(&self, change: &proto::Change) -> Vec<String> {
+        let record = assignment(change);
+        let word = |text: &str| if text.is_empty() { "-".to_owned() } else { clean(text) };
+        let transport = record.and_then(|record| words::transport(record.transport));
+        let mut cells = vec![
+            change.revision.to_string(),
+            change.time.map_or_else(|| "-".into(), words::time),
+            word(&change.actor),
+            kind(change),
+            word(record.map_or("", |record| &record.service_name)),
+            table::ports(record.and_then(|record| record.ports)),
+            transport.unwrap_or_else(|| "-".into()),
+        ];
+        cells.extend(self.has_namespace.then(|| word(change::namespace_name(change))));
+        cells.extend([word(&change.reason), details(change)]);
+        cells
+    }
+}
+
+impl output::Answer for History {
+    fn table(&self) -> String {
+        if self.changes.is_empty() {
+            return String::new();
+        }
+        let mut header = vec!["REVISION", "TIME", "ACTOR", "WHAT", "SERVICE", "PORT", "TRANSPORT"];
+        header.extend(self.has_namespace.then_some("NAMESPACE"));
+        header.extend(["REASON", "DETAIL"]);
+        let header = header.into_iter().map(String::from).collect();
+        table::plain(Some(header), self.changes.iter().map(|change| self.cells(change)))
+    }
+
+    fn objects(&self) -> Vec<Value> {
+        self.changes.iter().map(change::object).collect()
+    }
+
+    fn rows(&self) -> Vec<Value> {
+        self.changes.iter().map(change::row).collect()
+    }
+
+    fn blank(&self) -> Value {
+        change::row(&proto::Change::default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::output::Answer;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        history: HistoryArgs,
+    }
+
+    fn asked(line: &str) -> (proto::ChangeFilter, bool) {
+        let words = std::iter::once("history").chain(line.split_whitespace());
+        let line = Line::try_parse_from(words).unwrap_or_else(|fault| panic!("{fault}"));
+        let request = line.history.request();
+        (request.filter.unwrap(), request.newest_first)
+    }
+
+    #[test]
+    fn what_is_asked_becomes_a_filter() {
+        let (filter, newest_first) = asked("");
+        assert_eq!(
+            filter,
+            proto::ChangeFilter { namespace: "default".into(), ..Default::default() }
+        );
+        assert!(newest_first);
+        let (filter, newest_first) =
+            asked("7450-7460/udp --kind expired,pool-created --namespace - --oldest-first");
+        assert_eq!(filter.ports, Some(proto::PortRange { first: Some(7450), last: Some(7460) }));
+        assert_eq!(filter.transport(), proto::Transport::Udp);
+        let kinds = [proto::ChangeKind::Expired, proto::ChangeKind::PoolCreated].map(i32::from);
+        assert_eq!((filter.namespace.as_str(), filter.kinds), ("-", kinds.to_vec()));
+        assert!(!newest_first);
+        let uid = "0197f3a4-5c1e-7b52-9d0e-3f6a1b2c4d5e";
+        let (filter, _) = asked(uid);
+        assert_eq!((filter.namespace.as_str(), filter.uid.as_str()), ("-", uid));
+        let (filter, _) = asked(&format!("{uid} --namespace prod"));
+        assert_eq!(filter.namespace, "prod");
+        let (filter, _) = asked("billing/tcp --since 2026-03-31T00:00:00Z --actor ci");
+        assert_eq!((filter.service_name.as_str(), filter.actor.as_str()), ("billing", "ci"));
+        assert_eq!(filter.start_time.unwrap().to_string(), "2026-03-31T00:00:00Z");
+    }
+
+    #[test]
+    fn every_kind_can_be_asked_for() {
+        for kind in KINDS {
+            let name = format!("CHANGE_KIND_{}", kind.to_uppercase());
+            assert!(kind_named(&name).is_some(), "{kind}");
+        }
+        assert!(proto::ChangeKind::try_from(i32::try_from(KINDS.len()).unwrap()).is_ok());
+        assert!(proto::ChangeKind::try_from(i32::try_from(KINDS.len()).unwrap() + 1).is_err());
+    }
+
+    #[test]
+    fn a_change_is_a_row() {
+        let record = proto::Assignment {
+            namespace: "prod".into(),
+            service_name: "billing".into(),
+            ports: Some(proto::PortRange { first: Some(7450), last: Some(7450) }),
+            transport: proto::Transport::Tcp.into(),
+            ..proto::Assignment::default()
+        };
+        let released = proto::Change {
+            revision: 7,
+            time: Some(prost_types::Timestamp { seconds: 0, nanos: 1000 }),
+            actor: "ci".into(),
+            reason: "moved".into(),
+            kind: proto::ChangeKind::Released.into(),
+            before: Some(record),
+            ..proto::Change::default()
+        };
+        let created = proto::Change {
+            revision: 6,
+            kind: proto::ChangeKind::NamespaceCreated.into(),
+            namespace_after: Some(proto::Namespace { name: "prod".into(), ..Default::default() }),
+            ..proto::Change::default()
+        };
+        let history = History { changes: vec![released, created], has_namespace: true };
+        let expected = "\
+REVISION  TIME                  ACTOR  WHAT               SERVICE  PORT  TRANSPORT  NAMESPACE  REASON  DETAIL
+7         1970-01-01T00:00:00Z  ci     released           billing  7450  tcp        prod       moved
+6         -                     -      namespace created  -        -     -          prod       -       prod
+";
+        assert_eq!(history.table(), expected);
+    }
+}

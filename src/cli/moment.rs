@@ -1,0 +1,229 @@
+//! Moments and lengths of time as people write them: `r123`, `2026-03-31`, `7d`.
+
+use jiff::civil::{Date, DateTime};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp, ToSpan, Zoned};
+
+use crate::grpc::proto;
+use crate::grpc::proto::as_of;
+
+/// What is wrong with the words for a moment.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum MomentError {
+    #[error(
+        "a moment is a revision (r123), a time (2026-03-31T12:00:00Z, 2026-03-31T12:00) or a day \
+         (2026-03-31)"
+    )]
+    AsOf,
+    #[error(
+        "a time is written like 2026-03-31T12:00:00Z, 2026-03-31T12:00 or 2026-03-31, or how long \
+         ago, such as 7d"
+    )]
+    Time,
+    #[error("how long is written like 90s, 12h or 30d; weeks are the longest unit")]
+    Length,
+    #[error("this is beyond the calendar")]
+    Calendar(#[from] jiff::Error),
+}
+
+/// A time, or a whole day.
+enum When {
+    Time(Timestamp),
+    Day { start: Timestamp, next: Timestamp },
+}
+
+impl When {
+    /// Reads a time, or a time or a day of this zone.
+    fn read(text: &str, zone: &TimeZone) -> Result<Option<Self>, MomentError> {
+        if let Ok(time) = text.parse() {
+            return Ok(Some(Self::Time(time)));
+        }
+        // Of a time, the parser of dates takes the date alone.
+        if text.len() == "2026-03-31".len()
+            && let Ok(day) = text.parse::<Date>()
+        {
+            let start = day.to_zoned(zone.clone())?.timestamp();
+            let next = day.tomorrow()?.to_zoned(zone.clone())?.timestamp();
+            return Ok(Some(Self::Day { start, next }));
+        }
+        match text.parse::<DateTime>() {
+            Ok(time) if text.contains(':') => {
+                Ok(Some(Self::Time(time.to_zoned(zone.clone())?.timestamp())))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+/// The moment at which a question is to be answered. A day stands for its end.
+pub(super) fn as_of(text: &str) -> Result<proto::AsOf, MomentError> {
+    as_of_in(text, &TimeZone::system())
+}
+
+fn as_of_in(text: &str, zone: &TimeZone) -> Result<proto::AsOf, MomentError> {
+    let digits = text.strip_prefix(['r', 'R']).unwrap_or(text);
+    if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        let revision = digits.parse().map_err(|_| MomentError::AsOf)?;
+        return Ok(proto::AsOf { moment: Some(as_of::Moment::Revision(revision)) });
+    }
+    let time = match When::read(text, zone)?.ok_or(MomentError::AsOf)? {
+        When::Time(time) => time,
+        // What is committed is dated to the microsecond.
+        When::Day { next, .. } => next.checked_sub(1.microsecond())?,
+    };
+    Ok(proto::AsOf { moment: Some(as_of::Moment::Time(stamp(time))) })
+}
+
+/// From when on: a time, the beginning of a day, or how long ago.
+pub(super) fn since(text: &str) -> Result<Timestamp, MomentError> {
+    bound(text, &Zoned::now(), |start, _| start)
+}
+
+/// Until when: a time, the end of a day, or how long ago.
+pub(super) fn until(text: &str) -> Result<Timestamp, MomentError> {
+    bound(text, &Zoned::now(), |_, next| next)
+}
+
+fn bound(
+    text: &str,
+    now: &Zoned,
+    of_day: fn(Timestamp, Timestamp) -> Timestamp,
+) -> Result<Timestamp, MomentError> {
+    match When::read(text, now.time_zone())? {
+        Some(When::Time(time)) => Ok(time),
+        Some(When::Day { start, next }) => Ok(of_day(start, next)),
+        None => {
+            let ago: Span = text.parse().map_err(|_| MomentError::Time)?;
+            Ok(now.checked_sub(ago.abs())?.timestamp())
+        }
+    }
+}
+
+/// How long: `90s`, `12h`, `30d`, `1h 30m`. A day has 24 hours.
+pub(super) fn length(text: &str) -> Result<prost_types::Duration, MomentError> {
+    let span: Span = text.parse().map_err(|_| MomentError::Length)?;
+    match span.to_duration(SpanRelativeTo::days_are_24_hours()) {
+        Ok(length) if !length.is_negative() => {
+            Ok(prost_types::Duration { seconds: length.as_secs(), nanos: length.subsec_nanos() })
+        }
+        _ => Err(MomentError::Length),
+    }
+}
+
+/// A time, as a message carries it.
+pub(super) fn stamp(time: Timestamp) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() }
+}
+
+/// A length of time in the words that [`length`] reads.
+pub(super) fn length_words(length: prost_types::Duration) -> String {
+    const DAY: i64 = 24 * 60 * 60;
+    let prost_types::Duration { seconds, nanos } = length;
+    if nanos == 0 && seconds != 0 && seconds % DAY == 0 {
+        return format!("{}d", seconds / DAY);
+    }
+    // The numbers of a server can be any, and `SignedDuration::new` panics where they overflow.
+    SignedDuration::from_secs(seconds)
+        .checked_add(SignedDuration::from_nanos(nanos.into()))
+        .map_or_else(|| length.to_string(), |length| format!("{length:#}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn zone() -> TimeZone {
+        TimeZone::fixed(tz::offset(2))
+    }
+
+    fn as_of_told(text: &str) -> Option<String> {
+        Some(match as_of_in(text, &zone()).ok()?.moment? {
+            as_of::Moment::Revision(revision) => revision.to_string(),
+            as_of::Moment::Time(time) => time.to_string(),
+        })
+    }
+
+    #[test]
+    fn a_moment_is_a_revision_a_time_or_the_end_of_a_day() {
+        for (text, moment) in [
+            ("r123", "123"),
+            ("R0", "0"),
+            ("20260331", "20260331"),
+            ("2026-03-31", "2026-03-31T21:59:59.999999Z"),
+            ("2026-03-31T12:00:00Z", "2026-03-31T12:00:00Z"),
+            ("2026-03-31T12:00:00.25+01:00", "2026-03-31T11:00:00.250Z"),
+            ("2026-03-31T12:00:00", "2026-03-31T10:00:00Z"),
+            ("2026-03-31T12:00", "2026-03-31T10:00:00Z"),
+            ("2026-03-31 12:00", "2026-03-31T10:00:00Z"),
+        ] {
+            assert_eq!(as_of_told(text).as_deref(), Some(moment), "{text}");
+        }
+        for text in ["", "r", "r1x", "-1", "7d", "2026-02-30", "2026-03-31T25:00", "yesterday"] {
+            assert_eq!(as_of_told(text), None, "{text}");
+        }
+        assert_eq!(as_of_told("99999999999999999999"), None);
+        assert_eq!(as_of_told("9999-12-31"), None);
+    }
+
+    #[test]
+    fn a_day_begins_with_its_start_and_ends_with_the_next() {
+        let now = Timestamp::UNIX_EPOCH.to_zoned(zone()).with().year(2026).build().unwrap();
+        let told = |text: &str| {
+            let since = bound(text, &now, |start, _| start).ok()?;
+            let until = bound(text, &now, |_, next| next).ok()?;
+            Some((since.to_string(), until.to_string()))
+        };
+        let day = ("2026-03-30T22:00:00Z".to_owned(), "2026-03-31T22:00:00Z".to_owned());
+        assert_eq!(told("2026-03-31"), Some(day));
+        let ago = |time: &str| Some((time.to_owned(), time.to_owned()));
+        assert_eq!(told("2026-03-31T12:00:00Z"), ago("2026-03-31T12:00:00Z"));
+        assert_eq!(told("7d"), ago("2025-12-25T00:00:00Z"));
+        assert_eq!(told("7 days ago"), told("7d"));
+        assert_eq!(told("1mo"), ago("2025-12-01T00:00:00Z"));
+        for text in ["", "r1", "1", "d", "soon", "99999999y"] {
+            assert_eq!(told(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn lengths_are_read_and_told_in_the_same_words() {
+        for (text, told) in [
+            ("90s", "1m 30s"),
+            ("12h", "12h"),
+            ("24h", "1d"),
+            ("30d", "30d"),
+            ("2w", "14d"),
+            ("1h 30m", "1h 30m"),
+            ("3600s", "1h"),
+            ("PT1H", "1h"),
+            ("1500ms", "1s 500ms"),
+            ("0s", "0s"),
+        ] {
+            let length = length(text).unwrap();
+            let words = length_words(length);
+            assert_eq!(words, told, "{text}");
+            assert_eq!(super::length(&words).unwrap(), length, "{text}");
+        }
+        for text in ["", "5", "-5s", "5s ago", "1mo", "1y", "forever", "9999999999999h"] {
+            assert!(length(text).is_err(), "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_a_reader_panic(text in "\\PC{0,30}|[rPT0-9:.+-]{0,25}|[0-9a-z ]{0,12}") {
+            let _ = as_of(&text);
+            let _ = since(&text);
+            let _ = until(&text);
+            let _ = length(&text);
+        }
+
+        #[test]
+        fn no_length_makes_its_words_panic(seconds: i64, nanos: i32) {
+            let _ = length_words(prost_types::Duration { seconds, nanos });
+        }
+    }
+}

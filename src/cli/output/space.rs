@@ -1,0 +1,69 @@
+//! Namespaces and pools: what they are made of in words, and the whole of them for programs.
+
+use serde_json::{Value, json};
+
+use super::record::{text, time};
+use super::{table, words};
+use crate::grpc::proto;
+
+/// Findings, comma-separated.
+pub(in crate::cli) fn codes(codes: &[i32]) -> String {
+    names(codes).join(",")
+}
+
+fn names(codes: &[i32]) -> Vec<&'static str> {
+    codes.iter().map(|&code| words::finding_code(code).unwrap_or("-")).collect()
+}
+
+/// Transports, comma-separated.
+pub(in crate::cli) fn transports(transports: &[i32]) -> String {
+    list(transports).join(", ")
+}
+
+fn list(transports: &[i32]) -> Vec<String> {
+    transports.iter().map(|&of| words::transport(of).unwrap_or_else(|| "-".into())).collect()
+}
+
+/// Runs of ports, comma-separated.
+pub(in crate::cli) fn runs(runs: &[proto::PortRange]) -> String {
+    runs.iter().map(|&ports| table::ports(Some(ports))).collect::<Vec<_>>().join(", ")
+}
+
+/// The runs as objects.
+pub(in crate::cli) fn run_objects(runs: &[proto::PortRange]) -> Vec<Value> {
+    runs.iter().map(|ports| json!({"first": ports.first, "last": ports.last})).collect()
+}
+
+/// The namespace as an object, in the order of the API, its policy beside the rest.
+pub(in crate::cli) fn namespace(namespace: &proto::Namespace) -> Value {
+    let policy = namespace.policy.clone().unwrap_or_default();
+    json!({
+        "name": text(&namespace.name),
+        "description": text(&namespace.description),
+        "accept": names(&policy.accept),
+        "forbid": names(&policy.forbid),
+        "cool_down": policy.cool_down.map(|length| length.to_string()),
+        "create_time": time(namespace.create_time),
+        "update_time": time(namespace.update_time),
+        "etag": text(&namespace.etag),
+        "revision": namespace.revision,
+    })
+}
+
+/// The pool as an object, in the order of the API.
+pub(in crate::cli) fn pool(pool: &proto::Pool) -> Value {
+    json!({
+        "namespace": text(&pool.namespace),
+        "name": text(&pool.name),
+        "description": text(&pool.description),
+        "ports": run_objects(&pool.ports),
+        "transports": list(&pool.transports),
+        "excluded_ports": run_objects(&pool.excluded_ports),
+        "cool_down": pool.cool_down.map(|length| length.to_string()),
+        "accept": names(&pool.accept),
+        "create_time": time(pool.create_time),
+        "update_time": time(pool.update_time),
+        "etag": text(&pool.etag),
+        "revision": pool.revision,
+    })
+}

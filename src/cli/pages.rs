@@ -1,0 +1,66 @@
+//! Answers that come page by page.
+
+use super::Error;
+
+/// The most things a page may have.
+const LARGEST: u32 = 1000;
+
+/// Things that were answered together, or gathered from several such answers.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Page<T> {
+    pub(super) items: Vec<T>,
+    /// Where those after them begin; empty if there are none.
+    pub(super) next: String,
+    /// How many there are on all pages, where that is told.
+    pub(super) total: u32,
+}
+
+/// Up to `limit` things, gathered from pages; `ask` takes the size of a page and where it begins.
+pub(super) async fn gather<T>(
+    limit: u32,
+    ask: impl AsyncFn(i32, String) -> Result<Page<T>, Error>,
+) -> Result<Page<T>, Error> {
+    let mut all = Page { items: Vec::new(), next: String::new(), total: 0 };
+    let mut left = limit;
+    loop {
+        let size = i32::try_from(left.min(LARGEST)).unwrap_or_default();
+        let page = ask(size, all.next).await?;
+        left = left.saturating_sub(u32::try_from(page.items.len()).unwrap_or(u32::MAX));
+        all.items.extend(page.items);
+        (all.next, all.total) = (page.next, page.total);
+        if left == 0 || all.next.is_empty() {
+            return Ok(all);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pages of the numbers below 2,500.
+    async fn numbers(limit: u32) -> Page<u32> {
+        let page = async |size: i32, from: String| {
+            let from = from.parse().unwrap_or(0);
+            let end = 2500.min(from + u32::try_from(size).unwrap());
+            let next = if end < 2500 { end.to_string() } else { String::new() };
+            Ok(Page { items: (from..end).collect(), next, total: 2500 })
+        };
+        gather(limit, page).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn pages_are_asked_for_until_there_are_enough() {
+        for (limit, count, next) in [
+            (1, 1, "1"),
+            (1001, 1001, "1001"),
+            (1000, 1000, "1000"),
+            (1700, 1700, "1700"),
+            (u32::MAX, 2500, ""),
+        ] {
+            let all = numbers(limit).await;
+            assert_eq!(all.items, (0..count).collect::<Vec<_>>());
+            assert_eq!((all.next.as_str(), all.total), (next, 2500));
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! `portbook pool`: ports that are given out by number, and how much of them is used.
+
+mod told;
+
+use clap::{Args, Subcommand};
+
+use super::args::{NamespaceArgs, OutputArgs, ServerArgs, WriteArgs};
+use super::output;
+use super::pages::{Page, gather};
+use super::parse::List;
+use super::session::Session;
+use super::write::heading;
+use super::{End, Error, moment, parse};
+use crate::grpc::{convert, proto};
+use crate::registry::name::NamespaceName;
+use crate::registry::port::{PortRange, Transport};
+use told::{Summaries, Whole, Written};
+
+/// What `portbook pool` does.
+#[derive(Debug, Subcommand)]
+pub(super) enum PoolCommand {
+    /// List the pools and how much of them is used.
+    List(ListArgs),
+    /// Tell everything of a pool.
+    Show(ShowArgs),
+    /// Create a pool. It may not overlap another pool, or an assignment.
+    Create(CreateArgs),
+    /// Change what is given of a pool. What was taken from it has to stay in it.
+    Update(UpdateArgs),
+    /// Delete a pool from which no assignment comes.
+    Delete(DeleteArgs),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ListArgs {
+    /// The namespace, or - for all of them.
+    #[arg(long, value_name = "NAME", default_value = NamespaceName::DEFAULT)]
+    namespace: String,
+
+    #[command(flatten)]
+    server: ServerArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ShowArgs {
+    /// Its name.
+    name: String,
+
+    #[command(flatten)]
+    namespace: NamespaceArgs,
+    #[command(flatten)]
+    server: ServerArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct CreateArgs {
+    /// Its name: 1-63 of a-z, 0-9 and hyphens, beginning with a letter.
+    name: String,
+
+    /// Its ports: 8100-8199 8300-8399.
+    #[arg(required = true, value_name = "PORTS", value_parser = parse::port_range)]
+    ports: Vec<PortRange>,
+
+    /// The transports it gives ports for; several with commas.
+    #[arg(
+        long = "transport",
+        value_name = "TRANSPORT",
+        value_delimiter = ',',
+        default_value = "tcp"
+    )]
+    transports: Vec<Transport>,
+
+    #[command(flatten)]
+    rules: RuleArgs,
+    #[command(flatten)]
+    namespace: NamespaceArgs,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct UpdateArgs {
+    /// Its name.
+    name: String,
+
+    /// All its ports from now on: 8100-8199,8300-8399.
+    #[arg(long, value_name = "PORTS", value_parser = parse::runs)]
+    ports: Option<List<PortRange>>,
+
+    /// All the transports it gives ports for from now on; several with commas.
+    #[arg(long = "transport", value_name = "TRANSPORT", value_delimiter = ',')]
+    transports: Vec<Transport>,
+
+    #[command(flatten)]
+    rules: RuleArgs,
+
+    /// Change it only if it is still in this state.
+    #[arg(long, value_name = "ETAG", default_value = "", hide_default_value = true)]
+    etag: String,
+
+    #[command(flatten)]
+    namespace: NamespaceArgs,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct DeleteArgs {
+    /// Its name.
+    name: String,
+
+    /// Delete it only if it is still in this state.
+    #[arg(long, value_name = "ETAG", default_value = "", hide_default_value = true)]
+    etag: String,
+
+    #[command(flatten)]
+    namespace: NamespaceArgs,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+/// What can be said of a pool beside its ports and transports.
+#[derive(Args, Debug)]
+struct RuleArgs {
+    /// A short description.
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+
+    /// Ports within it that are not part of it: 8110,8120-8125, or none.
+    #[arg(long, value_name = "PORTS", value_parser = parse::runs)]
+    exclude: Option<List<PortRange>>,
+
+    /// How long a port rests after it was given back, such as 1h or 30d.
+    #[arg(long, value_name = "LENGTH", value_parser = moment::length)]
+    cool_down: Option<prost_types::Duration>,
+
+    /// Findings with which its ports are given out all the same, such as IANA_ASSIGNED; several
+    /// with commas, or none.
+    #[arg(long, value_name = "CODES", value_parser = parse::codes)]
+    accept: Option<List<proto::FindingCode>>,
+}
+
+impl PoolCommand {
+    pub(super) async fn run(self) -> Result<End, Error> {
+        match self {
+            Self::List(args) => args.run().await,
+            Self::Show(args) => args.run().await,
+            Self::Create(args) => args.run().await,
+            Self::Update(args) => args.run().await,
+            Self::Delete(args) => args.run().await,
+        }
+    }
+}
+
+impl ListArgs {
+    async fn run(self) -> Result<End, Error> {
+        let Self { namespace, server, output } = self;
+        let session = Session::connect(&server).await?;
+        let page = gather(u32::MAX, async |page_size, page_token| {
+            let namespace = namespace.clone();
+            let request = proto::ListPoolsRequest { namespace, page_size, page_token };
+            let page = session.answer(session.registry().list_pools(request)).await?;
+            let proto::ListPoolsResponse { pools, next_page_token, total_size, .. } = page;
+            Ok(Page { items: pools, next: next_page_token, total: total_size })
+        });
+        let pools = page.await?.items;
+        let is_found = !pools.is_empty();
+        let has_namespace = namespace == "-";
+        output::answer(output.output, &Summaries { pools, has_namespace })?;
+        Ok(output::found(is_found))
+    }
+}
+
+impl ShowArgs {
+    async fn run(self) -> Result<End, Error> {
+        let Self { name, namespace: NamespaceArgs { namespace }, server, output } = self;
+        let session = Session::connect(&server).await?;
+        let request = proto::GetPoolRequest { namespace, name };
+        let answer = session.answer(session.registry().get_pool(request)).await?;
+        output::answer(output.output, &Whole(answer.pool.unwrap_or_default()))
+    }
+}
+
+impl CreateArgs {
+    async fn run(self) -> Result<End, Error> {
+        let Self { name, ports, transports, rules, namespace, write } = self;
+        let pool = proto::Pool {
+            namespace: namespace.namespace,
+            name,
+            ports: ports.into_iter().map(convert::port_range).collect(),
+            transports: numbers(&transports),
+            ..rules.wanted().0
+        };
+        let request = proto::CreatePoolRequest {
+            pool: Some(pool),
+            validate_only: write.dry_run,
+            request_id: write.request_id.clone(),
+            reason: write.reason.clone(),
+        };
+        let session = Session::connect(&write.server).await?;
+        let answer = session.answer(session.admin().create_pool(request)).await?;
+        told("Created", answer.pool, answer.revision, &write)
+    }
+}
+
+impl UpdateArgs {
+    async fn run(self) -> Result<End, Error> {
+        let write = self.write.clone();
+        let (pool, paths) = self.wanted();
+        if paths.is_empty() {
+            let message = "there is nothing to change: give at least one of --ports, --transport, \
+                           --description, --exclude, --cool-down and --accept";
+            return Err(Error::Usage(message.into()));
+        }
+        let request = proto::UpdatePoolRequest {
+            pool: Some(pool),
+            update_mask: Some(prost_types::FieldMask { paths }),
+            validate_only: write.dry_run,
+            request_id: write.request_id.clone(),
+            reason: write.reason.clone(),
+        };
+        let session = Session::connect(&write.server).await?;
+        let answer = session.answer(session.admin().update_pool(request)).await?;
+        told("Changed", answer.pool, answer.revision, &write)
+    }
+
+    /// The pool as it should be, as far as anything is said of it, and the paths of what is said.
+    fn wanted(self) -> (proto::Pool, Vec<String>) {
+        let Self { name, ports, transports, rules, etag, namespace, write: _ } = self;
+        let (pool, mut paths) = rules.wanted();
+        paths.extend(ports.is_some().then(|| "ports".to_owned()));
+        paths.extend((!transports.is_empty()).then(|| "transports".to_owned()));
+        let pool = proto::Pool {
+            namespace: namespace.namespace,
+            name,
+            etag,
+            ports: ports.unwrap_or_default().iter().map(convert::port_range).collect(),
+            transports: numbers(&transports),
+            ..pool
+        };
+        (pool, paths)
+    }
+}
+
+impl DeleteArgs {
+    async fn run(self) -> Result<End, Error> {
+        let Self { name, etag, namespace: NamespaceArgs { namespace }, write } = self;
+        let request = proto::DeletePoolRequest {
+            namespace,
+            name,
+            etag,
+            validate_only: write.dry_run,
+            request_id: write.request_id.clone(),
+            reason: write.reason.clone(),
+        };
+        let session = Session::connect(&write.server).await?;
+        let answer = session.answer(session.admin().delete_pool(request)).await?;
+        told("Deleted", answer.pool, answer.revision, &write)
+    }
+}
+
+fn numbers(transports: &[Transport]) -> Vec<i32> {
+    transports.iter().map(|&of| convert::transport(Some(of)).into()).collect()
+}
+
+impl RuleArgs {
+    /// What is given, and the paths of it.
+    fn wanted(self) -> (proto::Pool, Vec<String>) {
+        let Self { description, exclude, cool_down, accept } = self;
+        let paths = [
+            description.is_some().then_some("description"),
+            exclude.is_some().then_some("excluded_ports"),
+            cool_down.is_some().then_some("cool_down"),
+            accept.is_some().then_some("accept"),
+        ];
+        let pool = proto::Pool {
+            description: description.unwrap_or_default(),
+            excluded_ports: exclude.unwrap_or_default().iter().map(convert::port_range).collect(),
+            cool_down,
+            accept: accept.unwrap_or_default().iter().map(i32::from).collect(),
+            ..proto::Pool::default()
+        };
+        (pool, paths.into_iter().flatten().map(String::from).collect())
+    }
+}
+
+fn told(
+    done: &str,
+    pool: Option<proto::Pool>,
+    revision: u64,
+    write: &WriteArgs,
+) -> Result<End, Error> {
+    let heading = heading(done, revision, write.dry_run);
+    output::answer(write.output.output, &Written { heading, pool: pool.unwrap_or_default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::output::space::runs;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(subcommand)]
+        pool: PoolCommand,
+    }
+
+    fn parsed(line: &str) -> PoolCommand {
+        let words = std::iter::once("pool").chain(line.split_whitespace());
+        Line::try_parse_from(words).unwrap_or_else(|fault| panic!("{fault}")).pool
+    }
+
+    fn paths(line: &str) -> Vec<String> {
+        match parsed(line) {
+            PoolCommand::Update(args) => args.wanted().1,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn exactly_what_is_given_is_changed() {
+        assert!(paths("update web").is_empty());
+        assert_eq!(paths("update web --exclude none"), ["excluded_ports"]);
+        assert_eq!(paths("update web --ports 8100-8299,8400"), ["ports"]);
+        assert_eq!(
+            paths("update web --transport tcp,udp --cool-down 0s --accept IANA_ASSIGNED"),
+            ["cool_down", "accept", "transports"]
+        );
+    }
+
+    #[test]
+    fn a_pool_is_created_from_runs() {
+        let line = "create web 8100-8199 8300-8399 --transport tcp,udp --exclude 8110,8120-8125 \
+                    --cool-down 1h --accept IANA_ASSIGNED";
+        let PoolCommand::Create(args) = parsed(line) else { panic!("{line}") };
+        assert_eq!((args.ports.len(), args.transports.len()), (2, 2));
+        let (pool, _) = args.rules.wanted();
+        assert_eq!(runs(&pool.excluded_ports), "8110, 8120-8125");
+        let PoolCommand::Create(args) = parsed("create web 8100") else { panic!() };
+        assert_eq!(args.transports, [Transport::Tcp]);
+    }
+}

@@ -1,0 +1,172 @@
+//! How pools are told.
+
+use serde_json::{Value, json};
+
+use crate::cli::moment::length_words;
+use crate::cli::output::space::{self, codes, runs, transports};
+use crate::cli::output::{self, bar, clean, record, table};
+use crate::grpc::proto;
+
+/// What a table tells of a pool.
+fn facts(pool: &proto::Pool) -> [(&'static str, String); 8] {
+    let word = |text: String| if text.is_empty() { "-".to_owned() } else { text };
+    [
+        ("namespace", clean(&pool.namespace)),
+        ("name", clean(&pool.name)),
+        ("ports", runs(&pool.ports)),
+        ("transport", transports(&pool.transports)),
+        ("excluded", word(runs(&pool.excluded_ports))),
+        ("cool-down", word(pool.cool_down.map(length_words).unwrap_or_default())),
+        ("accept", word(codes(&pool.accept))),
+        ("description", clean(&pool.description)),
+    ]
+}
+
+fn summary_object(summary: &proto::PoolSummary) -> Value {
+    let mut object = space::pool(&summary.pool.clone().unwrap_or_default());
+    let proto::PoolUsage { size, held, cooling, skipped, free } = summary.usage.unwrap_or_default();
+    object["usage"] = json!({
+        "size": size, "held": held, "cooling": cooling, "skipped": skipped, "free": free
+    });
+    object
+}
+
+/// The object with runs of ports as words, and the usage beside the rest.
+fn flat(mut object: Value, pool: &proto::Pool) -> Value {
+    object["ports"] = json!(runs(&pool.ports));
+    object["excluded_ports"] = json!(runs(&pool.excluded_ports));
+    let usage = object.as_object_mut().and_then(|fields| fields.remove("usage"));
+    for (name, count) in usage.as_ref().and_then(Value::as_object).into_iter().flatten() {
+        object[name] = count.clone();
+    }
+    object
+}
+
+/// Pools and their usage.
+pub(super) struct Summaries {
+    pub(super) pools: Vec<proto::PoolSummary>,
+    pub(super) has_namespace: bool,
+}
+
+impl output::Answer for Summaries {
+    fn table(&self) -> String {
+        if self.pools.is_empty() {
+            return String::new();
+        }
+        let rows = self.pools.iter().map(|summary| {
+            let pool = summary.pool.clone().unwrap_or_default();
+            let usage = bar::usage(&summary.usage.unwrap_or_default());
+            let [(_, namespace), (_, name), (_, ports), (_, transport), .., (_, description)] =
+                facts(&pool);
+            let row = [name, ports, transport, usage, description];
+            self.has_namespace.then_some(namespace).into_iter().chain(row).collect()
+        });
+        let header = ["NAME", "PORTS", "TRANSPORT", "USAGE", "DESCRIPTION"];
+        let namespace = self.has_namespace.then_some("NAMESPACE");
+        let header = namespace.into_iter().chain(header).map(String::from).collect();
+        table::plain(Some(header), rows)
+    }
+
+    fn objects(&self) -> Vec<Value> {
+        self.pools.iter().map(summary_object).collect()
+    }
+
+    fn rows(&self) -> Vec<Value> {
+        let row = |summary: &proto::PoolSummary| {
+            flat(summary_object(summary), &summary.pool.clone().unwrap_or_default())
+        };
+        self.pools.iter().map(row).collect()
+    }
+
+    fn blank(&self) -> Value {
+        flat(summary_object(&proto::PoolSummary::default()), &proto::Pool::default())
+    }
+}
+
+/// Everything of a pool.
+pub(super) struct Whole(pub(super) proto::PoolSummary);
+
+impl output::Answer for Whole {
+    fn table(&self) -> String {
+        let pool = self.0.pool.clone().unwrap_or_default();
+        let rest = [
+            ("usage", bar::usage(&self.0.usage.unwrap_or_default())),
+            ("created", record::time(pool.create_time).unwrap_or_default()),
+            ("changed", record::time(pool.update_time).unwrap_or_default()),
+            ("revision", pool.revision.to_string()),
+            ("etag", clean(&pool.etag)),
+        ];
+        table::facts(facts(&pool).into_iter().chain(rest))
+    }
+
+    fn objects(&self) -> Vec<Value> {
+        vec![self.json()]
+    }
+
+    fn rows(&self) -> Vec<Value> {
+        vec![flat(self.json(), &self.0.pool.clone().unwrap_or_default())]
+    }
+
+    fn json(&self) -> Value {
+        summary_object(&self.0)
+    }
+}
+
+/// A pool after a change.
+pub(super) struct Written {
+    pub(super) heading: String,
+    pub(super) pool: proto::Pool,
+}
+
+impl output::Answer for Written {
+    fn table(&self) -> String {
+        let (header, row) = facts(&self.pool)
+            .into_iter()
+            .map(|(name, fact)| (name.to_uppercase(), fact))
+            .unzip::<_, _, Vec<_>, Vec<_>>();
+        format!("{}\n{}", self.heading, table::plain(Some(header), [row]))
+    }
+
+    fn objects(&self) -> Vec<Value> {
+        vec![self.json()]
+    }
+
+    fn rows(&self) -> Vec<Value> {
+        vec![flat(self.json(), &self.pool)]
+    }
+
+    fn json(&self) -> Value {
+        space::pool(&self.pool)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::output::Answer;
+
+    #[test]
+    fn a_pool_reads_well_and_has_flat_rows() {
+        let single = |port| proto::PortRange { first: Some(port), last: Some(port) };
+        let pool = proto::Pool {
+            namespace: "default".into(),
+            name: "web".into(),
+            ports: vec![proto::PortRange { first: Some(8100), last: Some(8109) }, single(8200)],
+            transports: vec![1, 2],
+            ..proto::Pool::default()
+        };
+        let usage = proto::PoolUsage { size: 10, held: 5, cooling: 1, skipped: 0, free: 4 };
+        let summary = proto::PoolSummary { pool: Some(pool), usage: Some(usage) };
+        let pools = Summaries { pools: vec![summary], has_namespace: false };
+        let expected = "\
+NAME  PORTS            TRANSPORT  USAGE                                                          DESCRIPTION
+web   8100-8109, 8200  tcp, udp   ██████████░░░░░░░░░░  5/10 held, 1 resting, 0 skipped, 4 free
+";
+        assert_eq!(pools.table(), expected);
+        let rows = pools.rows();
+        assert_eq!(rows[0]["ports"], "8100-8109, 8200");
+        assert_eq!((&rows[0]["held"], rows[0].get("usage")), (&json!(5), None));
+        let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        assert_eq!(keys(&rows[0]), keys(&pools.blank()));
+    }
+}

@@ -1,0 +1,186 @@
+//! What the server says where it says no, and what would help.
+
+use std::collections::HashMap;
+
+use itertools::Itertools;
+
+use super::output::clean;
+use crate::registry::name::NamespaceName;
+
+/// What the server says where it says no.
+#[derive(Debug)]
+pub struct Refusal {
+    /// In words.
+    pub(super) message: String,
+    /// The name of an `ErrorReason`, or empty.
+    pub(super) reason: String,
+    /// The metadata of the reason, as the API documents it.
+    pub(super) facts: HashMap<String, String>,
+}
+
+impl Refusal {
+    /// A fact, or nothing where it is not told.
+    fn fact(&self, name: &str) -> Option<String> {
+        let fact = self.facts.get(name).map(|fact| clean(fact));
+        fact.filter(|fact| !fact.is_empty())
+    }
+
+    /// A fact, or an empty word.
+    pub(super) fn word(&self, name: &str) -> String {
+        self.fact(name).unwrap_or_default()
+    }
+
+    /// Findings as the flags take them.
+    fn codes(&self) -> String {
+        self.word("codes").replace("FINDING_CODE_", "")
+    }
+
+    /// What would help.
+    pub(super) fn hint(&self) -> Option<String> {
+        let word = |name| self.word(name);
+        Some(match self.reason.as_str() {
+            "ACKNOWLEDGEMENT_REQUIRED" => {
+                format!("with this command: --acknowledge {}", self.codes())
+            }
+            "PORT_TAKEN" => {
+                let facts = ["holder_contact", "holder_uid"];
+                let holder = facts.iter().filter_map(|name| self.fact(name)).join(", ");
+                format!("the holder: {holder} · free ports nearby: portbook check SERVICE PORT")
+            }
+            "PORT_IN_POOL" => format!(
+                "ask through the pool: --pool {pool}; or take a free one: portbook ensure {pool} \
+                 SERVICE{in_namespace}",
+                pool = word("pool"),
+                in_namespace = self.in_namespace()
+            ),
+            "OUTSIDE_POOL" => format!(
+                "what the pool has: portbook pool show {}{}",
+                word("pool"),
+                self.in_namespace()
+            ),
+            "FORBIDDEN_BY_POLICY" => format!(
+                "the policy forbids {}: portbook namespace show {}",
+                self.codes(),
+                word("namespace")
+            ),
+            "POOL_EXHAUSTED" => self.exhausted(),
+            "ENSURED_OTHERWISE" => format!(
+                "it holds {} on {}; to have it otherwise: portbook release {}, or another --instance",
+                word("ports"),
+                word("transports"),
+                word("uids").replace(',', " ")
+            ),
+            "PART_OF_RANGE" => {
+                format!("all of them together, by uid: {}", word("uids").replace(',', " "))
+            }
+            "NO_LEASE" => {
+                "it is held without end; release it and register it anew with --ttl".into()
+            }
+            "NAME_KEPT_BY_POOL" => "release it and ensure the other name".into(),
+            "NAMESPACE_NOT_FOUND" => {
+                let nearest = self.fact("nearest").map(|names| format!("near it: {names}; "));
+                format!("{}all of them: portbook namespace list", nearest.unwrap_or_default())
+            }
+            "POOL_NOT_FOUND" => {
+                let nearest = self.fact("nearest").map(|names| format!("near it: {names}; "));
+                let all = self.in_namespace();
+                format!("{}all of them: portbook pool list{all}", nearest.unwrap_or_default())
+            }
+            "NAMESPACE_NOT_EMPTY" => format!(
+                "it holds {} assignments and {} pools: portbook list --source custom{in_namespace}, \
+                 portbook pool list{in_namespace}",
+                word("assignments"),
+                word("pools"),
+                in_namespace = self.in_namespace()
+            ),
+            "POOL_NOT_EMPTY" => format!(
+                "what comes from it: portbook list --pool {}{}",
+                word("pool"),
+                self.in_namespace()
+            ),
+            "IN_THE_FUTURE" => {
+                format!("the registry is at revision {}; left out means now", word("revision"))
+            }
+            "BEFORE_THE_BEGINNING" => format!("the registry was made at {}", word("create_time")),
+            "MESSAGE_TOO_LARGE" => "send less at once, or start the server with a larger \
+                                    --max-request-bytes"
+                .into(),
+            "TOKEN_MISSING" => {
+                "give the token with --token, or in the variable PORTBOOK_TOKEN".into()
+            }
+            _ => return None,
+        })
+    }
+
+    /// The flag for a namespace that is not the default.
+    fn in_namespace(&self) -> String {
+        let named = self.fact("namespace").filter(|name| name != NamespaceName::DEFAULT);
+        named.map(|name| format!(" --namespace {name}")).unwrap_or_default()
+    }
+
+    /// How a pool without a free port is used, and when one may be free again.
+    fn exhausted(&self) -> String {
+        let word = |name| self.word(name);
+        let mut parts = vec![format!(
+            "{} ports: {} held, {} resting, {} skipped",
+            word("size"),
+            word("held"),
+            word("cooling"),
+            word("skipped")
+        )];
+        let leases = self.fact("next_expire_times").map(|leases| leases.replace(',', ", "));
+        parts.extend(leases.map(|leases| format!("leases that end next: {leases}")));
+        let rest = self.fact("next_cool_down_end_time");
+        parts.extend(rest.map(|end| format!("the next port has rested at {end}")));
+        parts.join("; ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_what_to_do_next() {
+        let hint = |reason: &str, facts: &[(&str, &str)]| {
+            let facts = facts.iter().map(|&(key, value)| (key.to_owned(), value.to_owned()));
+            let refusal =
+                Refusal { message: String::new(), reason: reason.into(), facts: facts.collect() };
+            refusal.hint().unwrap_or_default()
+        };
+        assert_eq!(
+            hint("PORT_TAKEN", &[("holder_uid", "0197"), ("holder_contact", "a@example.com")]),
+            "the holder: a@example.com, 0197 · free ports nearby: portbook check SERVICE PORT"
+        );
+        assert_eq!(
+            hint("PORT_IN_POOL", &[("pool", "web"), ("namespace", "prod")]),
+            "ask through the pool: --pool web; or take a free one: portbook ensure web SERVICE \
+             --namespace prod"
+        );
+        let facts = [
+            ("size", "10"),
+            ("held", "6"),
+            ("cooling", "3"),
+            ("skipped", "1"),
+            ("next_expire_times", "2026-03-31T12:00:00Z 8100 billing,2026-04-01T12:00:00Z 8101 x"),
+            ("next_cool_down_end_time", "2026-03-31T09:00:00Z"),
+        ];
+        assert_eq!(
+            hint("POOL_EXHAUSTED", &facts),
+            "10 ports: 6 held, 3 resting, 1 skipped; leases that end next: 2026-03-31T12:00:00Z \
+             8100 billing, 2026-04-01T12:00:00Z 8101 x; the next port has rested at \
+             2026-03-31T09:00:00Z"
+        );
+        assert_eq!(
+            hint("NAMESPACE_NOT_FOUND", &[("nearest", "prod")]),
+            "near it: prod; all of them: portbook namespace list"
+        );
+        assert_eq!(hint("POOL_NOT_FOUND", &[]), "all of them: portbook pool list");
+        let codes = "FINDING_CODE_SYSTEM_PORT,FINDING_CODE_DYNAMIC_PORT";
+        assert_eq!(
+            hint("FORBIDDEN_BY_POLICY", &[("codes", codes), ("namespace", "prod")]),
+            "the policy forbids SYSTEM_PORT,DYNAMIC_PORT: portbook namespace show prod"
+        );
+        assert_eq!(hint("INVALID_FIELD", &[]), "");
+    }
+}

@@ -1,0 +1,59 @@
+//! `portbook renew`: moves the end of leases.
+
+use clap::Args;
+
+use super::args::{NamespaceArgs, WriteArgs};
+use super::moment;
+use super::parse::Target;
+use super::session::Session;
+use super::write::{Written, each};
+use super::{End, Error};
+use crate::grpc::{convert, proto};
+
+/// The arguments of `portbook renew`.
+#[derive(Args, Debug)]
+pub(super) struct RenewArgs {
+    /// The uid of a registration, or a port that it holds: 7421 or 7421/tcp. Each is a call of its
+    /// own, and after the first that is refused the rest is not tried.
+    #[arg(required = true)]
+    what: Vec<Target>,
+
+    /// How long from now, such as 12h or 30d. Left out: as long as it was asked for last.
+    #[arg(long, value_name = "LENGTH", value_parser = moment::length)]
+    ttl: Option<prost_types::Duration>,
+
+    #[command(flatten)]
+    namespace: NamespaceArgs,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+impl RenewArgs {
+    pub(super) async fn run(self) -> Result<End, Error> {
+        let Self { what, ttl, namespace: NamespaceArgs { namespace }, write } = self;
+        let template = proto::RenewLeaseRequest {
+            ttl,
+            validate_only: write.dry_run,
+            request_id: write.request_id.clone(),
+            reason: write.reason.clone(),
+            ..proto::RenewLeaseRequest::default()
+        };
+        let session = Session::connect(&write.server).await?;
+        each("Renewed", &write, &what, async |target: &Target| {
+            let template = template.clone();
+            let request = match *target {
+                Target::Uid(uid) => proto::RenewLeaseRequest { uid: uid.to_string(), ..template },
+                Target::Port(port, transport) => proto::RenewLeaseRequest {
+                    namespace: namespace.clone(),
+                    port: Some(port.number().into()),
+                    transport: convert::transport(transport).into(),
+                    ..template
+                },
+            };
+            let answer = session.answer(session.admin().renew_lease(request)).await?;
+            let proto::RenewLeaseResponse { assignments, revision } = answer;
+            Ok(Written { assignments, findings: Vec::new(), revision })
+        })
+        .await
+    }
+}
