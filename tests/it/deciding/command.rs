@@ -59,7 +59,7 @@ pub fn command(wish: &Wish, model: &Model) -> Option<Command> {
             name: pool_name(*which).parse().ok()?,
             etag: None,
         }),
-        Wish::Wait { .. } => return None,
+        Wish::Wait { .. } | Wish::EnsureAgain { .. } => return None,
     })
 }
 

@@ -9,15 +9,15 @@ use portbook::registry::port::Transport;
 
 use super::model::{self, Ask, Model};
 use super::wish::{
-    LOW, PORTS, Wish, ask, codes, namespace_name, nth, pool_name, service, transports,
+    LOW, PORTS, Wish, ask, codes, namespace_name, nth, pool_name, service, settled, transports,
 };
 use crate::laws::{block_on, stored};
 
 /// What the model says a wish leads to, with the uids of what is new: none if it is refused.
-pub fn model_after(model: &Model, wish: &Wish, uids: &[Uid]) -> Option<Model> {
+pub fn model_after(model: &Model, wish: &Wish, first_uids: &[Uid]) -> Option<Model> {
     let mut after = model.clone();
     // What is refused has no uids, and needs none.
-    let mut uids = uids.iter().copied().chain(std::iter::repeat(Uid::MIN));
+    let mut uids = first_uids.iter().copied().chain(std::iter::repeat(Uid::MIN));
     match wish {
         Wish::Register { .. } => {
             let ask = ask(wish)?;
@@ -35,6 +35,7 @@ pub fn model_after(model: &Model, wish: &Wish, uids: &[Uid]) -> Option<Model> {
             }
         }
         Wish::Ensure { .. } => return ensured(model, wish, &mut uids),
+        Wish::EnsureAgain { .. } => return model_after(model, &settled(wish, model)?, first_uids),
         Wish::Renew { nth: which, ttl } => {
             let uid = nth(model, *which)?.uid;
             let now = after.now;

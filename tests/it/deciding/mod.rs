@@ -23,7 +23,7 @@ use uuid::Uuid;
 use self::command::command;
 use self::expected::model_after;
 use self::model::{Ask, Model, Seconds};
-use self::wish::{LOW, PORTS, Wish, acknowledged, ask, run, time, wishes};
+use self::wish::{LOW, PORTS, Wish, acknowledged, ask, run, settled, time, wishes};
 use crate::laws::{NEW, block_on};
 
 /// A world in which time and ids are told by hand.
@@ -61,7 +61,7 @@ impl Hand {
             }
             return Ok(decisions);
         }
-        match command(wish, model) {
+        match settled(wish, model).and_then(|wish| command(&wish, model)) {
             Some(command) => Ok(vec![self.decide(snapshot, &command)?]),
             None => Ok(Vec::new()),
         }

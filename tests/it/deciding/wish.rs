@@ -31,6 +31,10 @@ pub enum Wish {
         first: Box<Wish>,
         second: Box<Wish>,
     },
+    EnsureAgain {
+        nth: usize,
+        ttl: Option<i64>,
+    },
     Ensure {
         namespace: u8,
         pool: u8,
@@ -123,6 +127,7 @@ pub fn wish() -> impl Strategy<Value = Wish> {
         5 => register,
         1 => both,
         5 => ensure,
+        2 => (any::<usize>(), ttl()).prop_map(|(nth, ttl)| Wish::EnsureAgain { nth, ttl }),
         1 => (any::<usize>(), ttl()).prop_map(|(nth, ttl)| Wish::Renew { nth, ttl }),
         1 => (any::<usize>(), 0..4u8, any::<bool>())
             .prop_map(|(nth, name, acknowledges)| Wish::Rename { nth, name, acknowledges }),
@@ -215,4 +220,26 @@ pub fn ask(wish: &Wish) -> Option<Ask> {
 
 pub fn nth(model: &Model, nth: usize) -> Option<&model::Held> {
     (!model.held.is_empty()).then(|| &model.held[nth % model.held.len()])
+}
+
+/// The wish itself: to ensure again is to ask for what is held in the very words it was asked for.
+pub fn settled(wish: &Wish, model: &Model) -> Option<Wish> {
+    let Wish::EnsureAgain { nth: which, ttl } = wish else { return Some(wish.clone()) };
+    let ensured: Vec<_> = model.held.iter().filter(|held| held.instance.is_some()).collect();
+    let held = *ensured.get(which % ensured.len().max(1))?;
+    let digit = |text: &str| text.bytes().last().map(|byte| byte - b'0');
+    let is_of_it = |other: &&model::Held| {
+        (&other.namespace, &other.pool, &other.name, &other.instance)
+            == (&held.namespace, &held.pool, &held.name, &held.instance)
+    };
+    let group = ensured.iter().copied().filter(is_of_it);
+    Some(Wish::Ensure {
+        namespace: u8::from(held.namespace != "default"),
+        pool: digit(held.pool.as_deref()?)?,
+        name: digit(&held.name)?,
+        instance: digit(held.instance.as_deref()?)?,
+        count: held.last - held.first + 1,
+        transports: group.map(|held| 1 << held.transport.index()).sum(),
+        ttl: *ttl,
+    })
 }
