@@ -87,10 +87,8 @@ impl Refusal {
                 format!("{}all of them: portbook pool list{all}", nearest.unwrap_or_default())
             }
             "NAMESPACE_NOT_EMPTY" => format!(
-                "it holds {} assignments and {} pools: portbook list --source custom{in_namespace}, \
-                 portbook pool list{in_namespace}",
-                word("assignments"),
-                word("pools"),
+                "what is in it: portbook list --source custom{in_namespace}, portbook pool \
+                 list{in_namespace}",
                 in_namespace = self.in_namespace()
             ),
             "POOL_NOT_EMPTY" => format!(

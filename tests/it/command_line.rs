@@ -8,7 +8,7 @@ use portbook::registry::assignment::Uid;
 use crate::harness::{FREE, Server, TOKEN, portbook};
 
 /// What a command says and how it ends: the words of the person, then stdout, stderr and the code.
-fn told(line: &str, output: &Output) -> String {
+pub fn told(line: &str, output: &Output) -> String {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     let (out, err) = (text(&output.stdout), text(&output.stderr));
     let err = if err.is_empty() { err } else { format!("--- stderr\n{err}") };
@@ -34,7 +34,7 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
-fn online(server: &Server, line: &str) -> Output {
+pub fn online(server: &Server, line: &str) -> Output {
     portbook()
         .args(words(line))
         .env("PORTBOOK_ADDR", &server.address)
@@ -44,7 +44,7 @@ fn online(server: &Server, line: &str) -> Output {
 }
 
 /// The text without what differs from run to run.
-fn redacted(text: &str, server: &Server) -> String {
+pub fn redacted(text: &str, server: &Server) -> String {
     let text = text.replace(&server.address, "ADDRESS");
     let words = text.split_inclusive(char::is_whitespace).map(|word| {
         let plain = word.trim_end();

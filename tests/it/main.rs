@@ -12,6 +12,7 @@ mod architecture;
 mod bad_input;
 mod command_line;
 mod deciding;
+mod importing;
 mod laws;
 mod listing;
 mod lookups;

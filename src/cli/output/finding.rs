@@ -50,7 +50,9 @@ pub(in crate::cli) fn evidence(finding: &proto::Finding) -> Option<String> {
         is_news.then(|| format!("{name}: {value}"))
     };
     let of_holder = held.map(|record| {
-        let lease = record.expire_time.map(words::time).unwrap_or_default();
+        // What was given back has no lease any more.
+        let lease = record.expire_time.filter(|_| finding.end_time.is_none());
+        let lease = lease.map(words::time).unwrap_or_default();
         [
             fact("service", &record.service_name),
             fact("assignee", &record.assignee),

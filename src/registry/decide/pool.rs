@@ -186,7 +186,7 @@ pub(super) fn ensure(
     Ok(Decision { changes, findings, ..Decision::default() })
 }
 
-/// What the instance has already stays, and is held at least as long as is asked.
+/// What the instance has already stays, and a lease of it lasts at least as long as is asked.
 fn keep(
     snapshot: &Snapshot,
     ensure: &Ensure,
@@ -206,11 +206,7 @@ fn keep(
     let asked = ensure.ttl.map(|ttl| Lease::from(context.now, ttl));
     let ends_sooner = |record: &&&Arc<Record>| {
         let lease = record.registration().and_then(|registration| registration.lease);
-        match (lease, asked) {
-            (None, _) => false,
-            (Some(_), None) => true,
-            (Some(lease), Some(asked)) => lease.expire_time < asked.expire_time,
-        }
+        lease.zip(asked).is_some_and(|(lease, asked)| lease.expire_time < asked.expire_time)
     };
     let (sooner, later): (Vec<_>, Vec<_>) = held.iter().partition(ends_sooner);
     let changes =

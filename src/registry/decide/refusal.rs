@@ -106,8 +106,8 @@ pub enum Refusal {
     NamespacePermanent(NamespaceName),
     /// Something stands in the namespace.
     #[error(
-        "namespace {name} still holds {assignments} assignments and {pools} pools: release and \
-         delete them first"
+        "namespace {name} is not empty (assignments: {assignments}, pools: {pools}): release and \
+         delete what is in it first"
     )]
     NamespaceNotEmpty {
         /// Which.
@@ -127,8 +127,8 @@ pub enum Refusal {
     },
     /// Ports come from the pool, or from what would be taken from it.
     #[error(
-        "{count} assignments come from pool {} and would not be part of it any more, the first of \
-         them {}", .pool.name, holder(.first)
+        "what comes from pool {} would not be part of it any more (assignments: {count}, the first \
+         of them {}): release it first", .pool.name, holder(.first)
     )]
     PoolNotEmpty {
         /// The pool.

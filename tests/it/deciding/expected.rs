@@ -159,8 +159,7 @@ fn ensured(model: &Model, wish: &Wish, uids: &mut dyn Iterator<Item = Uid>) -> O
         for held in after.held.iter_mut().filter(|held| is_own(held)) {
             held.lease = match (held.lease, ttl) {
                 (Some((_, end)), Some(ttl)) if end < now + ttl => Some((*ttl, now + ttl)),
-                (Some(lease), Some(_)) => Some(lease),
-                (_, _) => None,
+                (lease, _) => lease,
             };
         }
         return Some(after);
