@@ -18,7 +18,8 @@
 //!
 //! # The invariants
 //!
-//! 1. A read takes exactly one [`registry::snapshot::Snapshot`] and never touches the database.
+//! 1. A read takes exactly one [`registry::snapshot::Snapshot`] and never touches the database;
+//!    what is asked of the past reads the history as well, on connections of its own.
 //! 2. Only the writer commits and publishes: commit, publish, reply, in this order. So whoever has
 //!    the reply to a write reads it from every connection.
 //! 3. Commands that wait are decided one on the other and committed together, durably. A refused
@@ -26,9 +27,10 @@
 //!    nothing.
 //! 4. A write that was acknowledged survives the end of the process and a loss of power. Handlers
 //!    may be dropped at any await; durable work is the writer's.
-//! 5. The database refuses two holders of a port too: [`registry::decide`] is the first line, the
-//!    schema the last.
-//! 6. A new snapshot shares what did not change: publishing costs what changed.
+//! 5. The database refuses two holders of a port too, pools that meet, and ports of a pool that
+//!    were not asked for through it: [`registry::decide`] is the first line, the schema the last.
+//! 6. A new snapshot shares what did not change: publishing costs what changed. History is the
+//!    whole truth: replayed it leads to what stands, and taken back to what stood.
 //! 7. If the writer ends, the process ends. The server says it is ready only with a snapshot.
 //! 8. One server per database file.
 //! 9. Migrations that were released never change, and IANA's records and registrations are kept in

@@ -65,7 +65,7 @@ pub(in crate::cli) fn evidence(finding: &proto::Finding) -> Option<String> {
     let of_finding = [
         fact("pool", &finding.evidence_pool),
         pool_ports.and_then(|ports| fact("ports", &table::ports(Some(ports)))),
-        finding.end_time.map(|end| format!("until {}", words::time(end))),
+        finding.end_time.and_then(|end| fact("until", &words::time(end))),
     ];
     let facts = of_holder.into_iter().flatten().chain(of_finding).flatten().join(" · ");
     (!facts.is_empty()).then(|| clean(&facts))

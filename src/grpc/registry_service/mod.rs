@@ -13,10 +13,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use self::past::Scope;
+use self::past::{Past, Scope};
 use self::watch::Watch;
 use super::annotate::StreamLabels;
 use super::fields::{Fields, MAX_BATCH, Read, parse};
@@ -42,6 +43,8 @@ use crate::writer::Registrar;
 pub struct RegistryService {
     registrar: Registrar,
     history: Arc<dyn History>,
+    /// The past that was asked for last.
+    past: Arc<Mutex<Option<Past>>>,
     database_id: Arc<str>,
     shutdown: CancellationToken,
 }
@@ -49,13 +52,14 @@ pub struct RegistryService {
 impl RegistryService {
     /// The reads of this registry. Streams end when `shutdown` is cancelled.
     #[must_use]
-    pub const fn new(
+    pub fn new(
         registrar: Registrar,
         history: Arc<dyn History>,
         database_id: Arc<str>,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { registrar, history, database_id, shutdown }
+        let past = Arc::default();
+        Self { registrar, history, past, database_id, shutdown }
     }
 }
 

@@ -24,6 +24,12 @@ pub(super) struct Scope<'a> {
     pub(super) port: Option<Port>,
 }
 
+/// A past that was made, kept for the next page of the same list.
+pub(super) struct Past {
+    namespace: Option<NamespaceName>,
+    snapshot: Arc<Snapshot>,
+}
+
 impl RegistryService {
     /// The snapshot at that moment, right as far as the scope goes; the present one if there is none.
     pub(super) async fn snapshot_at(
@@ -34,7 +40,21 @@ impl RegistryService {
         let present = self.registrar.snapshot();
         let Some(moment) = moment else { return Ok(present) };
         let revision = self.revision_of(moment, &present).await?;
-        self.take_back(&present, revision, scope).await.map(Arc::new)
+        if scope.port.is_some() {
+            return self.take_back(&present, revision, scope).await.map(Arc::new);
+        }
+        // One at a time: a long past is much work, and the next question is often about the same.
+        let mut last = self.past.lock().await;
+        if let Some(past) = &*last
+            && past.snapshot.revision() == revision
+            && past.namespace.as_ref() == scope.namespace
+        {
+            return Ok(Arc::clone(&past.snapshot));
+        }
+        let snapshot = Arc::new(self.take_back(&present, revision, scope).await?);
+        let namespace = scope.namespace.cloned();
+        *last = Some(Past { namespace, snapshot: Arc::clone(&snapshot) });
+        Ok(snapshot)
     }
 
     async fn revision_of(&self, moment: Moment, present: &Snapshot) -> Result<Revision, CallError> {

@@ -201,6 +201,10 @@ impl Watch {
             }
         }
         self.tell_in_pages(&changes);
+        // While changes that do not pass come without a pause, nobody waits for the mark.
+        if self.next.is_empty() && self.last_said.elapsed() >= MARK_AFTER {
+            self.mark();
+        }
     }
 
     /// Takes what passes of an entry, if it is the next one.

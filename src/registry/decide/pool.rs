@@ -194,11 +194,12 @@ fn keep(
     held: &[&Arc<Record>],
     context: &Context<'_>,
 ) -> Result<Decision, Refusal> {
-    let is_as_asked =
-        held.iter().map(|record| record.transport).eq(transports.iter().copied().map(Some))
-            && held.iter().all(|record| {
-                record.ports.is_some_and(|ports| ports.width() == u32::from(ensure.count.get()))
-            });
+    let mut held_on = held.iter().map(|record| record.transport);
+    let mut widths = held.iter().map(|record| record.ports.map_or(0, PortRange::width));
+    // Who names no transports was given those that the pool had then.
+    let is_as_asked = (ensure.transports.is_empty()
+        || held_on.by_ref().eq(transports.iter().copied().map(Some)))
+        && widths.all(|width| width == u32::from(ensure.count.get()));
     if !is_as_asked {
         let held = held.iter().map(|record| Arc::clone(record)).collect();
         return Err(Refusal::EnsuredOtherwise(held));

@@ -152,7 +152,9 @@ fn ensured(model: &Model, wish: &Wish, uids: &mut dyn Iterator<Item = Uid>) -> O
     if !own.is_empty() {
         let mut held: Vec<_> = own.iter().map(|held| held.transport).collect();
         held.sort_unstable();
-        if held != asked || own.iter().any(|held| held.last - held.first + 1 != *count) {
+        if *bits != 0 && held != asked
+            || own.iter().any(|held| held.last - held.first + 1 != *count)
+        {
             return None;
         }
         let now = model.now;
