@@ -27,6 +27,7 @@ pub mod search;
 pub mod finding;
 pub mod judge;
 pub mod usage;
+pub mod verdict;
 
 pub mod change;
 pub mod command;

@@ -1,13 +1,16 @@
-//! How much of a pool is used.
+//! Pools in use: what they can give, what of it is held, and what rests.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::assignment::Record;
-use super::judge::given_by;
+use super::finding::FindingCode;
+use super::judge::{Asked, findings};
 use super::pool::SharedPool;
-use super::port::{Port, PortRange};
+use super::port::{Port, PortRange, Transport};
+use super::port_set::PortSet;
 use super::snapshot::View;
 
 /// How much of a pool is used, in ports. One that is held on any of the pool's transports is held.
@@ -58,9 +61,7 @@ impl Occupation {
     }
 }
 
-fn runs_and_transports(
-    pool: &SharedPool,
-) -> impl Iterator<Item = (PortRange, &super::port::Transport)> {
+fn runs_and_transports(pool: &SharedPool) -> impl Iterator<Item = (PortRange, &Transport)> {
     itertools::iproduct!(pool.own().runs().iter().copied(), &pool.transports)
 }
 
@@ -95,3 +96,30 @@ pub fn next_rested(view: View<'_>, pool: &SharedPool, now: Timestamp) -> Option<
         .map(|(_, resting)| resting.until)
         .min()
 }
+
+/// The ports of a pool against which no rule speaks by itself, whoever asks and whoever holds them.
+#[must_use]
+pub fn given_by<'p>(view: View<'_>, pool: &'p SharedPool) -> &'p PortSet {
+    pool.given(|| {
+        let speaks_by_itself = |code| {
+            !matches!(
+                code,
+                FindingCode::PortTaken | FindingCode::CoolingDown | FindingCode::TransportTwin
+            )
+        };
+        let is_given = |port: &Port| {
+            let asked = Asked {
+                service_name: None,
+                ports: PortRange::single(*port),
+                transports: &pool.transports,
+                pool: Some(pool),
+                now: Timestamp::MIN,
+            };
+            let mut findings = findings(view, &asked);
+            !findings.any(|found| speaks_by_itself(found.code) && found.is_in_the_way(&NOTHING))
+        };
+        PortSet::of(pool.own().iter().filter(is_given))
+    })
+}
+
+static NOTHING: BTreeSet<FindingCode> = BTreeSet::new();

@@ -130,7 +130,7 @@ mod tests {
         assert_eq!(
             evidence(&finding).unwrap(),
             "assignee: someone\u{fffd} · contact: a@example.com · uid: 0197 · \
-             until 1970-01-01T00:00:00Z"
+             until: 1970-01-01T00:00:00Z"
         );
         let iana = proto::Assignment {
             source: proto::Source::Iana.into(),

@@ -3,8 +3,8 @@
 use super::{assignment, port_range, timestamp, transport};
 use crate::grpc::proto;
 use crate::registry::finding::{Evidence, Finding, FindingCode, Severity};
-use crate::registry::judge::{Outcome, Verdict};
 use crate::registry::reference::Reference;
+use crate::registry::verdict::{Outcome, Verdict};
 
 /// A finding.
 #[must_use]

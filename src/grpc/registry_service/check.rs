@@ -7,8 +7,9 @@ use crate::grpc::fields::parse;
 use crate::grpc::status::CallError;
 use crate::grpc::{convert, proto, request};
 use crate::registry::decide::trial::{Wish, try_all};
-use crate::registry::judge::{Asked, Looks, Verdict, check};
+use crate::registry::judge::Asked;
 use crate::registry::snapshot::{Snapshot, View};
+use crate::registry::verdict::{Looks, Verdict, check};
 
 impl RegistryService {
     pub(super) fn check(

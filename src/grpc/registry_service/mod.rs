@@ -3,38 +3,35 @@
 
 mod check;
 mod history;
+mod lookup;
 mod past;
 mod settings;
 mod watch;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
 use std::pin::Pin;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
+use self::lookup::{port_info, port_of};
 use self::past::{Past, Scope};
 use self::watch::Watch;
 use super::annotate::StreamLabels;
-use super::fields::{Fields, MAX_BATCH, Read, parse};
+use super::fields::parse;
 use super::page_token::{Binding, ListPlace};
 use super::proto::port_registry_service_server::PortRegistryService;
 use super::request::{as_of, filter};
 use super::status::{CallError, explained};
 use super::{convert, proto, wire};
-use crate::registry::assignment::{Record, Source, Uid};
+use crate::registry::assignment::{Source, Uid};
 use crate::registry::counts::Counts;
 use crate::registry::decide::Refusal;
-use crate::registry::endpoint::{Endpoint, PortRef};
-use crate::registry::guide::SharedGuide;
+use crate::registry::endpoint::Endpoint;
 use crate::registry::list;
-use crate::registry::port::{Port, PortRange, Transport};
 use crate::registry::search::search;
-use crate::registry::snapshot::View;
 use crate::store::history::History;
 use crate::writer::Registrar;
 
@@ -67,8 +64,6 @@ const DEFAULT_PAGE: usize = 50;
 const MAX_PAGE: usize = 1000;
 const DEFAULT_HITS: usize = 20;
 const MAX_HITS: usize = 100;
-/// The most bytes of the answers to one batch.
-const MAX_ANSWER: usize = 16 * 1024 * 1024;
 /// The most records of one service that an answer holds.
 const MAX_RECORDS: usize = 1000;
 
@@ -149,44 +144,8 @@ impl PortRegistryService for RegistryService {
         &self,
         request: Request<proto::BatchLookupPortsRequest>,
     ) -> Result<Response<wire::BatchLookupPortsResponse>, Status> {
-        let request = request.into_inner();
-        let (queries, namespace) = parse(|fields| {
-            let namespace = fields.namespace("namespace", &request.namespace);
-            fields.batch("queries", request.queries.len(), MAX_BATCH)?;
-            let queries =
-                (0..).zip(&request.queries).map(|(place, query)| query_of(fields, place, query));
-            Ok((queries.collect::<Read<Vec<_>>>()?, namespace?))
-        })?;
         let snapshot = self.registrar.snapshot();
-        let view = snapshot.seen_from(&namespace).map_err(CallError::from)?;
-        let reference = view.reference();
-        let mut answers: HashMap<(Port, Option<Transport>), Bytes> = HashMap::new();
-        let mut guides: Vec<&Arc<SharedGuide>> = Vec::new();
-        let mut known = HashSet::new();
-        let mut size = 0;
-        let mut port_infos = Vec::with_capacity(queries.len());
-        for (port, transport) in queries {
-            // The same question comes again and again where the questions come from a log.
-            let encoded = answers.entry((port, transport)).or_insert_with(|| {
-                let answer = view.lookup_port(port, transport);
-                let of_answer = convert::guides_of(reference, answer.records.iter().copied());
-                guides
-                    .extend(of_answer.into_iter().filter(|guide| known.insert(Arc::as_ptr(guide))));
-                wire::encode_port_info(reference, &answer, &[])
-            });
-            size += encoded.len();
-            if size > MAX_ANSWER {
-                return Err(CallError::AnswerTooLarge { most: MAX_ANSWER }.into());
-            }
-            port_infos.push(encoded.clone());
-        }
-        let guides =
-            guides.into_iter().map(|guide| Bytes::copy_from_slice(wire::encoded_guide(guide)));
-        Ok(Response::new(wire::BatchLookupPortsResponse {
-            port_infos,
-            guides: guides.collect(),
-            revision: snapshot.revision().0,
-        }))
+        Ok(lookup::batch(&snapshot, &request.into_inner()).map(Response::new)?)
     }
 
     type AnnotatePortsStream =
@@ -365,50 +324,4 @@ impl PortRegistryService for RegistryService {
             database_id: self.database_id.to_string(),
         }))
     }
-}
-
-fn port_info(view: View<'_>, port: Port, transport: Option<Transport>) -> Bytes {
-    let answer = view.lookup_port(port, transport);
-    let guides = convert::guides_of(view.reference(), answer.records.iter().copied());
-    wire::encode_port_info(view.reference(), &answer, &guides)
-}
-
-/// The port of an endpoint. A name stands for a port only if it stands for one.
-fn port_of(view: View<'_>, endpoint: &Endpoint) -> Result<Port, CallError> {
-    let name = match &endpoint.port {
-        PortRef::Number(port) => return Ok(*port),
-        PortRef::Service(name) | PortRef::Scheme(name) => name,
-    };
-    let mut records = view.lookup_service(name, endpoint.transport)?.records;
-    let is_public =
-        |record: &&Arc<Record>| record.source() == Source::Iana && record.ports.is_some();
-    if matches!(endpoint.port, PortRef::Scheme(_)) && records.iter().any(is_public) {
-        records.retain(is_public);
-    }
-    let ranges: BTreeSet<PortRange> = records.iter().filter_map(|record| record.ports).collect();
-    let mut ranges = ranges.into_iter();
-    match (ranges.next(), ranges.next()) {
-        (Some(range), None) if range.width() == 1 => Ok(range.first()),
-        (None, _) => Err(CallError::ServiceWithoutPort(name.clone())),
-        (first, second) => {
-            let ports = first.into_iter().chain(second).chain(ranges).collect();
-            Err(CallError::ServiceAmbiguous { service_name: name.clone(), ports })
-        }
-    }
-}
-
-fn query_of(
-    fields: &mut Fields,
-    place: usize,
-    query: &proto::PortQuery,
-) -> Read<(Port, Option<Transport>)> {
-    // The paths are only needed for a fault, and there may be 10,000 queries.
-    let is_plain = query.port.is_some_and(|port| Port::try_from(port).is_ok())
-        && proto::Transport::try_from(query.transport).is_ok();
-    let path = |field| {
-        if is_plain { String::new() } else { format!("queries[{place}].{field}") }
-    };
-    let port = fields.port(&path("port"), query.port)?;
-    let transport = fields.transport(&path("transport"), query.transport)?;
-    Ok((port, transport))
 }

@@ -9,12 +9,12 @@ use super::{Context, Decision, Exhausted, Refusal, Unchanged, check_etag, pass};
 use crate::registry::assignment::{Pooled, Record, Registration};
 use crate::registry::change::{Change, Edit};
 use crate::registry::command::{CreatePool, DeletePool, Ensure, UpdatePool};
-use crate::registry::judge::{Asked, given_by, is_free};
+use crate::registry::judge::{Asked, is_free};
 use crate::registry::lease::Lease;
 use crate::registry::pool::{Pool, SharedPool};
 use crate::registry::port::{Port, PortRange, Transport};
 use crate::registry::snapshot::{Snapshot, View};
-use crate::registry::usage::{Occupation, holders, next_rested, usage};
+use crate::registry::usage::{Occupation, given_by, holders, next_rested, usage};
 
 pub(super) fn create(
     snapshot: &Snapshot,

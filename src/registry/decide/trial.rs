@@ -9,10 +9,11 @@ use super::{Context, Refusal};
 use crate::registry::assignment::{Registration, Uid};
 use crate::registry::command::Details;
 use crate::registry::finding::FindingCode;
-use crate::registry::judge::{Asked, Outcome, Verdict, judge};
+use crate::registry::judge::{Asked, judge};
 use crate::registry::name::{NamespaceName, PoolName};
 use crate::registry::port::{PortRange, Transport};
 use crate::registry::snapshot::Snapshot;
+use crate::registry::verdict::{Outcome, Verdict};
 
 /// A registration that somebody thinks of.
 #[derive(Clone, Debug)]

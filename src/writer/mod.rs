@@ -2,24 +2,29 @@
 //! order. Nobody else commits, and nobody else publishes. It also ends the leases whose time has
 //! come.
 
-use std::collections::HashMap;
+mod batch;
+mod registrar;
+mod world;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+pub use registrar::{Outcome, Proposal, Registrar, WriteError};
+pub use world::{Clock, World};
+
+use self::batch::Batch;
+use self::registrar::Waiting;
 use crate::access::Actor;
-use crate::registry::assignment::{Revision, Uid};
-use crate::registry::change::Change;
 use crate::registry::command::Command;
-use crate::registry::decide::{Context, Decision, Refusal, Unchanged, decide};
-use crate::registry::finding::{Evidence, Finding};
+use crate::registry::decide::{Decision, decide};
 use crate::registry::snapshot::Snapshot;
-use crate::store::{Answered, Entry, RequestKey, Store, StoreError};
+use crate::store::{Entry, Store, StoreError};
 
 /// How many commands may wait; one more is told to try again later.
 const QUEUE: usize = 4096;
@@ -33,140 +38,6 @@ const CLOCK_READ: Duration = Duration::from_secs(30);
 const AFTER_FAULT: Duration = Duration::from_secs(1);
 /// Who ends leases.
 const OWN_ACTOR: &str = "portbook";
-
-/// A command, and what comes with it.
-#[derive(Debug)]
-pub struct Proposal {
-    /// What is asked for.
-    pub command: Command,
-    /// Who asks.
-    pub actor: Actor,
-    /// Why, in the actor's words.
-    pub reason: String,
-    /// How to know the request again.
-    pub request: Option<RequestKey>,
-    /// Decide only, and change nothing.
-    pub validate_only: bool,
-}
-
-/// What a command led to.
-#[derive(Clone, Debug)]
-pub struct Outcome {
-    /// The revision that holds the change, or at which there was nothing to change.
-    pub revision: Revision,
-    /// What changed.
-    pub changes: Vec<Change>,
-    /// What stays as it was, where the command asked for what is so already.
-    pub unchanged: Unchanged,
-    /// What the rules had to say.
-    pub findings: Vec<Finding>,
-}
-
-/// Why a command changed nothing.
-#[derive(Debug, thiserror::Error)]
-pub enum WriteError {
-    /// A rule says no.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    /// The request id belongs to another request.
-    #[error("the request id {0:?} was used for another request")]
-    RequestIdReused(String),
-    /// The store failed. All commands that waited for the same commit share the fault.
-    #[error("the change could not be stored")]
-    Store(#[source] Arc<StoreError>),
-    /// Too many commands wait.
-    #[error("too many writes are waiting")]
-    Overloaded,
-    /// The writer has ended or is about to.
-    #[error("the server is stopping")]
-    Stopping,
-}
-
-/// Where time and ids come from.
-pub struct World {
-    /// Tells the time.
-    pub clock: Clock,
-    /// Makes ids, each only once.
-    pub new_uid: Box<dyn FnMut() -> Uid + Send>,
-}
-
-/// Tells the time, to the microsecond.
-#[derive(Clone)]
-pub struct Clock(pub Arc<dyn Fn() -> Timestamp + Send + Sync>);
-
-impl Clock {
-    /// The clock of the system.
-    #[must_use]
-    pub fn system() -> Self {
-        Self(Arc::new(|| {
-            let now = Timestamp::now();
-            Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
-        }))
-    }
-
-    /// The time.
-    #[must_use]
-    pub fn now(&self) -> Timestamp {
-        (self.0)()
-    }
-}
-
-impl std::fmt::Debug for Clock {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Clock")
-    }
-}
-
-/// The handle through which the registry is read and changed. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Registrar {
-    published: Arc<ArcSwap<Snapshot>>,
-    queue: mpsc::Sender<Waiting>,
-    followed: broadcast::WeakSender<Arc<Entry>>,
-    clock: Clock,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    proposal: Proposal,
-    reply: oneshot::Sender<Result<Outcome, WriteError>>,
-}
-
-impl Registrar {
-    /// The registry as it is now. Take it once for each request.
-    #[must_use]
-    pub fn snapshot(&self) -> Arc<Snapshot> {
-        self.published.load_full()
-    }
-
-    /// The time by the writer's clock.
-    #[must_use]
-    pub fn now(&self) -> Timestamp {
-        self.clock.now()
-    }
-
-    /// What is published from now on, entry by entry. Whoever takes a snapshot after this call
-    /// misses nothing. None if the writer has ended.
-    #[must_use]
-    pub fn follow(&self) -> Option<broadcast::Receiver<Arc<Entry>>> {
-        self.followed.upgrade().map(|followed| followed.subscribe())
-    }
-
-    /// Has a command decided and, if it is accepted, committed. When it returns, every snapshot
-    /// taken from then on shows the change. The command is carried out even if the caller stops
-    /// waiting.
-    ///
-    /// # Errors
-    /// If it changed nothing; the error says why.
-    pub async fn propose(&self, proposal: Proposal) -> Result<Outcome, WriteError> {
-        let (reply, answer) = oneshot::channel();
-        self.queue.try_send(Waiting { proposal, reply }).map_err(|refused| match refused {
-            mpsc::error::TrySendError::Full(_) => WriteError::Overloaded,
-            mpsc::error::TrySendError::Closed(_) => WriteError::Stopping,
-        })?;
-        answer.await.unwrap_or(Err(WriteError::Stopping))
-    }
-}
 
 /// The task itself, to be run until it ends.
 pub struct Writer<S> {
@@ -360,72 +231,6 @@ impl<S: Store> Writer<S> {
             Ok(Some(outcome))
         } else {
             Err(WriteError::RequestIdReused(request.id.clone()))
-        }
-    }
-}
-
-impl World {
-    fn context(&mut self) -> Context<'_> {
-        Context { now: self.clock.now(), new_uid: &mut *self.new_uid }
-    }
-}
-
-/// Commands that are committed together.
-struct Batch {
-    /// The revision they build on.
-    base: Revision,
-    /// The state that the last of them leaves.
-    snapshot: Snapshot,
-    entries: Vec<Entry>,
-    /// By actor and request id: fingerprint and outcome.
-    answered: HashMap<(Actor, String), ([u8; 32], Outcome)>,
-}
-
-impl Batch {
-    fn on(snapshot: &Snapshot) -> Self {
-        Self {
-            base: snapshot.revision(),
-            snapshot: snapshot.clone(),
-            entries: Vec::new(),
-            answered: HashMap::new(),
-        }
-    }
-
-    fn accept(&mut self, proposal: Proposal, decision: Decision, time: Timestamp) -> Outcome {
-        let revision = self.snapshot.revision().next();
-        self.snapshot = self.snapshot.after(revision, &decision.changes);
-        let Decision { changes, unchanged, findings } = decision;
-        let outcome =
-            Outcome { revision, changes: changes.clone(), unchanged, findings: findings.clone() };
-        if let Some(request) = &proposal.request {
-            let key = (proposal.actor.clone(), request.id.clone());
-            self.answered.insert(key, (request.fingerprint, outcome.clone()));
-        }
-        self.entries.push(Entry {
-            revision,
-            time,
-            actor: proposal.actor,
-            reason: proposal.reason,
-            changes,
-            findings,
-            request: proposal.request,
-        });
-        outcome
-    }
-
-    /// The outcome of a request of the past; what its findings rest on is looked up again.
-    fn outcome_of(&self, answered: Answered) -> Outcome {
-        let findings = answered.findings.into_iter().map(|stored| {
-            let Finding { evidence, .. } = stored.finding.clone();
-            let fixed = || self.snapshot.by_uid(stored.fixed_evidence?).cloned();
-            let evidence = Evidence { record: evidence.record.or_else(fixed), ..evidence };
-            Finding { evidence, ..stored.finding }
-        });
-        Outcome {
-            revision: answered.revision,
-            changes: answered.changes,
-            unchanged: Unchanged::Nothing,
-            findings: findings.collect(),
         }
     }
 }

@@ -1,0 +1,78 @@
+//! Commands that are committed together.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+
+use super::registrar::{Outcome, Proposal};
+use crate::access::Actor;
+use crate::registry::assignment::Revision;
+use crate::registry::decide::{Decision, Unchanged};
+use crate::registry::finding::{Evidence, Finding};
+use crate::registry::snapshot::Snapshot;
+use crate::store::{Answered, Entry};
+
+/// Commands that are committed together.
+pub(super) struct Batch {
+    /// The revision they build on.
+    pub(super) base: Revision,
+    /// The state that the last of them leaves.
+    pub(super) snapshot: Snapshot,
+    pub(super) entries: Vec<Entry>,
+    /// By actor and request id: fingerprint and outcome.
+    pub(super) answered: HashMap<(Actor, String), ([u8; 32], Outcome)>,
+}
+
+impl Batch {
+    pub(super) fn on(snapshot: &Snapshot) -> Self {
+        Self {
+            base: snapshot.revision(),
+            snapshot: snapshot.clone(),
+            entries: Vec::new(),
+            answered: HashMap::new(),
+        }
+    }
+
+    pub(super) fn accept(
+        &mut self,
+        proposal: Proposal,
+        decision: Decision,
+        time: Timestamp,
+    ) -> Outcome {
+        let revision = self.snapshot.revision().next();
+        self.snapshot = self.snapshot.after(revision, &decision.changes);
+        let Decision { changes, unchanged, findings } = decision;
+        let outcome =
+            Outcome { revision, changes: changes.clone(), unchanged, findings: findings.clone() };
+        if let Some(request) = &proposal.request {
+            let key = (proposal.actor.clone(), request.id.clone());
+            self.answered.insert(key, (request.fingerprint, outcome.clone()));
+        }
+        self.entries.push(Entry {
+            revision,
+            time,
+            actor: proposal.actor,
+            reason: proposal.reason,
+            changes,
+            findings,
+            request: proposal.request,
+        });
+        outcome
+    }
+
+    /// The outcome of a request of the past; what its findings rest on is looked up again.
+    pub(super) fn outcome_of(&self, answered: Answered) -> Outcome {
+        let findings = answered.findings.into_iter().map(|stored| {
+            let Finding { evidence, .. } = stored.finding.clone();
+            let fixed = || self.snapshot.by_uid(stored.fixed_evidence?).cloned();
+            let evidence = Evidence { record: evidence.record.or_else(fixed), ..evidence };
+            Finding { evidence, ..stored.finding }
+        });
+        Outcome {
+            revision: answered.revision,
+            changes: answered.changes,
+            unchanged: Unchanged::Nothing,
+            findings: findings.collect(),
+        }
+    }
+}

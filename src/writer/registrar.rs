@@ -1,0 +1,116 @@
+//! The handle to the writer: what can be asked of it, and what it answers.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use super::world::Clock;
+use crate::access::Actor;
+use crate::registry::assignment::Revision;
+use crate::registry::change::Change;
+use crate::registry::command::Command;
+use crate::registry::decide::{Refusal, Unchanged};
+use crate::registry::finding::Finding;
+use crate::registry::snapshot::Snapshot;
+use crate::store::{Entry, RequestKey, StoreError};
+
+/// A command, and what comes with it.
+#[derive(Debug)]
+pub struct Proposal {
+    /// What is asked for.
+    pub command: Command,
+    /// Who asks.
+    pub actor: Actor,
+    /// Why, in the actor's words.
+    pub reason: String,
+    /// How to know the request again.
+    pub request: Option<RequestKey>,
+    /// Decide only, and change nothing.
+    pub validate_only: bool,
+}
+
+/// What a command led to.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The revision that holds the change, or at which there was nothing to change.
+    pub revision: Revision,
+    /// What changed.
+    pub changes: Vec<Change>,
+    /// What stays as it was, where the command asked for what is so already.
+    pub unchanged: Unchanged,
+    /// What the rules had to say.
+    pub findings: Vec<Finding>,
+}
+
+/// Why a command changed nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// A rule says no.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The request id belongs to another request.
+    #[error("the request id {0:?} was used for another request")]
+    RequestIdReused(String),
+    /// The store failed. All commands that waited for the same commit share the fault.
+    #[error("the change could not be stored")]
+    Store(#[source] Arc<StoreError>),
+    /// Too many commands wait.
+    #[error("too many writes are waiting")]
+    Overloaded,
+    /// The writer has ended or is about to.
+    #[error("the server is stopping")]
+    Stopping,
+}
+
+/// The handle through which the registry is read and changed. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Registrar {
+    pub(super) published: Arc<ArcSwap<Snapshot>>,
+    pub(super) queue: mpsc::Sender<Waiting>,
+    pub(super) followed: broadcast::WeakSender<Arc<Entry>>,
+    pub(super) clock: Clock,
+}
+
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) proposal: Proposal,
+    pub(super) reply: oneshot::Sender<Result<Outcome, WriteError>>,
+}
+
+impl Registrar {
+    /// The registry as it is now. Take it once for each request.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.published.load_full()
+    }
+
+    /// The time by the writer's clock.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// What is published from now on, entry by entry. Whoever takes a snapshot after this call
+    /// misses nothing. None if the writer has ended.
+    #[must_use]
+    pub fn follow(&self) -> Option<broadcast::Receiver<Arc<Entry>>> {
+        self.followed.upgrade().map(|followed| followed.subscribe())
+    }
+
+    /// Has a command decided and, if it is accepted, committed. When it returns, every snapshot
+    /// taken from then on shows the change. The command is carried out even if the caller stops
+    /// waiting.
+    ///
+    /// # Errors
+    /// If it changed nothing; the error says why.
+    pub async fn propose(&self, proposal: Proposal) -> Result<Outcome, WriteError> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.try_send(Waiting { proposal, reply }).map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(_) => WriteError::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => WriteError::Stopping,
+        })?;
+        answer.await.unwrap_or(Err(WriteError::Stopping))
+    }
+}
