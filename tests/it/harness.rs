@@ -39,14 +39,19 @@ pub fn portbook() -> Command {
 impl Server {
     /// A server on a new database, whose admin token is [`TOKEN`].
     pub fn start() -> Self {
-        let mut server = Self {
+        let mut server = Self::stopped();
+        server.launch();
+        server
+    }
+
+    /// A server that is not running yet, and has no database.
+    pub fn stopped() -> Self {
+        Self {
             child: None,
             folder: TempDir::new().unwrap(),
             address: String::new(),
             ready_line: String::new(),
-        };
-        server.launch();
-        server
+        }
     }
 
     pub fn database(&self) -> PathBuf {

@@ -20,5 +20,6 @@ mod remembering;
 mod searching;
 mod seed;
 mod start_and_stop;
+mod upgrading;
 mod writes;
 mod writing;
