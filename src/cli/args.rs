@@ -51,7 +51,7 @@ pub(super) struct ReadArgs {
 #[derive(Args, Clone, Debug)]
 pub(super) struct NamespaceArgs {
     /// The namespace.
-    #[arg(long, value_name = "NAME", default_value = NamespaceName::DEFAULT)]
+    #[arg(long, env = "PORTBOOK_NAMESPACE", value_name = "NAME", default_value = NamespaceName::DEFAULT)]
     pub(super) namespace: String,
 }
 

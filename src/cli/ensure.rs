@@ -2,10 +2,10 @@
 
 use clap::Args;
 
-use super::args::{DetailArgs, LeaseArgs, NamespaceArgs, WriteArgs};
+use super::args::{DetailArgs, NamespaceArgs, WriteArgs};
 use super::session::Session;
 use super::write::{Written, heading};
-use super::{End, Error, output};
+use super::{End, Error, moment, output};
 use crate::grpc::{convert, proto};
 use crate::registry::port::Transport;
 
@@ -31,12 +31,15 @@ pub(super) struct EnsureArgs {
     transports: Vec<Transport>,
 
     /// Print the number of the first port and nothing else, as in
-    /// PORT=$(portbook ensure web billing --quiet).
+    /// PORT=$(portbook ensure web billing --ttl 30d --quiet).
     #[arg(long, short, conflicts_with_all = ["output", "dry_run"])]
     quiet: bool,
 
-    #[command(flatten)]
-    lease: LeaseArgs,
+    /// How long to hold the ports, such as 12h or 30d; left out, without end. Asked again with it,
+    /// the lease is renewed; asked again without it, the lease stays as it is.
+    #[arg(long, value_name = "LENGTH", value_parser = moment::length)]
+    ttl: Option<prost_types::Duration>,
+
     #[command(flatten)]
     namespace: NamespaceArgs,
     #[command(flatten)]
@@ -54,11 +57,12 @@ impl EnsureArgs {
             count,
             transports,
             quiet,
-            lease,
+            ttl,
             namespace,
             details,
             write,
         } = self;
+        let said = details.clone();
         let DetailArgs { description, assignee, contact, reference, notes, labels } = details;
         let transports = transports.into_iter().map(Some).map(convert::transport);
         let request = proto::EnsurePortRequest {
@@ -68,7 +72,7 @@ impl EnsureArgs {
             instance,
             count,
             transports: transports.map(i32::from).collect(),
-            ttl: lease.ttl,
+            ttl,
             description: description.unwrap_or_default(),
             assignee: assignee.unwrap_or_default(),
             contact: contact.unwrap_or_default(),
@@ -82,16 +86,39 @@ impl EnsureArgs {
         let session = Session::connect(&write.server).await?;
         let answer = session.answer(session.admin().ensure_port(request)).await?;
         let proto::EnsurePortResponse { assignments, findings, created, revision } = answer;
+        if !created && assignments.iter().any(|record| differs(&said, record)) {
+            output::remark(
+                "the ports were held already, so what is said of them stays: change it with \
+                 portbook update",
+            );
+        }
         if quiet {
             let first = assignments.first().and_then(|record| record.ports?.first);
             let first = first.ok_or(Error::StreamEnded)?;
             return output::print(&format!("{first}\n"));
         }
+        let is_renewed = assignments.iter().any(|record| record.revision == revision);
         let heading = if created {
             heading("Given", revision, write.dry_run)
+        } else if is_renewed && !write.dry_run {
+            format!("Held already; the lease is renewed at revision {revision}:")
         } else {
             "Held already:".to_owned()
         };
         Written { assignments, findings, revision }.tell(heading, write.output.output)
     }
+}
+
+/// Whether something is said of the ports that they do not say.
+fn differs(said: &DetailArgs, record: &proto::Assignment) -> bool {
+    let DetailArgs { description, assignee, contact, reference, notes, labels } = said;
+    let texts = [
+        (description, &record.description),
+        (assignee, &record.assignee),
+        (contact, &record.contact),
+        (reference, &record.reference),
+        (notes, &record.assignment_notes),
+    ];
+    texts.into_iter().any(|(said, held)| said.as_ref().is_some_and(|said| said != held))
+        || labels.iter().any(|(key, value)| record.labels.get(key) != Some(value))
 }

@@ -168,6 +168,17 @@ impl Error {
         }
     }
 
+    /// The refusal of one of a batch without its place in the batch, which its sender knows better.
+    pub(super) fn without_index(mut self) -> Self {
+        if let (Some(index), Self::Refused(refusal)) = (self.index(), &mut self) {
+            let place = format!("requests[{index}]: ");
+            if let Some(message) = refusal.message.strip_prefix(&place) {
+                refusal.message = message.to_owned();
+            }
+        }
+        self
+    }
+
     /// Whether nobody reads the output any more.
     pub(super) fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Output(fault) if fault.kind() == io::ErrorKind::BrokenPipe)

@@ -21,9 +21,9 @@ pub(super) struct HistoryArgs {
     /// billing/udp), or of the registration with this uid.
     what: Option<Subject>,
 
-    /// The namespace, or - for all of them. Default: default; for a uid, all of them.
-    #[arg(long, value_name = "NAME")]
-    namespace: Option<String>,
+    /// The namespace, or - for all of them. A uid is looked for in all of them.
+    #[arg(long, env = "PORTBOOK_NAMESPACE", value_name = "NAME", default_value = NamespaceName::DEFAULT)]
+    namespace: String,
 
     /// Only changes that this actor made: the name of a token, or portbook for leases that ended.
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
@@ -106,9 +106,9 @@ impl HistoryArgs {
     fn request(self) -> proto::ListChangesRequest {
         let Self { what, namespace, actor, kinds, since, until, oldest_first, .. } = self;
         let is_uid = matches!(what, Some(Subject::Uid(_)));
-        let default = if is_uid { "-" } else { NamespaceName::DEFAULT };
         let filter = proto::ChangeFilter {
-            namespace: namespace.unwrap_or_else(|| default.into()),
+            // A uid is of one namespace in any case.
+            namespace: if is_uid { "-".to_owned() } else { namespace },
             actor,
             kinds: kinds.into_iter().map(i32::from).collect(),
             start_time: since.map(moment::stamp),
@@ -225,8 +225,6 @@ mod tests {
         let uid = "0197f3a4-5c1e-7b52-9d0e-3f6a1b2c4d5e";
         let (filter, _) = asked(uid);
         assert_eq!((filter.namespace.as_str(), filter.uid.as_str()), ("-", uid));
-        let (filter, _) = asked(&format!("{uid} --namespace prod"));
-        assert_eq!(filter.namespace, "prod");
         let (filter, _) = asked("billing/tcp --since 2026-03-31T00:00:00Z --actor ci");
         assert_eq!((filter.service_name.as_str(), filter.actor.as_str()), ("billing", "ci"));
         assert_eq!(filter.start_time.unwrap().to_string(), "2026-03-31T00:00:00Z");

@@ -61,7 +61,7 @@ pub(super) struct ListArgs {
     all: bool,
 
     /// The namespace to see from, or - for all of them.
-    #[arg(long, value_name = "NAME", default_value = NamespaceName::DEFAULT)]
+    #[arg(long, env = "PORTBOOK_NAMESPACE", value_name = "NAME", default_value = NamespaceName::DEFAULT)]
     namespace: String,
     #[command(flatten)]
     as_of: AsOfArgs,

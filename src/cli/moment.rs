@@ -11,8 +11,8 @@ use crate::grpc::proto::as_of;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum MomentError {
     #[error(
-        "a moment is a revision (r123), a time (2026-03-31T12:00:00Z, 2026-03-31T12:00) or a day \
-         (2026-03-31)"
+        "a moment is a revision (r123), a time (2026-03-31T12:00:00Z, 2026-03-31T12:00), a day \
+         (2026-03-31), or how long ago (7d)"
     )]
     AsOf,
     #[error(
@@ -55,21 +55,33 @@ impl When {
     }
 }
 
-/// The moment at which a question is to be answered. A day stands for its end.
+/// The moment at which a question is to be answered. A day stands for its end, and so does a second,
+/// as which the history shows times; one that has not ended yet stands for now.
 pub(super) fn as_of(text: &str) -> Result<proto::AsOf, MomentError> {
-    as_of_in(text, &TimeZone::system())
+    as_of_at(text, &Zoned::now())
 }
 
-fn as_of_in(text: &str, zone: &TimeZone) -> Result<proto::AsOf, MomentError> {
+fn as_of_at(text: &str, now: &Zoned) -> Result<proto::AsOf, MomentError> {
     let digits = text.strip_prefix(['r', 'R']).unwrap_or(text);
     if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
         let revision = digits.parse().map_err(|_| MomentError::AsOf)?;
         return Ok(proto::AsOf { moment: Some(as_of::Moment::Revision(revision)) });
     }
-    let time = match When::read(text, zone)?.ok_or(MomentError::AsOf)? {
-        When::Time(time) => time,
-        // What is committed is dated to the microsecond.
-        When::Day { next, .. } => next.checked_sub(1.microsecond())?,
+    // What is committed is dated to the microsecond.
+    let last_before = |next: Timestamp| next.checked_sub(1.microsecond());
+    let running = |start: Timestamp, last: Timestamp| {
+        if start <= now.timestamp() { last.min(now.timestamp()) } else { last }
+    };
+    let time = match When::read(text, now.time_zone())? {
+        Some(When::Time(time)) if time.subsec_nanosecond() == 0 => {
+            running(time, last_before(time.checked_add(1.second())?)?)
+        }
+        Some(When::Time(time)) => time,
+        Some(When::Day { start, next }) => running(start, last_before(next)?),
+        None => {
+            let ago: Span = text.parse().map_err(|_| MomentError::AsOf)?;
+            now.checked_sub(ago.abs())?.timestamp()
+        }
     };
     Ok(proto::AsOf { moment: Some(as_of::Moment::Time(stamp(time))) })
 }
@@ -101,6 +113,9 @@ fn bound(
 
 /// How long: `90s`, `12h`, `30d`, `1h 30m`. A day has 24 hours.
 pub(super) fn length(text: &str) -> Result<prost_types::Duration, MomentError> {
+    if text == "0" {
+        return Ok(prost_types::Duration::default());
+    }
     let span: Span = text.parse().map_err(|_| MomentError::Length)?;
     match span.to_duration(SpanRelativeTo::days_are_24_hours()) {
         Ok(length) if !length.is_negative() => {
@@ -130,17 +145,17 @@ pub(super) fn length_words(length: prost_types::Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use jiff::tz;
     use proptest::prelude::*;
 
     use super::*;
 
-    fn zone() -> TimeZone {
-        TimeZone::fixed(tz::offset(2))
+    /// The beginning of 2027, two hours east of Greenwich.
+    fn now() -> Zoned {
+        "2027-01-01T00:00:00.5+02:00[+02:00]".parse().unwrap()
     }
 
     fn as_of_told(text: &str) -> Option<String> {
-        Some(match as_of_in(text, &zone()).ok()?.moment? {
+        Some(match as_of_at(text, &now()).ok()?.moment? {
             as_of::Moment::Revision(revision) => revision.to_string(),
             as_of::Moment::Time(time) => time.to_string(),
         })
@@ -153,15 +168,20 @@ mod tests {
             ("R0", "0"),
             ("20260331", "20260331"),
             ("2026-03-31", "2026-03-31T21:59:59.999999Z"),
-            ("2026-03-31T12:00:00Z", "2026-03-31T12:00:00Z"),
+            // A day and a second that have not ended yet, and others.
+            ("2027-01-01", "2026-12-31T22:00:00.500Z"),
+            ("2026-12-31T22:00:00Z", "2026-12-31T22:00:00.500Z"),
+            ("2027-03-31T12:00:00Z", "2027-03-31T12:00:00.999999Z"),
+            ("2026-03-31T12:00:00Z", "2026-03-31T12:00:00.999999Z"),
             ("2026-03-31T12:00:00.25+01:00", "2026-03-31T11:00:00.250Z"),
-            ("2026-03-31T12:00:00", "2026-03-31T10:00:00Z"),
-            ("2026-03-31T12:00", "2026-03-31T10:00:00Z"),
-            ("2026-03-31 12:00", "2026-03-31T10:00:00Z"),
+            ("2026-03-31T12:00:00", "2026-03-31T10:00:00.999999Z"),
+            ("2026-03-31T12:00", "2026-03-31T10:00:00.999999Z"),
+            ("2026-03-31 12:00", "2026-03-31T10:00:00.999999Z"),
+            ("7d", "2026-12-24T22:00:00.500Z"),
         ] {
             assert_eq!(as_of_told(text).as_deref(), Some(moment), "{text}");
         }
-        for text in ["", "r", "r1x", "-1", "7d", "2026-02-30", "2026-03-31T25:00", "yesterday"] {
+        for text in ["", "r", "r1x", "-1", "2026-02-30", "2026-03-31T25:00", "yesterday"] {
             assert_eq!(as_of_told(text), None, "{text}");
         }
         assert_eq!(as_of_told("99999999999999999999"), None);
@@ -170,7 +190,12 @@ mod tests {
 
     #[test]
     fn a_day_begins_with_its_start_and_ends_with_the_next() {
-        let now = Timestamp::UNIX_EPOCH.to_zoned(zone()).with().year(2026).build().unwrap();
+        let now = Timestamp::UNIX_EPOCH
+            .to_zoned(now().time_zone().clone())
+            .with()
+            .year(2026)
+            .build()
+            .unwrap();
         let told = |text: &str| {
             let since = bound(text, &now, |start, _| start).ok()?;
             let until = bound(text, &now, |_, next| next).ok()?;

@@ -95,16 +95,17 @@ struct RuleArgs {
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
 
-    /// Findings that need no acknowledgement here, such as IANA_ASSIGNED; several with commas, or
-    /// none.
+    /// All findings that need no acknowledgement here, such as IANA_ASSIGNED, in place of those
+    /// there were; several with commas, or none.
     #[arg(long, value_name = "CODES", value_parser = parse::codes)]
     accept: Option<List<proto::FindingCode>>,
 
-    /// Findings that are refused here, whatever is acknowledged; several with commas, or none.
+    /// All findings that are refused here whatever is acknowledged, such as
+    /// SYSTEM_PORT,NODE_PORT_RANGE, in place of those there were; several with commas, or none.
     #[arg(long, value_name = "CODES", value_parser = parse::codes)]
     forbid: Option<List<proto::FindingCode>>,
 
-    /// How long a port rests after it was given back, such as 12h or 30d.
+    /// How long a port rests after it was given back, such as 12h or 30d; 1d if nothing is said.
     #[arg(long, value_name = "LENGTH", value_parser = moment::length)]
     cool_down: Option<prost_types::Duration>,
 }

@@ -22,6 +22,8 @@ pub(super) enum WordError {
     Range(#[from] PortRangeError),
     #[error(transparent)]
     Transport(#[from] TransportError),
+    #[error("a revision is a number from 1 on, such as 123 or r123")]
+    Revision,
     #[error("nothing is asked for")]
     Empty,
     #[error("this is a run of ports: try portbook list --ports {0}")]
@@ -174,6 +176,13 @@ impl fmt::Display for PortSpec {
         let transports: Vec<_> = self.transports.iter().copied().map(Transport::name).collect();
         write!(f, "{}/{}", self.ports, transports.join(","))
     }
+}
+
+/// `123` or `r123`.
+pub(super) fn revision(text: &str) -> Result<u64, WordError> {
+    let digits = text.strip_prefix(['r', 'R']).unwrap_or(text);
+    let number = is_digits(digits).then(|| digits.parse().ok()).flatten();
+    number.filter(|number| *number > 0).ok_or(WordError::Revision)
 }
 
 /// `443` or `5000-5010`.

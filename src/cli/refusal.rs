@@ -120,7 +120,7 @@ impl Refusal {
     fn exhausted(&self) -> String {
         let word = |name| self.word(name);
         let mut parts = vec![format!(
-            "{} ports: {} held, {} resting, {} skipped",
+            "{} ports: {} held, {} cooling, {} skipped",
             word("size"),
             word("held"),
             word("cooling"),
@@ -165,7 +165,7 @@ mod tests {
         ];
         assert_eq!(
             hint("POOL_EXHAUSTED", &facts),
-            "10 ports: 6 held, 3 resting, 1 skipped; leases that end next: 2026-03-31T12:00:00Z \
+            "10 ports: 6 held, 3 cooling, 1 skipped; leases that end next: 2026-03-31T12:00:00Z \
              8100 billing, 2026-04-01T12:00:00Z 8101 x; the next port has rested at \
              2026-03-31T09:00:00Z"
         );

@@ -352,6 +352,20 @@ impl Fields {
         }
     }
 
+    /// The findings that a policy forbids.
+    pub fn forbid(&mut self, field: &str, numbers: &[i32]) -> Read<BTreeSet<FindingCode>> {
+        let is_blocker = |code: &FindingCode| {
+            code.severity() == Severity::Blocker
+                && numbers.contains(&i32::from(convert::finding_code(*code)))
+        };
+        match FindingCode::ALL.into_iter().find(is_blocker) {
+            Some(code) => {
+                Err(self.fault(field, format!("{code} is refused in any case: leave it out")))
+            }
+            None => self.acknowledge(field, numbers),
+        }
+    }
+
     /// The kinds of changes to look for.
     pub fn change_kind(&mut self, field: &str, number: i32) -> Read<ChangeKind> {
         let kind = ChangeKind::ALL

@@ -68,6 +68,20 @@ async fn the_mended_table_is_imported_whole_in_one_revision() {
     let again = import(&server, file, "");
     assert_eq!(again.status.code(), Some(3));
     assert_eq!(server.info().await.revision, 2);
+    // Unless what is held already is left out: then only the row that is new goes in.
+    let grown = fs::read_to_string(file).unwrap().replace(
+        "| 9663 | TCP | vm-migrate",
+        "| 9664 | TCP | vm-console | virt | 4.13 | |\r\n| 9663 | TCP | vm-migrate",
+    );
+    fs::write(file, grown).unwrap();
+    let more = import(&server, file, "--skip-held");
+    let said = told("import", &more);
+    assert!(said.contains("Imported 1 registrations (1 assignments) at revision 3."), "{said}");
+    assert!(said.contains("held already, and left out: 30"), "{said}");
+    assert_eq!(server.lookup(9664).await.assignments[0].service_name, "vm-console");
+    let nothing = import(&server, file, "--skip-held");
+    assert_eq!(nothing.status.code(), Some(0), "{}", told("import", &nothing));
+    assert_eq!(server.info().await.revision, 3);
 }
 
 #[tokio::test]

@@ -22,6 +22,7 @@ use super::output::{self, Format};
 use super::session::Session;
 use super::{End, Error, parse};
 use crate::grpc::proto;
+use crate::registry::name::NamespaceName;
 use crate::registry::port::Transport;
 use report::Report;
 use row::{Defaults, Fault, Registration, registrations};
@@ -36,7 +37,7 @@ const MOST_FAULTS: usize = 20;
 #[derive(Args, Debug)]
 pub(super) struct ImportArgs {
     /// The file, or - for stdin: CSV with commas, semicolons or tabs, a Markdown document with a
-    /// table, or what portbook list --source custom --output csv writes.
+    /// table, or what portbook list --source custom --all --output csv writes.
     file: PathBuf,
 
     /// How the file is written.
@@ -47,9 +48,18 @@ pub(super) struct ImportArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = parse::place)]
     table: usize,
 
-    /// The namespace. Left out: what a column of that name says, or else default.
+    /// The namespace of every row, whatever a column of that name says.
     #[arg(long, value_name = "NAME")]
     namespace: Option<String>,
+
+    /// The namespace of rows that say none.
+    #[arg(
+        long,
+        env = "PORTBOOK_NAMESPACE",
+        value_name = "NAME",
+        default_value = NamespaceName::DEFAULT
+    )]
+    default_namespace: String,
 
     /// The transports where a row says none; several with commas.
     #[arg(
@@ -64,6 +74,11 @@ pub(super) struct ImportArgs {
     /// The full name is kept in the label process, and as the description where there is none.
     #[arg(long)]
     shorten_names: bool,
+
+    /// Leave out what the same service holds already on exactly these ports: for a table that is
+    /// imported again when it has grown.
+    #[arg(long)]
+    skip_held: bool,
 
     /// A column to leave out; may be given several times.
     #[arg(long = "ignore-column", value_name = "NAME")]
@@ -94,7 +109,14 @@ impl ImportArgs {
         if verdicts.len() != registrations.len() {
             return Err(Error::StreamEnded);
         }
-        let report = Report { registrations, verdicts, assignments: Vec::new() };
+        let mut report = Report { registrations, verdicts, assignments: Vec::new() };
+        if self.skip_held {
+            let count = report.leave_out_held();
+            output::remark(&format!("portbook: held already, and left out: {count}"));
+        }
+        if report.registrations.is_empty() {
+            return Ok(End::Done);
+        }
         self.register(&session, report).await
     }
 
@@ -122,6 +144,7 @@ impl ImportArgs {
         within_limit(table.rows.len())?;
         let defaults = Defaults {
             namespace: self.namespace.clone(),
+            default_namespace: self.default_namespace.clone(),
             acknowledge: self.acknowledge.codes(),
             labels: self.labels.clone(),
             ttl: self.lease.ttl,
@@ -215,7 +238,7 @@ fn bare(request: &proto::RegisterPortRequest) -> proto::RegisterPortRequest {
 /// The refusal of one of a batch, with its line.
 fn at_line(fault: Error, registrations: &[Registration]) -> Error {
     match fault.index().and_then(|index| registrations.get(index)) {
-        Some(asked) => Error::AtLine { line: asked.line, source: Box::new(fault) },
+        Some(asked) => Error::AtLine { line: asked.line, source: Box::new(fault.without_index()) },
         None => fault,
     }
 }

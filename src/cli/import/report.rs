@@ -7,7 +7,8 @@ use super::row::Registration;
 use crate::cli::output::finding::{self, outcome, to_acknowledge, told};
 use crate::cli::output::record::{self, text};
 use crate::cli::output::{self, clean, table, words};
-use crate::grpc::proto;
+use crate::grpc::{convert, proto};
+use crate::registry::service_name::fold;
 
 /// The registrations of a file, and what was decided of them.
 pub(super) struct Report {
@@ -25,14 +26,38 @@ impl Report {
         self.verdicts.len() - self.verdicts.iter().filter(is_accepted).count()
     }
 
+    /// Leaves out what the same service holds on exactly these ports and all of these transports, and
+    /// says how much that is.
+    pub(super) fn leave_out_held(&mut self) -> usize {
+        let cases = self.registrations.drain(..).zip(self.verdicts.drain(..)).enumerate();
+        let (held, left): (Vec<_>, Vec<_>) =
+            cases.partition(|(_, (registration, verdict))| is_held(registration, verdict));
+        // What stands behind a finding is named by its place, and the places move.
+        let mut places = vec![None; held.len() + left.len()];
+        for (to, (from, _)) in (0u32..).zip(&left) {
+            places[*from] = Some(to);
+        }
+        for (_, (registration, mut verdict)) in left {
+            for finding in &mut verdict.findings {
+                let place = finding.evidence_index.and_then(|from| places.get(from as usize));
+                finding.evidence_index = place.copied().flatten();
+            }
+            self.registrations.push(registration);
+            self.verdicts.push(verdict);
+        }
+        held.len()
+    }
+
     /// The flags with which more would be accepted.
     pub(super) fn help(&self) -> Option<String> {
-        let refused =
-            self.verdicts.iter().filter(|verdict| verdict.outcome() != proto::Outcome::Accepted);
-        let codes = to_acknowledge(refused.clone());
+        let in_want = self
+            .verdicts
+            .iter()
+            .filter(|verdict| verdict.outcome() == proto::Outcome::AcknowledgementRequired);
+        let codes = to_acknowledge(in_want);
         let acknowledge = (!codes.is_empty()).then(|| format!("--acknowledge {codes}"));
         let invalid = i32::from(proto::FindingCode::InvalidServiceName);
-        let mut findings = refused.flat_map(|verdict| &verdict.findings);
+        let mut findings = self.verdicts.iter().flat_map(|verdict| &verdict.findings);
         let shorten = findings.any(|finding| finding.code == invalid);
         let shorten = shorten.then(|| "--shorten-names".to_owned());
         let flags = acknowledge.into_iter().chain(shorten).join(" ");
@@ -84,6 +109,24 @@ impl Report {
             "evidence_line": self.evidence_line(finding),
         })
     }
+}
+
+/// Whether the service of a registration holds its ports already, on each of its transports.
+fn is_held(registration: &Registration, verdict: &proto::Verdict) -> bool {
+    let name = &registration.request.service_name;
+    let ports = Some(convert::port_range(registration.ports));
+    registration.transports.iter().all(|&transport| {
+        let transport = i32::from(convert::transport(Some(transport)));
+        verdict.findings.iter().any(|finding| {
+            finding.code() == proto::FindingCode::PortTaken
+                && finding.transport == transport
+                && finding.evidence.as_ref().is_some_and(|holder| {
+                    !holder.uid.is_empty()
+                        && holder.ports == ports
+                        && fold(&holder.service_name) == fold(name)
+                })
+        })
+    })
 }
 
 fn transports(registration: &Registration) -> Vec<&'static str> {

@@ -26,6 +26,8 @@ const MAX_NAME: usize = 128;
 pub(super) struct Defaults {
     /// In place of what rows say.
     pub(super) namespace: Option<String>,
+    /// Where rows say none.
+    pub(super) default_namespace: String,
     pub(super) acknowledge: Vec<i32>,
     /// In place of labels of the same keys.
     pub(super) labels: Vec<(String, String)>,
@@ -187,7 +189,10 @@ impl Reader<'_> {
             self.fault(fault);
         }
         let ttl = defaults.ttl.or_else(|| self.ttl());
-        let namespace = defaults.namespace.clone().unwrap_or_else(|| self.namespace());
+        let namespace = defaults
+            .namespace
+            .clone()
+            .unwrap_or_else(|| self.namespace(&defaults.default_namespace));
         proto::RegisterPortRequest {
             namespace,
             service_name,
@@ -267,10 +272,10 @@ impl Reader<'_> {
         }
     }
 
-    fn namespace(&mut self) -> String {
+    fn namespace(&mut self, default: &str) -> String {
         let name = self.text(Column::Namespace);
         if name.is_empty() {
-            return NamespaceName::DEFAULT.to_owned();
+            return default.to_owned();
         }
         if let Err(fault) = name.parse::<NamespaceName>() {
             self.fault(fault);
@@ -286,7 +291,11 @@ mod tests {
     use crate::cli::import::table::{Form, read};
 
     fn tcp() -> Defaults {
-        Defaults { transports: vec![Transport::Tcp], ..Defaults::default() }
+        Defaults {
+            default_namespace: "default".into(),
+            transports: vec![Transport::Tcp],
+            ..Defaults::default()
+        }
     }
 
     fn imported(text: &str, defaults: &Defaults) -> Result<Vec<Registration>, Vec<Fault>> {

@@ -5,7 +5,7 @@ use crate::grpc::proto;
 /// How many characters a bar has.
 const WIDTH: u32 = 20;
 
-/// `████░░░░░░░░░░░░░░░░  20/100 held, 3 resting, 5 skipped, 72 free`.
+/// `████░░░░░░░░░░░░░░░░  20/100 held, 3 cooling, 5 skipped, 72 free`.
 ///
 /// One that is held at all has something full, and one that is not held to the last something
 /// empty.
@@ -21,7 +21,7 @@ pub(in crate::cli) fn usage(usage: &proto::PoolUsage) -> String {
     };
     let bar = |character: &str, count: u32| character.repeat(count as usize);
     format!(
-        "{}{}  {held}/{size} held, {cooling} resting, {skipped} skipped, {free} free",
+        "{}{}  {held}/{size} held, {cooling} cooling, {skipped} skipped, {free} free",
         bar("█", full),
         bar("░", WIDTH - full)
     )
@@ -43,7 +43,7 @@ mod tests {
         let usage = proto::PoolUsage { size: 100, held: 62, cooling: 3, skipped: 5, free: 30 };
         assert_eq!(
             super::usage(&usage),
-            "████████████░░░░░░░░  62/100 held, 3 resting, 5 skipped, 30 free"
+            "████████████░░░░░░░░  62/100 held, 3 cooling, 5 skipped, 30 free"
         );
         assert_eq!((full(0, 100), full(1, 1000), full(999, 1000), full(100, 100)), (0, 1, 19, 20));
         assert_eq!((full(0, 0), full(1, 2), full(1, 1)), (0, 10, 20));

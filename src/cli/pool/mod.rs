@@ -34,7 +34,7 @@ pub(super) enum PoolCommand {
 #[derive(Args, Debug)]
 pub(super) struct ListArgs {
     /// The namespace, or - for all of them.
-    #[arg(long, value_name = "NAME", default_value = NamespaceName::DEFAULT)]
+    #[arg(long, env = "PORTBOOK_NAMESPACE", value_name = "NAME", default_value = NamespaceName::DEFAULT)]
     namespace: String,
 
     #[command(flatten)]

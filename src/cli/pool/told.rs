@@ -160,7 +160,7 @@ mod tests {
         let pools = Summaries { pools: vec![summary], has_namespace: false };
         let expected = "\
 NAME  PORTS            TRANSPORT  USAGE                                                          DESCRIPTION
-web   8100-8109, 8200  tcp, udp   ██████████░░░░░░░░░░  5/10 held, 1 resting, 0 skipped, 4 free
+web   8100-8109, 8200  tcp, udp   ██████████░░░░░░░░░░  5/10 held, 1 cooling, 0 skipped, 4 free
 ";
         assert_eq!(pools.table(), expected);
         let rows = pools.rows();

@@ -5,6 +5,7 @@ mod progress;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 
 use super::args::ServerArgs;
@@ -27,7 +28,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 #[derive(Args, Debug)]
 pub(super) struct WatchArgs {
     /// The namespace, or - for all of them.
-    #[arg(long, value_name = "NAME", default_value = NamespaceName::DEFAULT)]
+    #[arg(long, env = "PORTBOOK_NAMESPACE", value_name = "NAME", default_value = NamespaceName::DEFAULT)]
     namespace: String,
 
     /// Only assignments on these ports: 443 or 5000-5010.
@@ -39,7 +40,7 @@ pub(super) struct WatchArgs {
     service: String,
 
     /// The first revision to tell; 1 is the beginning. Left out: from now on.
-    #[arg(long, value_name = "REVISION", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "REVISION", value_parser = parse::revision)]
     from: Option<u64>,
 
     /// End when the connection is lost, and do not go on when the server is back.
@@ -65,6 +66,8 @@ enum Form {
 
 impl WatchArgs {
     pub(super) async fn run(self) -> Result<End, Error> {
+        let resume = self.flags();
+        let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signal)?;
         let mut watch = Watch {
             filter: proto::WatchFilter {
                 namespace: self.namespace,
@@ -80,12 +83,27 @@ impl WatchArgs {
         let ended = tokio::select! {
             ended = watch.follow(&self.server, session, self.no_retry) => ended,
             interrupted = tokio::signal::ctrl_c() => interrupted.map_err(Error::Signal),
+            _ = terminate.recv() => Ok(()),
         };
         let next = watch.progress.next();
-        if next > 0 && !matches!(&ended, Err(error) if error.is_broken_pipe()) {
-            output::remark(&format!("to go on from here: portbook watch --from {next}"));
+        if next > self.from.unwrap_or_default()
+            && !matches!(&ended, Err(error) if error.is_broken_pipe())
+        {
+            output::remark(&format!("to go on from here: portbook watch{resume} --from {next}"));
         }
         ended.map(|()| End::Done)
+    }
+}
+
+impl WatchArgs {
+    /// The flags that make the same watch again, where they are not left out.
+    fn flags(&self) -> String {
+        let namespace = (self.namespace != NamespaceName::DEFAULT)
+            .then(|| format!(" --namespace {}", self.namespace));
+        let ports = self.ports.map(|ports| format!(" --ports {ports}"));
+        let service = (!self.service.is_empty()).then(|| format!(" --service '{}'", self.service));
+        let output = (self.output == Form::Jsonl).then(|| " --output jsonl".to_owned());
+        [namespace, ports, service, output].into_iter().flatten().collect()
     }
 }
 

@@ -13,7 +13,7 @@ use crate::registry::port_set::PortSet;
 fn policy(fields: &mut Fields, policy: Option<proto::NamespacePolicy>) -> Read<Policy> {
     let policy = policy.unwrap_or_default();
     let accept = fields.accept("namespace.policy.accept", &policy.accept);
-    let forbid = fields.acknowledge("namespace.policy.forbid", &policy.forbid);
+    let forbid = fields.forbid("namespace.policy.forbid", &policy.forbid);
     let cool_down = fields.cool_down("namespace.policy.cool_down", policy.cool_down);
     Ok(Policy { accept: accept?, forbid: forbid?, cool_down: cool_down? })
 }

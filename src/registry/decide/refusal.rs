@@ -165,7 +165,7 @@ pub enum Refusal {
         transport: Transport,
     },
     /// The pool has fewer ports than that.
-    #[error("count: {count} ports are asked for, and pool {} has {size}", .pool.name)]
+    #[error("{count} ports in a row are asked for, and pool {} has {size}", .pool.name)]
     CountTooLarge {
         /// How many were asked for.
         count: u32,

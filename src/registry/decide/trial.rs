@@ -32,8 +32,8 @@ pub struct Wish {
     pub acknowledge: BTreeSet<FindingCode>,
 }
 
-/// What would come of the wishes, each judged as if those before it that would be accepted had been
-/// made. A record of the evidence that comes from a wish has the uid of its place.
+/// What would come of the wishes, each judged as if those before it had been made, except for those
+/// that would be refused whatever they acknowledged. A record of the evidence that comes from a wish has the uid of its place.
 ///
 /// # Errors
 /// If a wish names a namespace or a pool that does not exist.
@@ -69,7 +69,7 @@ fn try_one(
         now,
     };
     let verdict = Verdict::of(wish.ports, judge(view, &asked), &wish.acknowledge);
-    if verdict.outcome != Outcome::Accepted {
+    if verdict.outcome == Outcome::Refused {
         return Ok((verdict, state.clone()));
     }
     let mut new_uid = || Uid::of_place(index as u32);
