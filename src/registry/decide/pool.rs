@@ -205,18 +205,21 @@ fn keep(
         return Err(Refusal::EnsuredOtherwise(held));
     }
     let asked = ensure.ttl.map(|ttl| Lease::from(context.now, ttl));
-    let ends_sooner = |record: &&&Arc<Record>| {
-        let lease = record.registration().and_then(|registration| registration.lease);
+    let own = |record: &Record| record.registration().and_then(|registration| registration.lease);
+    let ends_sooner = |lease: Option<Lease>| {
         lease.zip(asked).is_some_and(|(lease, asked)| lease.expire_time < asked.expire_time)
     };
-    let (sooner, later): (Vec<_>, Vec<_>) = held.iter().partition(ends_sooner);
-    let changes =
-        sooner.into_iter().filter_map(|before| with_lease(snapshot, before, asked, context));
-    Ok(Decision {
-        changes: changes.collect(),
-        unchanged: Unchanged::Assignments(later.into_iter().map(Arc::clone).collect()),
-        findings: Vec::new(),
-    })
+    if !held.iter().any(|record| ends_sooner(own(record))) {
+        let held = held.iter().map(|record| Arc::clone(record)).collect();
+        return Ok(Decision::nothing(Unchanged::Assignments(held)));
+    }
+    // All of it is renewed if one is: the answer is repeated from what was changed.
+    let renewed = held.iter().filter_map(|before| {
+        let lease = own(before);
+        let later = if ends_sooner(lease) { asked } else { lease };
+        with_lease(snapshot, before, later, context)
+    });
+    Ok(Decision { changes: renewed.collect(), ..Decision::default() })
 }
 
 /// The lowest run of so many ports that the pool gives and nobody holds, against which nothing
