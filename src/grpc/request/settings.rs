@@ -15,6 +15,11 @@ fn policy(fields: &mut Fields, policy: Option<proto::NamespacePolicy>) -> Read<P
     let accept = fields.accept("namespace.policy.accept", &policy.accept);
     let forbid = fields.forbid("namespace.policy.forbid", &policy.forbid);
     let cool_down = fields.cool_down("namespace.policy.cool_down", policy.cool_down);
+    if let (Ok(accept), Ok(forbid)) = (&accept, &forbid)
+        && let Some(both) = accept.intersection(forbid).next()
+    {
+        fields.fault("namespace.policy.forbid", format!("{both} is accepted as well"));
+    }
     Ok(Policy { accept: accept?, forbid: forbid?, cool_down: cool_down? })
 }
 
