@@ -26,6 +26,8 @@ use proto::ErrorReason;
 const DOMAIN: &str = "portbook";
 /// How much of a text that a client sent is sent back to it.
 const MAX_ECHO: usize = 300;
+/// How much of a fact is told: all codes, or five leases, are less than that.
+const MAX_FACT: usize = 600;
 /// How many bad fields, or findings, one status names: it travels in a header.
 const MAX_VIOLATIONS: usize = 20;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -184,7 +186,7 @@ fn details<'f>(
     let metadata: HashMap<String, String> = facts
         .into_iter()
         .filter(|(_, value)| !value.is_empty())
-        .map(|(key, value)| (key.to_owned(), shorten(&value)))
+        .map(|(key, value)| (key.to_owned(), shorten_to(&value, MAX_FACT)))
         .collect();
     ErrorDetails::with_error_info(name(reason), DOMAIN, metadata)
 }
@@ -283,8 +285,12 @@ fn join(ports: &[PortRange]) -> String {
 }
 
 fn shorten(text: &str) -> String {
-    if text.chars().count() <= MAX_ECHO {
+    shorten_to(text, MAX_ECHO)
+}
+
+fn shorten_to(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
         return text.to_owned();
     }
-    text.chars().take(MAX_ECHO).chain(['…']).collect()
+    text.chars().take(most).chain(['…']).collect()
 }
