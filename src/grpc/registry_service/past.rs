@@ -93,7 +93,11 @@ impl RegistryService {
                 ..ChangeFilter::default()
             },
         };
-        let mut past = present.before(revision, std::iter::empty());
+        let mut past = match (scope.namespace, scope.port) {
+            (Some(name), Some(port)) => present.narrowed_to(name, port),
+            _ => present.clone(),
+        };
+        past = past.before(revision, std::iter::empty());
         loop {
             let changes = self.history.changes(&query).await.map_err(CallError::History)?;
             past = past.before(revision, changes.iter().rev().map(|logged| &logged.change));

@@ -22,6 +22,7 @@ use super::list::ListKey;
 use super::name::{NamespaceName, nearest, nearest_hint};
 use super::namespace::Namespace;
 use super::pool::SharedPool;
+use super::port::{Port, Transport};
 use super::reference::Reference;
 
 /// The registry at one revision.
@@ -183,6 +184,22 @@ impl Snapshot {
             }
         }
         past
+    }
+
+    /// The snapshot in which the namespace holds nothing but what is on the port. What was changed
+    /// on the port can be taken back from it: the neighbours, which are not taken back, are not
+    /// there to be met.
+    #[must_use]
+    pub fn narrowed_to(&self, name: &NamespaceName, port: Port) -> Self {
+        let mut narrow = self.clone();
+        if let Some(space) = self.spaces.get(name) {
+            let mut only = Space::new(Arc::clone(&space.settings));
+            for record in Transport::ALL.iter().filter_map(|&of| space.holder(port, of)) {
+                only.put_in(record);
+            }
+            narrow.spaces.insert(name.clone(), only);
+        }
+        narrow
     }
 
     /// The snapshot with pools and registrations that a store holds.
