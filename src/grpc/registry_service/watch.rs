@@ -42,9 +42,15 @@ pub(super) struct Watch {
     /// Where it is: everything up to here has been told, or does not pass.
     place: Place,
     /// What it has to say next.
-    next: VecDeque<proto::WatchAssignmentsResponse>,
+    next: VecDeque<Page>,
     state: State,
     last_said: Instant,
+}
+
+/// What one message says, before it is made.
+struct Page {
+    changes: Vec<Logged>,
+    told: Revision,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,9 +108,9 @@ impl Watch {
 
     async fn say(&mut self) -> Option<Result<proto::WatchAssignmentsResponse, CallError>> {
         loop {
-            if let Some(message) = self.next.pop_front() {
+            if let Some(page) = self.next.pop_front() {
                 self.last_said = Instant::now();
-                return Some(Ok(message));
+                return Some(Ok(self.message(&page)));
             }
             let shutdown = self.shutdown.clone();
             let step = match self.state {
@@ -153,7 +159,7 @@ impl Watch {
         };
         let is_abreast = self.place == present;
         if !changes.is_empty() {
-            self.tell(&changes);
+            self.tell(changes);
         }
         if is_abreast {
             self.state = State::Abreast;
@@ -164,17 +170,19 @@ impl Watch {
         Ok(())
     }
 
-    fn tell(&mut self, changes: &[Logged]) {
+    fn message(&self, page: &Page) -> proto::WatchAssignmentsResponse {
         let snapshot = self.registrar.snapshot();
         let reference = snapshot.reference();
-        let changes = changes.iter().map(|logged| convert::change(reference, logged)).collect();
-        let revision = self.told().0;
-        self.next.push_back(proto::WatchAssignmentsResponse { changes, revision });
+        let changes = page.changes.iter().map(|logged| convert::change(reference, logged));
+        proto::WatchAssignmentsResponse { changes: changes.collect(), revision: page.told.0 }
+    }
+
+    fn tell(&mut self, changes: Vec<Logged>) {
+        self.next.push_back(Page { changes, told: self.told() });
     }
 
     fn mark(&mut self) {
-        let revision = self.told().0;
-        self.next.push_back(proto::WatchAssignmentsResponse { changes: Vec::new(), revision });
+        self.tell(Vec::new());
     }
 
     /// Waits for the next entry, and takes those that follow it, or marks that there is none.
@@ -200,7 +208,7 @@ impl Watch {
                 Err(TryRecvError::Empty | TryRecvError::Closed) => break,
             }
         }
-        self.tell_in_pages(&changes);
+        self.tell_in_pages(changes);
         // While changes that do not pass come without a pause, nobody waits for the mark.
         if self.next.is_empty() && self.last_said.elapsed() >= MARK_AFTER {
             self.mark();
@@ -232,15 +240,16 @@ impl Watch {
 
     /// Tells the changes, which end where the watch is. A message that ends within a revision does
     /// not say that it was told.
-    fn tell_in_pages(&mut self, changes: &[Logged]) {
+    fn tell_in_pages(&mut self, mut changes: Vec<Logged>) {
         let end = self.place;
-        let mut pages = changes.chunks(PAGE).peekable();
-        while let Some(page) = pages.next() {
-            self.place = match (pages.peek(), page.last()) {
-                (Some(_), Some(last)) => last.place,
+        while !changes.is_empty() {
+            let rest = changes.split_off(changes.len().min(PAGE));
+            self.place = match changes.last() {
+                Some(last) if !rest.is_empty() => last.place,
                 _ => end,
             };
-            self.tell(page);
+            self.tell(changes);
+            changes = rest;
         }
     }
 }
