@@ -205,7 +205,7 @@ impl Fields {
     ) -> Read<Bounded<MIN, MAX>> {
         let prost_types::Duration { seconds, nanos } = duration;
         let has_one_sign = seconds == 0 || nanos == 0 || (seconds < 0) == (nanos < 0);
-        if nanos.abs() > 999_999_999 || !has_one_sign {
+        if nanos.unsigned_abs() > 999_999_999 || !has_one_sign {
             let fault = "is no duration: nanos have the sign of the seconds, and are less than one";
             return Err(self.fault(field, fault));
         }
