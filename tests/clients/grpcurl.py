@@ -4,48 +4,10 @@ usage: grpcurl.py ADDRESS TOKEN
 """
 
 import json
-import subprocess
-import sys
 
-ADDRESS, TOKEN = sys.argv[1:]
-READS = "portbook.v1.PortRegistryService"
-WRITES = "portbook.v1.PortAdminService"
+from calls import ADDRESS, READS, TOKEN, WRITES, call, called, checked, grpcurl, known, refusal
 
-
-def grpcurl(*args, stdin=None):
-    command = ["grpcurl", "-plaintext", *args]
-    return subprocess.run(command, input=stdin, capture_output=True, text=True)
-
-
-def call(method, request, token=TOKEN):
-    header = ["-H", f"authorization: Bearer {token}"] if token else []
-    answer = grpcurl(*header, "-d", json.dumps(request), ADDRESS, method)
-    assert answer.returncode == 0, f"{method}: {answer.stderr}"
-    return json.loads(answer.stdout)
-
-
-def refusal(method, request, token=None):
-    header = ["-H", f"authorization: Bearer {token}"] if token else []
-    answer = grpcurl(*header, "-d", json.dumps(request), ADDRESS, method)
-    assert answer.returncode != 0, f"{method} should refuse {request}"
-    return answer.stderr
-
-
-def rpcs(service):
-    return set(grpcurl(ADDRESS, "list", service).stdout.split())
-
-
-called = set()
-
-
-def checked(rpc, request, holds):
-    service = WRITES if rpc in ("RegisterPort", "UpdateAssignment", "ReleasePort") else READS
-    answer = call(f"{service}/{rpc}", request)
-    assert holds(answer), f"{rpc} {request}: {json.dumps(answer, indent=1)}"
-    called.add(f"{service}.{rpc}")
-    return answer
-
-
+TCP = ["TRANSPORT_TCP"]
 services = grpcurl(ADDRESS, "list").stdout.split()
 assert {READS, WRITES, "grpc.health.v1.Health"} <= set(services), services
 
@@ -65,7 +27,9 @@ checked("ListAssignments", {"filter": {"service_name_prefix": "https"}, "page_si
 checked("SearchAssignments", {"query": "remote desktop"}, lambda a: a["hits"][0]["serviceName"] == "ms-wbt-server")
 checked("GetRegistryInfo", {}, lambda a: a["sources"][1]["assignments"] == 14447)
 
-request = {"service_name": "billing", "ports": {"first": 7450}, "transports": ["TRANSPORT_TCP"]}
+# A registration, and what is said of it.
+request = {"service_name": "billing", "ports": {"first": 7450}, "transports": TCP}
+checked("CheckPort", request | {"ports": [request["ports"]]}, lambda a: a["verdicts"][0]["outcome"] == "OUTCOME_ACCEPTED")
 taken = checked("RegisterPort", request, lambda a: a["revision"] == "1")["assignments"][0]
 checked("GetAssignment", {"uid": taken["uid"]}, lambda a: a["assignment"] == taken)
 wish = {"uid": taken["uid"], "etag": taken["etag"], "description": "Invoices"}
@@ -75,10 +39,48 @@ assert "ETAG_MISMATCH" in refusal(f"{WRITES}/UpdateAssignment", {"assignment": w
 assert '"holder": "billing"' in refusal(f"{WRITES}/RegisterPort", request | {"service_name": "late"}, TOKEN)
 checked("ReleasePort", {"port": 7450, "transport": "TRANSPORT_TCP"}, lambda a: a["revision"] == "3")
 
+# A namespace, a pool in it, and a lease of the pool.
+lab = {"name": "lab", "policy": {"accept": ["FINDING_CODE_IANA_ASSIGNED"], "cool_down": "0s"}}
+checked("CreateNamespace", {"namespace": lab}, lambda a: a["namespace"]["policy"]["coolDown"] == "0s")
+checked("UpdateNamespace", {"namespace": {"name": "lab", "description": "Lab"}},
+        lambda a: a["namespace"]["policy"]["accept"] == ["FINDING_CODE_IANA_ASSIGNED"])
+checked("GetNamespace", {"name": "lab"}, lambda a: a["namespace"]["namespace"]["description"] == "Lab")
+checked("ListNamespaces", {"page_size": 1}, lambda a: a["totalSize"] == 2 and a["nextPageToken"])
+web = {"namespace": "lab", "name": "web"}
+checked("CreatePool", {"pool": web | {"ports": [{"first": 29420, "last": 29429}], "transports": TCP}},
+        lambda a: a["pool"]["coolDown"] == "86400s")
+checked("UpdatePool", {"pool": web | {"cool_down": "60s"}}, lambda a: a["pool"]["coolDown"] == "60s")
+checked("GetPool", web, lambda a: a["pool"]["usage"]["free"] == 10)
+checked("ListPools", {"namespace": "-"}, lambda a: a["pools"][0]["pool"]["name"] == "web")
+ensured = {"namespace": "lab", "pool": "web", "service_name": "billing", "count": 2, "ttl": "600s"}
+lease = checked("EnsurePort", ensured, lambda a: a["created"])["assignments"][0]
+assert lease["ports"] == {"first": 29420, "last": 29421} and lease["ttl"] == "600s", lease
+checked("EnsurePort", ensured, lambda a: "created" not in a and a["assignments"][0]["uid"] == lease["uid"])
+checked("RenewLease", {"uid": lease["uid"], "ttl": "900s"}, lambda a: a["assignments"][0]["ttl"] == "900s")
+batch = [request | {"namespace": "lab", "ports": {"first": port}} for port in (7450, 5432)]
+checked("BatchCheckPorts", {"requests": batch},
+        lambda a: [v["outcome"] for v in a["verdicts"]] == ["OUTCOME_ACCEPTED"] * 2)
+made = checked("BatchRegisterPorts", {"requests": batch, "reason": "moved in"}, lambda a: len(a["assignments"]) == 2)
+for uid in [lease["uid"]] + [one["uid"] for one in made["assignments"]]:
+    checked("ReleasePort", {"uid": uid, "reason": "moved out"}, lambda a: a["assignments"][0]["uid"] == uid)
+checked("DeletePool", web, lambda a: a["pool"]["name"] == "web")
+checked("DeleteNamespace", {"name": "lab"}, lambda a: a["namespace"]["name"] == "lab")
+
+# What has become of it all.
+history = checked("ListChanges", {"filter": {"namespace": "-"}, "newest_first": True},
+                  lambda a: a["changes"][0]["kind"] == "CHANGE_KIND_NAMESPACE_DELETED")["changes"]
+assert any(change["actor"] == "admin" and change.get("reason") == "moved in" for change in history), history
+checked("LookupPort", {"port": 7450, "as_of": {"revision": 1}}, lambda a: a["portInfo"]["assignments"][0] == taken)
+watch = {"start_revision": 1, "filter": {"namespace": "-"}}
+told = grpcurl("-max-time", "2", "-d", json.dumps(watch), ADDRESS, f"{READS}/WatchAssignments").stdout
+assert "CHANGE_KIND_RENEWED" in told and f'"revision": "{history[0]["revision"]}"' in told, told
+called.add("WatchAssignments")
+
 assert "google.rpc.ErrorInfo" in refusal(f"{READS}/LookupPort", {}), "details can't be read"
-assert "TOKEN_MISSING" in refusal(f"{WRITES}/RegisterPort", request)
+for rpc in ("RegisterPort", "EnsurePort", "CreateNamespace", "DeletePool"):
+    assert "TOKEN_MISSING" in refusal(f"{WRITES}/{rpc}", {}), rpc
 health = call("grpc.health.v1.Health/Check", {"service": READS}, token=None)
 assert health == {"status": "SERVING"}, health
-missed = (rpcs(READS) | rpcs(WRITES)) - called
+missed = set(known) - called
 assert not missed, f"never called: {missed}"
 print(f"grpcurl: {len(called)} rpcs called by reflection alone")

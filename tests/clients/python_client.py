@@ -1,4 +1,5 @@
-"""A client generated from the protos by grpcio-tools: lookups, a registration, a refusal, a stream.
+"""A client generated from the protos by grpcio-tools: lookups, a registration, a refusal, a stream, a
+watch, and ports of a pool.
 
 usage: python_client.py ADDRESS TOKEN GENERATED_FOLDER
 """
@@ -12,6 +13,8 @@ import grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from portbook.v1 import assignment_pb2 as assignment
+from portbook.v1 import change_pb2 as change
+from portbook.v1 import pool_pb2 as pool
 from portbook.v1 import port_admin_service_pb2 as admin
 from portbook.v1 import port_admin_service_pb2_grpc as admin_grpc
 from portbook.v1 import port_registry_service_pb2 as registry
@@ -61,4 +64,25 @@ for answer in reads.AnnotatePorts(iter(blocks)):
     told += [labels[number].service_name for number in answer.label_numbers]
 assert told == ["https", "ledger", "ssh", "https"], told
 writes.ReleasePort(admin.ReleasePortRequest(uid=taken.uid, etag=taken.etag), metadata=token)
-print(f"python: {len(uids)} records listed, a port registered, refused and released")
+
+# A watch from here on, and what it tells of a pool that gives a port, twice the same.
+present = reads.GetRegistryInfo(registry.GetRegistryInfoRequest()).revision
+watch = reads.WatchAssignments(registry.WatchAssignmentsRequest(start_revision=present + 1))
+mark = next(watch)
+assert mark.revision == present and not mark.changes, mark
+wish = pool.Pool(
+    name="python",
+    ports=[assignment.PortRange(first=29500, last=29509)],
+    transports=[assignment.TRANSPORT_TCP, assignment.TRANSPORT_UDP],
+)
+writes.CreatePool(admin.CreatePoolRequest(pool=wish), metadata=token)
+ensure = admin.EnsurePortRequest(pool="python", service_name="ledger", instance="blue")
+given = writes.EnsurePort(ensure, metadata=token)
+again = writes.EnsurePort(ensure, metadata=token)
+assert given.created and not again.created and given.assignments == again.assignments
+assert [a.ports.first for a in given.assignments] == [29500, 29500], given
+told = next(watch)
+assert [c.kind for c in told.changes] == [change.CHANGE_KIND_REGISTERED] * 2
+assert [c.after for c in told.changes] == list(given.assignments) and told.revision == given.revision
+watch.cancel()
+print(f"python: {len(uids)} records listed, a port registered, refused and released, another ensured and watched")

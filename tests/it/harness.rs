@@ -1,6 +1,7 @@
 //! A server to tell stories to: the real binary, on a free port, with a database of its own that
 //! goes when the test ends.
 
+use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -13,12 +14,14 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request, Status, Streaming};
 use tonic_types::{ErrorDetails, StatusExt};
 
 pub const TOKEN: &str = "pbk_the-admin-token-of-the-tests";
 /// A port that neither IANA nor everyday use has a word for; so are the nine after it.
 pub const FREE: u32 = 7450;
+/// Another one, with room: so are the 570 after it.
+pub const QUIET: u32 = 29_420;
 
 pub struct Server {
     child: Option<Child>,
@@ -86,6 +89,17 @@ impl Server {
         child.wait().unwrap()
     }
 
+    /// What the server has in memory, and the most it has had, in KiB.
+    pub fn memory_kib(&self) -> (u64, u64) {
+        let id = self.child.as_ref().unwrap().id();
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+        let figure = |name| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.trim().trim_end_matches(" kB").parse().unwrap()
+        };
+        (figure("VmRSS:"), figure("VmHWM:"))
+    }
+
     pub async fn channel(&self) -> Channel {
         Endpoint::new(format!("http://{}", self.address)).unwrap().connect().await.unwrap()
     }
@@ -109,6 +123,67 @@ impl Server {
         let request = proto::LookupPortRequest { port: Some(port), ..Default::default() };
         let answer = self.reads().await.lookup_port(request).await.unwrap().into_inner();
         decode(&answer.port_info)
+    }
+
+    /// The registrations that pass the filter, page by page.
+    pub async fn registered(
+        &self,
+        filter: proto::AssignmentFilter,
+        as_of: Option<proto::AsOf>,
+    ) -> Vec<proto::Assignment> {
+        let sources = vec![proto::Source::Custom.into()];
+        let mut request = proto::ListAssignmentsRequest {
+            filter: Some(proto::AssignmentFilter { sources, ..filter }),
+            page_size: 1000,
+            page_token: String::new(),
+            as_of,
+        };
+        let (mut reads, mut all) = (self.reads().await, Vec::new());
+        loop {
+            let page = reads.list_assignments(request.clone()).await.unwrap().into_inner();
+            all.extend(page.assignments);
+            request.page_token = page.next_page_token;
+            if request.page_token.is_empty() {
+                assert_eq!(all.len(), page.total_size as usize);
+                return all;
+            }
+        }
+    }
+
+    /// Everything that is registered in any namespace.
+    pub async fn everything(&self) -> Vec<proto::Assignment> {
+        self.registered(
+            proto::AssignmentFilter { namespace: "-".into(), ..Default::default() },
+            None,
+        )
+        .await
+    }
+
+    /// The changes that pass the filter, oldest first, page by page.
+    pub async fn history(&self, filter: proto::ChangeFilter) -> Vec<proto::Change> {
+        let mut request = proto::ListChangesRequest {
+            filter: Some(filter),
+            page_size: 1000,
+            ..Default::default()
+        };
+        let (mut reads, mut all) = (self.reads().await, Vec::new());
+        loop {
+            let page = reads.list_changes(request.clone()).await.unwrap().into_inner();
+            all.extend(page.changes);
+            request.page_token = page.next_page_token;
+            if request.page_token.is_empty() {
+                return all;
+            }
+        }
+    }
+
+    pub async fn watch(
+        &self,
+        start_revision: u64,
+        filter: proto::WatchFilter,
+    ) -> Streaming<proto::WatchAssignmentsResponse> {
+        let request = proto::WatchAssignmentsRequest { start_revision, filter: Some(filter) };
+        self.reads().await.watch_assignments(request).await.unwrap().into_inner()
     }
 
     pub async fn info(&self) -> proto::GetRegistryInfoResponse {
@@ -175,6 +250,97 @@ pub fn register(name: &str, port: u32) -> proto::RegisterPortRequest {
     }
 }
 
+pub fn release(uid: &str) -> proto::ReleasePortRequest {
+    proto::ReleasePortRequest { uid: uid.into(), ..Default::default() }
+}
+
+pub fn namespace(name: &str, policy: proto::NamespacePolicy) -> proto::CreateNamespaceRequest {
+    let policy = Some(policy);
+    let namespace = proto::Namespace { name: name.into(), policy, ..Default::default() };
+    proto::CreateNamespaceRequest { namespace: Some(namespace), ..Default::default() }
+}
+
+/// A pool of TCP ports.
+pub fn pool(name: &str, first: u32, last: u32) -> proto::Pool {
+    proto::Pool {
+        name: name.into(),
+        ports: ports(first, last).into_iter().collect(),
+        transports: vec![Transport::Tcp.into()],
+        ..Default::default()
+    }
+}
+
+pub fn create_pool(pool: proto::Pool) -> proto::CreatePoolRequest {
+    proto::CreatePoolRequest { pool: Some(pool), ..Default::default() }
+}
+
+pub fn ensure(pool: &str, service_name: &str) -> proto::EnsurePortRequest {
+    proto::EnsurePortRequest {
+        pool: pool.into(),
+        service_name: service_name.into(),
+        ..Default::default()
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "as the field of a message has it")]
+pub fn seconds(seconds: i64) -> Option<prost_types::Duration> {
+    Some(prost_types::Duration { seconds, nanos: 0 })
+}
+
+/// As a request has them.
+pub fn numbers(codes: &[FindingCode]) -> Vec<i32> {
+    codes.iter().map(|code| (*code).into()).collect()
+}
+
+pub fn codes(findings: &[proto::Finding]) -> Vec<FindingCode> {
+    findings.iter().map(|finding| finding.code()).collect()
+}
+
+pub fn first_port(assignment: &proto::Assignment) -> u32 {
+    assignment.ports.unwrap().first()
+}
+
+/// The registry as its changes tell it.
+#[derive(Default)]
+pub struct Fold(BTreeMap<String, proto::Assignment>);
+
+impl Fold {
+    /// Takes over a change, which has to fit what was told before.
+    pub fn apply(&mut self, change: &proto::Change) {
+        if let Some(before) = &change.before {
+            assert_eq!(self.0.remove(&before.uid).as_ref(), Some(before), "{change:?}");
+        }
+        if let Some(after) = &change.after {
+            let double = self.0.insert(after.uid.clone(), after.clone());
+            assert_eq!(double, None, "{change:?}");
+        }
+    }
+
+    /// That this is what is registered, in whatever order.
+    pub fn assert_is(&self, registered: Vec<proto::Assignment>) {
+        let registered: BTreeMap<_, _> =
+            registered.into_iter().map(|assignment| (assignment.uid.clone(), assignment)).collect();
+        assert_eq!(self.0, registered);
+    }
+}
+
+/// Chance that is the same in each run.
+pub struct Dice(u64);
+
+impl Dice {
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// 0 - `sides - 1`.
+    pub fn roll(&mut self, sides: u32) -> u32 {
+        // Knuth's MMIX; its upper half is random enough for tests.
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((self.0 >> 33) % u64::from(sides)) as u32
+    }
+}
+
 /// Lets a registration pass whatever can be acknowledged.
 pub fn whatever(request: proto::RegisterPortRequest) -> proto::RegisterPortRequest {
     let codes = [
@@ -195,6 +361,17 @@ pub fn refused<T: std::fmt::Debug>(answer: Result<T, Status>) -> (Code, String, 
     let info = details.error_info().unwrap_or_else(|| panic!("no ErrorInfo: {status:?}"));
     assert_eq!(info.domain, "portbook");
     (status.code(), info.reason.clone(), details)
+}
+
+/// That the answer is this refusal; its facts.
+pub fn denied<T: std::fmt::Debug>(
+    answer: Result<T, Status>,
+    code: Code,
+    reason: &str,
+) -> HashMap<String, String> {
+    let (told, why, details) = refused(answer);
+    assert_eq!((told, why.as_str()), (code, reason));
+    details.error_info().unwrap().metadata.clone()
 }
 
 /// The fields that a `BadRequest` names.

@@ -1,0 +1,285 @@
+//! Namespaces: made, changed and deleted, and each for itself.
+
+use portbook::grpc::proto::{self, FindingCode, NamespacePolicy};
+use tonic::Code;
+
+use crate::harness::{
+    FREE, QUIET, Server, create_pool, denied, namespace, numbers, pool, ports, register, release,
+    seconds,
+};
+
+pub fn within(namespace: &str, request: proto::RegisterPortRequest) -> proto::RegisterPortRequest {
+    proto::RegisterPortRequest { namespace: namespace.into(), ..request }
+}
+
+pub async fn get(server: &Server, name: &str) -> proto::NamespaceSummary {
+    let request = proto::GetNamespaceRequest { name: name.into() };
+    server.reads().await.get_namespace(request).await.unwrap().into_inner().namespace.unwrap()
+}
+
+pub fn update(namespace: proto::Namespace, paths: &[&str]) -> proto::UpdateNamespaceRequest {
+    let paths = paths.iter().map(ToString::to_string).collect();
+    proto::UpdateNamespaceRequest {
+        namespace: Some(namespace),
+        update_mask: Some(prost_types::FieldMask { paths }),
+        ..Default::default()
+    }
+}
+
+pub fn delete(name: &str, etag: &str) -> proto::DeleteNamespaceRequest {
+    proto::DeleteNamespaceRequest { name: name.into(), etag: etag.into(), ..Default::default() }
+}
+
+#[tokio::test]
+async fn a_namespace_is_made_changed_and_deleted() {
+    let mut server = Server::start();
+    let mut writes = server.writes().await;
+    let policy = NamespacePolicy {
+        accept: numbers(&[FindingCode::IanaAssigned]),
+        forbid: numbers(&[FindingCode::SystemPort, FindingCode::NodePortRange]),
+        cool_down: None,
+    };
+    let mut request = namespace("prod", policy);
+    request.namespace.as_mut().unwrap().description = "Production".into();
+    request.validate_only = true;
+    let answer = writes.create_namespace(request.clone()).await.unwrap().into_inner();
+    assert_eq!((answer.namespace.unwrap().name.as_str(), answer.revision), ("prod", 0));
+    request.validate_only = false;
+    let answer = writes.create_namespace(request.clone()).await.unwrap().into_inner();
+    let made = answer.namespace.unwrap();
+    assert_eq!((made.description.as_str(), made.revision, answer.revision), ("Production", 1, 1));
+    assert_eq!(made.policy.as_ref().unwrap().cool_down, seconds(86_400), "if it is left out");
+    assert!(made.create_time.is_some() && made.create_time == made.update_time);
+    let facts = denied(
+        writes.create_namespace(request).await,
+        Code::AlreadyExists,
+        "NAMESPACE_ALREADY_EXISTS",
+    );
+    assert_eq!(facts["namespace"], "prod");
+
+    // What the mask leaves out stays, and so does what is the same.
+    let wish = proto::Namespace { description: "Live".into(), policy: None, ..made.clone() };
+    let answer = writes.update_namespace(update(wish.clone(), &["description"])).await.unwrap();
+    let changed = answer.into_inner().namespace.unwrap();
+    assert_eq!((changed.description.as_str(), changed.revision), ("Live", 2));
+    assert_eq!(changed.policy, made.policy);
+    assert_eq!((changed.create_time, changed.name.as_str()), (made.create_time, "prod"));
+    let fresh = proto::Namespace { etag: changed.etag.clone(), ..wish.clone() };
+    let answer = writes.update_namespace(update(fresh.clone(), &[])).await.unwrap().into_inner();
+    assert_eq!((answer.revision, answer.namespace.as_ref()), (2, Some(&changed)));
+    let answer = writes.update_namespace(update(fresh, &["*"])).await.unwrap().into_inner();
+    let plain = answer.namespace.unwrap();
+    assert!(plain.policy.as_ref().unwrap().accept.is_empty());
+
+    for stale in [made.etag, changed.etag] {
+        let wish = proto::Namespace { etag: stale.clone(), ..wish.clone() };
+        let answer = writes.update_namespace(update(wish, &["description"])).await;
+        assert_eq!(denied(answer, Code::Aborted, "ETAG_MISMATCH")["etag"], plain.etag);
+        denied(
+            writes.delete_namespace(delete("prod", &stale)).await,
+            Code::Aborted,
+            "ETAG_MISMATCH",
+        );
+    }
+    server.kill();
+    server.launch();
+    assert_eq!(get(&server, "prod").await.namespace, Some(plain.clone()));
+    let mut writes = server.writes().await;
+    let gone = writes.delete_namespace(delete("prod", &plain.etag)).await.unwrap().into_inner();
+    assert_eq!((gone.namespace, gone.revision), (Some(plain), 4));
+    let answer = writes.delete_namespace(delete("prod", "")).await;
+    denied(answer, Code::NotFound, "NAMESPACE_NOT_FOUND");
+}
+
+#[tokio::test]
+async fn a_namespace_goes_only_when_it_is_empty() {
+    let server = Server::start();
+    let mut writes = server.writes().await;
+    writes.create_namespace(namespace("lab", NamespacePolicy::default())).await.unwrap();
+    let own = proto::Pool { namespace: "lab".into(), ..pool("web", QUIET, QUIET + 9) };
+    writes.create_pool(create_pool(own)).await.unwrap();
+    let mut held = Vec::new();
+    for port in [FREE, FREE + 1] {
+        let answer = writes.register_port(within("lab", register("billing", port))).await.unwrap();
+        held.extend(answer.into_inner().assignments);
+    }
+    let summary = get(&server, "lab").await;
+    assert_eq!((summary.assignments, summary.pools), (2, 1));
+    let answer = writes.delete_namespace(delete("lab", "")).await;
+    let facts = denied(answer, Code::FailedPrecondition, "NAMESPACE_NOT_EMPTY");
+    assert_eq!((facts["namespace"].as_str(), facts["assignments"].as_str()), ("lab", "2"));
+    assert_eq!(facts["pools"], "1");
+    for assignment in held {
+        writes.release_port(release(&assignment.uid)).await.unwrap();
+    }
+    let answer = writes.delete_namespace(delete("lab", "")).await;
+    denied(answer, Code::FailedPrecondition, "NAMESPACE_NOT_EMPTY");
+    let request = proto::DeletePoolRequest {
+        namespace: "lab".into(),
+        name: "web".into(),
+        ..Default::default()
+    };
+    writes.delete_pool(request).await.unwrap();
+    writes.delete_namespace(delete("lab", "")).await.unwrap();
+    let lookup = proto::LookupPortRequest {
+        port: Some(FREE),
+        namespace: "lab".into(),
+        ..Default::default()
+    };
+    let answer = server.reads().await.lookup_port(lookup).await;
+    denied(answer, Code::NotFound, "NAMESPACE_NOT_FOUND");
+}
+
+#[tokio::test]
+async fn the_default_namespace_is_permanent_but_its_rules_are_not() {
+    let server = Server::start();
+    let mut writes = server.writes().await;
+    let untouched = get(&server, "").await.namespace.unwrap();
+    assert_eq!((untouched.name.as_str(), untouched.revision), ("default", 0));
+    assert_eq!((untouched.create_time, untouched.update_time), (None, None));
+    let answer = writes.delete_namespace(delete("default", "")).await;
+    denied(answer, Code::FailedPrecondition, "NAMESPACE_PERMANENT");
+    let policy =
+        NamespacePolicy { accept: numbers(&[FindingCode::IanaAssigned]), ..Default::default() };
+    let wish = proto::Namespace { policy: Some(policy), ..untouched };
+    writes.update_namespace(update(wish, &["policy"])).await.unwrap();
+    writes.register_port(register("mine", 5432)).await.unwrap();
+    let changed = get(&server, "default").await.namespace.unwrap();
+    assert!(changed.create_time.is_none() && changed.update_time.is_some());
+}
+
+#[tokio::test]
+async fn namespaces_are_listed_by_name_each_once() {
+    let server = Server::start();
+    let mut writes = server.writes().await;
+    for name in ["z9", "b", "a-2", "e", "prod", "a1"] {
+        writes.create_namespace(namespace(name, NamespacePolicy::default())).await.unwrap();
+    }
+    let mut request = proto::ListNamespacesRequest { page_size: 3, page_token: String::new() };
+    let (mut reads, mut names, mut sizes) = (server.reads().await, Vec::new(), Vec::new());
+    loop {
+        let page = reads.list_namespaces(request.clone()).await.unwrap().into_inner();
+        assert_eq!((page.total_size, page.revision), (7, 6));
+        sizes.push(page.namespaces.len());
+        names.extend(page.namespaces.into_iter().map(|summary| summary.namespace.unwrap().name));
+        request.page_token = page.next_page_token;
+        if request.page_token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(sizes, [3, 3, 1]);
+    assert_eq!(names, ["a-2", "a1", "b", "default", "e", "prod", "z9"]);
+}
+
+#[tokio::test]
+async fn an_unknown_namespace_is_told_with_the_nearest_names() {
+    let server = Server::start();
+    let (mut reads, mut writes) = (server.reads().await, server.writes().await);
+    writes.create_namespace(namespace("prod-eu", NamespacePolicy::default())).await.unwrap();
+    let name = || "prod-us".to_owned();
+    let get = proto::GetNamespaceRequest { name: name() };
+    let lookup =
+        proto::LookupPortRequest { port: Some(1), namespace: name(), ..Default::default() };
+    let wish = proto::Namespace { name: name(), description: "d".into(), ..Default::default() };
+    let list = proto::ListPoolsRequest { namespace: name(), ..Default::default() };
+    let check = proto::CheckPortRequest {
+        namespace: name(),
+        ports: ports(1, 1).into_iter().collect(),
+        transports: vec![1],
+        ..Default::default()
+    };
+    let filter = Some(proto::ChangeFilter { namespace: name(), ..Default::default() });
+    let changes = proto::ListChangesRequest { filter, ..Default::default() };
+    let filter = Some(proto::WatchFilter { namespace: name(), ..Default::default() });
+    let watch = proto::WatchAssignmentsRequest { filter, ..Default::default() };
+    let own = proto::Pool { namespace: name(), ..pool("web", QUIET, QUIET) };
+    let mine = within("prod-us", register("mine", FREE));
+    for refusal in [
+        reads.get_namespace(get).await.map(drop),
+        reads.lookup_port(lookup).await.map(drop),
+        reads.list_pools(list).await.map(drop),
+        reads.check_port(check).await.map(drop),
+        reads.list_changes(changes).await.map(drop),
+        reads.watch_assignments(watch).await.map(drop),
+        writes.register_port(mine).await.map(drop),
+        writes.update_namespace(update(wish, &["description"])).await.map(drop),
+        writes.delete_namespace(delete("prod-us", "")).await.map(drop),
+        writes.create_pool(create_pool(own)).await.map(drop),
+    ] {
+        let facts = denied(refusal, Code::NotFound, "NAMESPACE_NOT_FOUND");
+        assert_eq!(
+            (facts["namespace"].as_str(), facts["nearest"].as_str()),
+            ("prod-us", "prod-eu")
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_port_can_be_held_once_in_each_namespace() {
+    let server = Server::start();
+    let mut writes = server.writes().await;
+    writes.create_namespace(namespace("lab", NamespacePolicy::default())).await.unwrap();
+    for name in ["default", "lab"] {
+        let request = within(name, register(&format!("in-{name}"), FREE));
+        let answer = writes.register_port(request).await.unwrap().into_inner();
+        assert_eq!(answer.findings, []);
+        let answer = writes.register_port(within(name, register("late", FREE))).await;
+        assert_eq!(denied(answer, Code::AlreadyExists, "PORT_TAKEN")["namespace"], name);
+        let request = proto::LookupPortRequest {
+            port: Some(FREE),
+            namespace: name.into(),
+            ..Default::default()
+        };
+        let info = server.reads().await.lookup_port(request).await.unwrap().into_inner();
+        let info: proto::PortInfo = crate::harness::decode(&info.port_info);
+        assert_eq!(info.assignments[0].service_name, format!("in-{name}"));
+        assert!(info.assignments[1..].iter().all(|other| other.namespace.is_empty()));
+    }
+    assert_eq!(server.everything().await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_repeated_change_of_a_namespace_or_a_pool_gets_its_first_answer() {
+    let mut server = Server::start();
+    let mut create = namespace("lab", NamespacePolicy::default());
+    let wish =
+        proto::Namespace { name: "lab".into(), description: "d".into(), ..Default::default() };
+    let mut change = update(wish, &["description"]);
+    let mut make =
+        create_pool(proto::Pool { namespace: "lab".into(), ..pool("web", QUIET, QUIET) });
+    let grown = proto::Pool { namespace: "lab".into(), ..pool("web", QUIET, QUIET + 9) };
+    let mut grow = proto::UpdatePoolRequest { pool: Some(grown), ..Default::default() };
+    let mut remove = proto::DeletePoolRequest {
+        namespace: "lab".into(),
+        name: "web".into(),
+        ..Default::default()
+    };
+    let mut end = delete("lab", "");
+    create.request_id = "create".into();
+    change.request_id = "change".into();
+    make.request_id = "make".into();
+    grow.request_id = "grow".into();
+    remove.request_id = "remove".into();
+    end.request_id = "end".into();
+    let mut first = None;
+    for _ in 0..3 {
+        let mut writes = server.writes().await;
+        let answers = (
+            writes.create_namespace(create.clone()).await.unwrap().into_inner(),
+            writes.update_namespace(change.clone()).await.unwrap().into_inner(),
+            writes.create_pool(make.clone()).await.unwrap().into_inner(),
+            writes.update_pool(grow.clone()).await.unwrap().into_inner(),
+            writes.delete_pool(remove.clone()).await.unwrap().into_inner(),
+            writes.delete_namespace(end.clone()).await.unwrap().into_inner(),
+        );
+        assert_eq!((answers.0.revision, answers.5.revision), (1, 6));
+        assert!(answers.5.namespace.is_some() && answers.4.pool.is_some());
+        assert_eq!(*first.get_or_insert_with(|| answers.clone()), answers);
+        server.kill();
+        server.launch();
+    }
+    assert_eq!(server.info().await.revision, 6);
+    end.name = "other".into();
+    let answer = server.writes().await.delete_namespace(end).await;
+    denied(answer, Code::InvalidArgument, "REQUEST_ID_REUSED");
+}
