@@ -119,6 +119,7 @@ alter table history rename to change;
 create index change_by_namespace on change (namespace);
 create index change_by_uid on change (uid) where uid is not null;
 create index change_by_rest on change (rest_until) where rest_until is not null;
+create index change_by_creation on change (namespace) where kind = 'NAMESPACE_CREATED';
 create index revision_by_time on revision (time);
 
 create trigger change_kept before delete on change

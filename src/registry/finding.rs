@@ -107,6 +107,16 @@ impl FindingCode {
         }
     }
 
+    /// Whether it stands in the way, weighing that much, of a request that acknowledges these codes.
+    #[must_use]
+    pub fn is_in_the_way(self, severity: Severity, acknowledged: &BTreeSet<Self>) -> bool {
+        match severity {
+            Severity::Blocker => true,
+            Severity::Acknowledge => !acknowledged.contains(&self),
+            Severity::Note => false,
+        }
+    }
+
     /// Its name.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -178,11 +188,7 @@ impl Finding {
     /// Whether it stands in the way of a request that acknowledges these codes.
     #[must_use]
     pub fn is_in_the_way(&self, acknowledged: &BTreeSet<FindingCode>) -> bool {
-        match self.severity {
-            Severity::Blocker => true,
-            Severity::Acknowledge => !acknowledged.contains(&self.code),
-            Severity::Note => false,
-        }
+        self.code.is_in_the_way(self.severity, acknowledged)
     }
 }
 

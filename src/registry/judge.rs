@@ -2,6 +2,8 @@
 //!
 //! Whoever asks whether a port may be had, and whoever asks to have it, is judged here.
 
+use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -42,30 +44,47 @@ pub fn judge(view: View<'_>, asked: &Asked<'_>) -> Vec<Finding> {
 /// Whether nothing stands in the way if these codes are acknowledged.
 #[must_use]
 pub fn is_free(view: View<'_>, asked: &Asked<'_>, acknowledged: &BTreeSet<FindingCode>) -> bool {
-    !findings(view, asked).any(|finding| finding.is_in_the_way(acknowledged))
+    !meets(view, asked, acknowledged, FindingCode::ALL)
 }
 
-/// What the rules have to say, found one after the other.
-pub fn findings<'a>(
+/// Whether one of these rules stands in the way. What would be told as a note is not looked for.
+pub fn meets(
+    view: View<'_>,
+    asked: &Asked<'_>,
+    acknowledged: &BTreeSet<FindingCode>,
+    codes: impl IntoIterator<Item = FindingCode>,
+) -> bool {
+    let mut cases = cases(view, asked, codes);
+    cases.any(|(code, case)| {
+        code.is_in_the_way(case.weigh(code), acknowledged) && case.find(code).is_some()
+    })
+}
+
+fn findings<'a>(view: View<'a>, asked: &'a Asked<'a>) -> impl Iterator<Item = Finding> + use<'a> {
+    cases(view, asked, FindingCode::ALL).filter_map(move |(code, case)| {
+        let Found { message, evidence } = case.find(code)?;
+        let (severity, transport) = (case.weigh(code), case.transport);
+        Some(Finding { code, severity, message, ports: asked.ports, transport, evidence })
+    })
+}
+
+/// Each rule, and what it is applied to: the ports on each transport.
+fn cases<'a, C: IntoIterator<Item = FindingCode>>(
     view: View<'a>,
     asked: &'a Asked<'a>,
-) -> impl Iterator<Item = Finding> + use<'a> {
-    let service = asked.service_name.map(|name| fold(name).into_owned()).unwrap_or_default();
-    FindingCode::ALL.into_iter().cartesian_product(asked.transports.iter().copied()).filter_map(
-        move |(code, transport)| {
-            let case = Case { view, asked, service: &service, transport };
-            let Found { message, evidence } = case.find(code)?;
-            let severity = case.weigh(code);
-            Some(Finding { code, severity, message, ports: asked.ports, transport, evidence })
-        },
-    )
+    codes: C,
+) -> impl Iterator<Item = (FindingCode, Case<'a>)> + use<'a, C> {
+    let service = asked.service_name.map_or(Cow::Borrowed(""), fold);
+    codes.into_iter().cartesian_product(asked.transports).map(move |(code, &transport)| {
+        (code, Case { view, asked, service: service.clone(), transport })
+    })
 }
 
 /// What is judged.
 struct Case<'a> {
     view: View<'a>,
     asked: &'a Asked<'a>,
-    service: &'a str,
+    service: Cow<'a, str>,
     transport: Transport,
 }
 
@@ -198,9 +217,11 @@ impl<'a> Case<'a> {
     }
 
     fn cooling_down(&self) -> Option<Found> {
-        let mut resting = self.view.resting_in(self.asked.ports, self.transport, self.asked.now);
+        let resting = self.view.resting_in(self.asked.ports, self.transport, self.asked.now);
+        let of_others = resting.filter(|(_, resting)| !self.is_same_service(&resting.record));
+        // Of several on the lowest port, the one that rests longest.
         let (port, resting) =
-            resting.find(|(_, resting)| !self.is_same_service(&resting.record))?;
+            of_others.min_by_key(|(port, resting)| (*port, Reverse(resting.until)))?;
         let message = format!(
             "{port}/{} was given back by {} and rests until {:.0}: clients may still call the old \
              holder",
@@ -273,7 +294,7 @@ impl<'a> Case<'a> {
 
     fn service_name_elsewhere(&self) -> Option<Found> {
         let known = || {
-            let named = self.view.reference().named(self.service);
+            let named = self.view.reference().named(&self.service);
             named.filter(|record| record.source() == Source::Iana && record.ports.is_some())
         };
         let ports = || known().filter_map(|record| record.ports).unique();

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::assignment::Record;
 use super::finding::FindingCode;
-use super::judge::{Asked, findings};
+use super::judge::{Asked, meets};
 use super::pool::SharedPool;
 use super::port::{Port, PortRange, Transport};
 use super::port_set::PortSet;
@@ -75,12 +75,20 @@ pub fn usage(view: View<'_>, pool: &SharedPool, now: Timestamp) -> Usage {
         let figure = match port {
             port if held[port.index()] => &mut usage.held,
             port if resting[port.index()] => &mut usage.cooling,
-            port if !given.contains(port) => &mut usage.skipped,
+            port if !given.contains(port) || has_twin(view, pool, port) => &mut usage.skipped,
             _ => &mut usage.free,
         };
         *figure += 1;
     }
     usage
+}
+
+/// Whether somebody has the port on a transport that is not the pool's, where that is forbidden.
+fn has_twin(view: View<'_>, pool: &SharedPool, port: Port) -> bool {
+    view.namespace().policy.forbid.contains(&FindingCode::TransportTwin)
+        && view.holders(port, None).any(|record| {
+            record.transport.is_some_and(|transport| !pool.transports.contains(&transport))
+        })
 }
 
 /// The registrations on the pool's ports, lowest first on each transport.
@@ -97,17 +105,16 @@ pub fn next_rested(view: View<'_>, pool: &SharedPool, now: Timestamp) -> Option<
         .min()
 }
 
-/// The ports of a pool against which no rule speaks by itself, whoever asks and whoever holds them.
-#[must_use]
-pub fn given_by<'p>(view: View<'_>, pool: &'p SharedPool) -> &'p PortSet {
+/// The ports of a pool against which no rule speaks by itself, whoever asks and whoever holds what.
+fn given_by<'p>(view: View<'_>, pool: &'p SharedPool) -> &'p PortSet {
     pool.given(|| {
-        let speaks_by_itself = |code| {
-            !matches!(
-                code,
-                FindingCode::PortTaken | FindingCode::CoolingDown | FindingCode::TransportTwin
-            )
-        };
         let is_given = |port: &Port| {
+            let by_itself = FindingCode::ALL.into_iter().filter(|code| {
+                !matches!(
+                    code,
+                    FindingCode::PortTaken | FindingCode::CoolingDown | FindingCode::TransportTwin
+                )
+            });
             let asked = Asked {
                 service_name: None,
                 ports: PortRange::single(*port),
@@ -115,11 +122,8 @@ pub fn given_by<'p>(view: View<'_>, pool: &'p SharedPool) -> &'p PortSet {
                 pool: Some(pool),
                 now: Timestamp::MIN,
             };
-            let mut findings = findings(view, &asked);
-            !findings.any(|found| speaks_by_itself(found.code) && found.is_in_the_way(&NOTHING))
+            !meets(view, &asked, &BTreeSet::new(), by_itself)
         };
         PortSet::of(pool.own().iter().filter(is_given))
     })
 }
-
-static NOTHING: BTreeSet<FindingCode> = BTreeSet::new();

@@ -23,7 +23,18 @@ pub(super) struct Batch {
     pub(super) answered: HashMap<(Actor, String), ([u8; 32], Outcome)>,
 }
 
+/// How many commands are committed together at the most, and how many changes: the one that
+/// reaches the limit may pass it.
+const MOST_ENTRIES: usize = 512;
+const MOST_CHANGES: usize = 4096;
+
 impl Batch {
+    /// Whether no more is to be committed together with it.
+    pub(super) fn is_full(&self) -> bool {
+        let changes: usize = self.entries.iter().map(|entry| entry.changes.len()).sum();
+        self.entries.len() >= MOST_ENTRIES || changes >= MOST_CHANGES
+    }
+
     pub(super) fn on(snapshot: &Snapshot) -> Self {
         Self {
             base: snapshot.revision(),

@@ -28,10 +28,10 @@ use crate::store::{Entry, Store, StoreError};
 
 /// How many commands may wait; one more is told to try again later.
 const QUEUE: usize = 4096;
-/// How many commands are committed together at the most.
+/// How many commands are taken from the queue at the most.
 const BATCH: usize = 512;
 /// How many entries a follower may be behind before it has to read history.
-const FOLLOWED: usize = 1024;
+const FOLLOWED: usize = 256;
 /// The longest time until the clock is read again: it may have been set.
 const CLOCK_READ: Duration = Duration::from_secs(30);
 /// How long to wait after a commit failed that nobody waits for.
@@ -115,30 +115,38 @@ impl<S: Store> Writer<S> {
             .map_or(CLOCK_READ, |left| left.min(CLOCK_READ))
     }
 
-    /// Ends the leases whose time has come, then decides each command on the state that the one
-    /// before it left, and commits all of it together. Says whether what was to be committed was.
+    /// Ends the leases whose time has come, in a commit of their own, so that nobody's command rests
+    /// on it; then serves the commands, in as many commits as their size asks for. Says whether what
+    /// was to be committed was.
     async fn serve(&mut self, waiting: &mut Vec<Waiting>) -> Result<bool, StoreError> {
         let mut batch = Batch::on(&self.published.load_full());
         self.expire(&mut batch);
-        let mut decided = Vec::with_capacity(waiting.len());
-        for Waiting { proposal, reply } in waiting.drain(..) {
+        let mut is_committed = self.commit(batch).await?.is_ok();
+        let mut waiting = waiting.drain(..).peekable();
+        while waiting.peek().is_some() {
+            is_committed &= self.serve_together(&mut waiting).await?;
+        }
+        Ok(is_committed)
+    }
+
+    /// Decides each command on the state that the one before it left, and commits them together.
+    async fn serve_together(
+        &mut self,
+        waiting: &mut impl Iterator<Item = Waiting>,
+    ) -> Result<bool, StoreError> {
+        let mut batch = Batch::on(&self.published.load_full());
+        let mut decided = Vec::new();
+        while !batch.is_full()
+            && let Some(Waiting { proposal, reply }) = waiting.next()
+        {
             let answer = self.answer(&mut batch, proposal).await;
             decided.push((reply, answer));
         }
-        let mut is_committed = true;
-        if !batch.entries.is_empty() {
-            match self.store.append(batch.base, &batch.entries).await {
-                Ok(()) => self.publish(batch),
-                Err(fault @ StoreError::Conflict { .. }) => return Err(fault),
-                Err(fault) => {
-                    tracing::error!(error = &fault as &dyn std::error::Error, "commit failed");
-                    // A refusal may rest on a neighbour that was not committed, so all fail.
-                    let fault = Arc::new(fault);
-                    for (_, answer) in &mut decided {
-                        *answer = Err(WriteError::Store(Arc::clone(&fault)));
-                    }
-                    is_committed = false;
-                }
+        let committed = self.commit(batch).await?;
+        if let Err(fault) = &committed {
+            // A refusal may rest on a neighbour that was not committed, so all fail.
+            for (_, answer) in &mut decided {
+                *answer = Err(WriteError::Store(Arc::clone(fault)));
             }
         }
         // Reply after publishing: clients must read their own writes.
@@ -146,7 +154,26 @@ impl<S: Store> Writer<S> {
             // A caller who no longer waits has missed nothing but the reply.
             let _ = reply.send(answer);
         }
-        Ok(is_committed)
+        Ok(committed.is_ok())
+    }
+
+    /// Commits a batch and publishes what it leads to; a fault is the batch's, unless going on would
+    /// be guessing.
+    async fn commit(&mut self, batch: Batch) -> Result<Result<(), Arc<StoreError>>, StoreError> {
+        if batch.entries.is_empty() {
+            return Ok(Ok(()));
+        }
+        match self.store.append(batch.base, &batch.entries).await {
+            Ok(()) => {
+                self.publish(batch);
+                Ok(Ok(()))
+            }
+            Err(fault @ StoreError::Conflict { .. }) => Err(fault),
+            Err(fault) => {
+                tracing::error!(error = &fault as &dyn std::error::Error, "commit failed");
+                Ok(Err(Arc::new(fault)))
+            }
+        }
     }
 
     fn publish(&self, batch: Batch) {
@@ -157,10 +184,10 @@ impl<S: Store> Writer<S> {
         }
     }
 
-    /// Ends leases as entries of their own, as many as one commit may have.
+    /// Ends leases as entries of their own, as many as one commit may have; the others are next.
     fn expire(&mut self, batch: &mut Batch) {
         while let Some(end) = batch.snapshot.next_lease_end()
-            && batch.entries.len() < BATCH
+            && !batch.is_full()
             && end <= self.world.clock.now()
         {
             let mut context = self.world.context();

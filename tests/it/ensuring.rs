@@ -193,6 +193,20 @@ async fn who_holds_something_else_is_told_what() {
 }
 
 #[tokio::test]
+async fn a_pool_that_gets_another_transport_takes_nothing_from_those_it_gave() {
+    let server = Server::start();
+    let mut writes = server.writes().await;
+    writes.create_pool(create_pool(pool("web", QUIET, QUIET + 9))).await.unwrap();
+    let held = given(&mut writes, ensure("web", "billing")).await.assignments;
+    let wider = proto::Pool { transports: vec![1, 2], ..Default::default() };
+    let wider = proto::Pool { name: "web".into(), ..wider };
+    let request = proto::UpdatePoolRequest { pool: Some(wider), ..Default::default() };
+    writes.update_pool(request).await.unwrap();
+    assert_eq!(given(&mut writes, ensure("web", "billing")).await.assignments, held);
+    assert_eq!(given(&mut writes, ensure("web", "ledger")).await.assignments.len(), 2);
+}
+
+#[tokio::test]
 async fn what_a_pool_gave_keeps_its_name() {
     let server = Server::start();
     let mut writes = server.writes().await;
@@ -284,12 +298,13 @@ async fn an_ensured_lease_never_ends_sooner_than_it_did() {
     let kinds = vec![proto::ChangeKind::Renewed.into()];
     let filter = proto::ChangeFilter { kinds, ..Default::default() };
     assert_eq!(server.history(filter).await.len(), 2);
-    let forever = given(&mut writes, lasting(None)).await;
-    assert!(
-        forever.assignments.iter().all(|held| held.ttl.is_none() && held.expire_time.is_none())
-    );
-    let still = given(&mut writes, lasting(seconds(9000))).await;
-    assert_eq!((still.assignments, still.revision), (forever.assignments, forever.revision));
+    // Who says nothing of a lease changes none, and makes none where there is none.
+    let still = given(&mut writes, lasting(None)).await;
+    assert_eq!((&still.assignments, still.revision), (&longer.assignments, longer.revision));
+    let endless = given(&mut writes, ensure("web", "ledger")).await;
+    let leased = proto::EnsurePortRequest { ttl: seconds(9000), ..ensure("web", "ledger") };
+    let still = given(&mut writes, leased).await;
+    assert_eq!((still.assignments, still.revision), (endless.assignments, endless.revision));
 }
 
 #[tokio::test]

@@ -324,6 +324,11 @@ impl Fold {
     }
 }
 
+/// What comes of it, if it comes within a minute.
+pub async fn in_time<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(std::time::Duration::from_mins(1), work).await.unwrap()
+}
+
 /// Chance that is the same in each run.
 pub struct Dice(u64);
 

@@ -6,8 +6,8 @@ use portbook::grpc::proto::{self, Change, ChangeFilter, ChangeKind, Transport};
 use tonic::Code;
 
 use crate::harness::{
-    Dice, FREE, Fold, QUIET, Server, create_pool, denied, ensure, first_port, namespace, pool,
-    ports, register, release, seconds,
+    Dice, FREE, Fold, QUIET, Server, create_pool, denied, ensure, first_port, in_time, namespace,
+    pool, ports, register, release, seconds,
 };
 
 fn everywhere() -> ChangeFilter {
@@ -71,15 +71,11 @@ async fn tell_a_story(server: &Server) {
     writes.delete_pool(remove).await.unwrap();
     let end = proto::DeleteNamespaceRequest { name: "lab".into(), ..Default::default() };
     writes.delete_namespace(end).await.unwrap();
-    while !watch
-        .message()
-        .await
-        .unwrap()
-        .unwrap()
-        .changes
-        .iter()
-        .any(|change| change.kind() == ChangeKind::Expired)
-    {}
+    in_time(async {
+        let is_expired = |change: &Change| change.kind() == ChangeKind::Expired;
+        while !watch.message().await.unwrap().unwrap().changes.iter().any(is_expired) {}
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -6,8 +6,8 @@ use portbook::grpc::proto::{self, ChangeKind, FindingCode, Transport};
 use tonic::{Code, Streaming};
 
 use crate::harness::{
-    FREE, Fold, QUIET, Server, codes, create_pool, denied, ensure, first_port, pool, register,
-    release, seconds,
+    FREE, Fold, QUIET, Server, codes, create_pool, denied, ensure, first_port, in_time, pool,
+    register, release, seconds,
 };
 
 fn leased(name: &str, port: u32, ttl: i64) -> proto::RegisterPortRequest {
@@ -29,14 +29,19 @@ fn length(held: &proto::Assignment) -> i64 {
     micros(held.expire_time) - micros(held.update_time)
 }
 
-/// The next change that a watch tells.
-async fn next_change(watch: &mut Streaming<proto::WatchAssignmentsResponse>) -> proto::Change {
-    loop {
-        let message = watch.message().await.unwrap().unwrap();
-        if let Some(change) = message.changes.into_iter().next() {
-            return change;
+/// The next changes that a watch tells.
+async fn next_changes(
+    watch: &mut Streaming<proto::WatchAssignmentsResponse>,
+) -> Vec<proto::Change> {
+    in_time(async {
+        loop {
+            let message = watch.message().await.unwrap().unwrap();
+            if !message.changes.is_empty() {
+                return message.changes;
+            }
         }
-    }
+    })
+    .await
 }
 
 #[tokio::test]
@@ -132,8 +137,7 @@ async fn a_lease_ends_by_itself() {
     let mut told = Fold::default();
     let mut expired = Vec::new();
     while expired.len() < 3 {
-        let message = watch.message().await.unwrap().unwrap();
-        for change in message.changes {
+        for change in next_changes(&mut watch).await {
             told.apply(&change);
             if change.kind() == ChangeKind::Expired {
                 expired.push(change);
@@ -189,9 +193,10 @@ async fn a_lease_that_was_renewed_or_given_back_does_not_end() {
     writes.release_port(release(&uids[1])).await.unwrap();
     // By the end of the third one, the first two would have ended too.
     let expired = loop {
-        let change = next_change(&mut watch).await;
-        if change.kind() == ChangeKind::Expired {
-            break change;
+        let changes = next_changes(&mut watch).await;
+        let mut expired = changes.into_iter().filter(|change| change.kind() == ChangeKind::Expired);
+        if let Some(first) = expired.next() {
+            break first;
         }
     };
     assert_eq!(expired.before.unwrap().uid, uids[2]);

@@ -1,6 +1,6 @@
 //! Watching: every change once, in order, from any revision on, however often it is taken up again.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use portbook::grpc::proto::{
     self, AssignmentFilter, Change, WatchAssignmentsResponse, WatchFilter,
@@ -8,7 +8,8 @@ use portbook::grpc::proto::{
 use tonic::{Code, Status, Streaming};
 
 use crate::harness::{
-    Dice, FREE, Fold, QUIET, Server, Writes, denied, namespace, ports, register, release, whatever,
+    Dice, FREE, Fold, QUIET, Server, Writes, denied, in_time, namespace, ports, register, release,
+    whatever,
 };
 
 type Watch = Streaming<WatchAssignmentsResponse>;
@@ -18,7 +19,7 @@ fn everywhere() -> WatchFilter {
 }
 
 async fn next(watch: &mut Watch) -> WatchAssignmentsResponse {
-    watch.message().await.unwrap().unwrap()
+    in_time(watch.message()).await.unwrap().unwrap()
 }
 
 /// What is told up to the mark that everything of the beginning was told.
@@ -177,6 +178,16 @@ impl Follower {
         }
     }
 
+    /// Reads until that revision.
+    async fn catch_up(&mut self, watch: &mut Watch, revision: u64) {
+        in_time(async {
+            while self.revision < revision {
+                self.take(next(watch).await);
+            }
+        })
+        .await;
+    }
+
     /// Goes on with a new watch, on a new connection.
     async fn resume(&mut self, server: &Server) -> Watch {
         self.partial.clear();
@@ -204,9 +215,7 @@ async fn a_watch_ends_with_the_server_and_goes_on_with_the_next() {
     });
     let mut follower = Follower::default();
     let mut watch = follower.resume(&server).await;
-    while follower.revision < 100 {
-        follower.take(next(&mut watch).await);
-    }
+    follower.catch_up(&mut watch, 100).await;
     let stopping = tokio::task::spawn_blocking(move || (server.signal("TERM"), server));
     let end: Status = loop {
         match watch.message().await {
@@ -224,9 +233,7 @@ async fn a_watch_ends_with_the_server_and_goes_on_with_the_next() {
     let present = server.info().await.revision;
     assert!(present >= follower.revision);
     let mut watch = follower.resume(&server).await;
-    while follower.revision < present {
-        follower.take(next(&mut watch).await);
-    }
+    follower.catch_up(&mut watch, present).await;
     follower.state.assert_is(server.everything().await);
 }
 
@@ -255,10 +262,12 @@ async fn a_watcher_that_is_cut_off_fifty_times_knows_everything_once() {
         permits.send(if round % 5 == 0 { 150 } else { 10 }).await.unwrap();
         let mut watch = follower.resume(&server).await;
         // Each large revision is cut through once; else it ends anywhere up to the mark.
-        let mut left = dice.roll(6);
+        let (mut left, mut marks) = (dice.roll(6), 0);
         while left > 0 || (round % 5 == 0 && follower.partial.is_empty()) {
             let message = next(&mut watch).await;
             let is_abreast = message.changes.is_empty();
+            marks += u32::from(is_abreast);
+            assert!(marks < 3, "a large revision came as a whole");
             follower.take(message);
             let is_torn = !follower.partial.is_empty();
             left = if is_abreast || is_torn { 0 } else { left.saturating_sub(1) };
@@ -271,9 +280,7 @@ async fn a_watcher_that_is_cut_off_fifty_times_knows_everything_once() {
     assert!(torn >= 10, "cut off within a revision {torn} times");
     let present = server.info().await.revision;
     let mut watch = follower.resume(&server).await;
-    while follower.revision < present {
-        follower.take(next(&mut watch).await);
-    }
+    follower.catch_up(&mut watch, present).await;
     follower.state.assert_is(server.everything().await);
 }
 
@@ -321,14 +328,13 @@ async fn one_watcher_that_does_not_read_holds_up_nobody() {
     }
     let written = started.elapsed();
     for reader in reading {
-        let count = tokio::time::timeout(Duration::from_mins(1), reader).await;
-        assert_eq!(count.unwrap().unwrap(), 4000 * SPACES as usize);
+        assert_eq!(in_time(reader).await.unwrap(), 4000 * SPACES as usize);
     }
     let (after, most) = server.memory_kib();
     println!("written in {written:?}, read in {:?}", started.elapsed());
     println!("{before} KiB before, {after} KiB after, {most} KiB at most");
     assert!(most < before + 200 * 1024, "{before} KiB before, {most} KiB at most");
-    assert_eq!(read_all(&mut idle, 2 * SPACES).await, 4000 * SPACES as usize);
+    assert_eq!(in_time(read_all(&mut idle, 2 * SPACES)).await, 4000 * SPACES as usize);
     let registered = server
         .registered(AssignmentFilter { namespace: "n0".into(), ..Default::default() }, None)
         .await;

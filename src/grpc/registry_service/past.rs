@@ -40,7 +40,8 @@ impl RegistryService {
         let present = self.registrar.snapshot();
         let Some(moment) = moment else { return Ok(present) };
         let revision = self.revision_of(moment, &present).await?;
-        if scope.port.is_some() {
+        let is_near = present.revision().0 - revision.0 <= u64::from(CHUNK);
+        if scope.port.is_some() || is_near {
             return self.take_back(&present, revision, scope).await.map(Arc::new);
         }
         // One at a time: a long past is much work, and the next question is often about the same.

@@ -4,12 +4,12 @@
 //! handed each entry as it is published. Nothing is made before the reader has room for it: a slow
 //! one falls behind, and is brought up from the history.
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, stream};
+use prost::Message;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::time::{Instant, timeout_at};
@@ -27,8 +27,10 @@ use crate::store::Entry;
 use crate::store::history::{ChangeFilter, History, Logged, Place, Query};
 use crate::writer::Registrar;
 
-/// The most changes of one message.
-const PAGE: usize = 256;
+/// The most changes of one message, and how many bytes make it full: clients take 4 MiB by default,
+/// and a change is far smaller than that.
+const MOST_CHANGES: usize = 128;
+const FULL: usize = 256 * 1024;
 /// How long a watch is silent before it tells how far it has come.
 const MARK_AFTER: Duration = Duration::from_secs(10);
 
@@ -41,26 +43,40 @@ pub(super) struct Watch {
     shutdown: CancellationToken,
     /// Where it is: everything up to here has been told, or does not pass.
     place: Place,
-    /// What it has to say next.
-    next: VecDeque<Page>,
+    /// The entry in which it is.
+    current: Option<Arc<Entry>>,
     state: State,
+    /// Whether it is to say how far it has come, though it has nothing to tell.
+    owes_mark: bool,
     last_said: Instant,
-}
-
-/// What one message says, before it is made.
-struct Page {
-    changes: Vec<Logged>,
-    told: Revision,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// There is more in the history than was told. The first time this ends, it is told.
+    /// There may be more in the history than was told. The first time this ends, it is said.
     Behind { is_first_time: bool },
     /// All that was published before has been told.
     Abreast,
     /// The end was told.
     Ended,
+}
+
+/// What a message is to say.
+#[derive(Default)]
+struct Draft {
+    changes: Vec<proto::Change>,
+    bytes: usize,
+}
+
+impl Draft {
+    fn is_full(&self) -> bool {
+        self.changes.len() >= MOST_CHANGES || self.bytes >= FULL
+    }
+
+    fn push(&mut self, change: proto::Change) {
+        self.bytes += change.encoded_len();
+        self.changes.push(change);
+    }
 }
 
 impl Watch {
@@ -90,8 +106,9 @@ impl Watch {
             followed,
             shutdown: service.shutdown.clone(),
             place,
-            next: VecDeque::new(),
+            current: None,
             state: State::Behind { is_first_time: true },
+            owes_mark: false,
             last_said: Instant::now(),
         })
     }
@@ -107,29 +124,31 @@ impl Watch {
     }
 
     async fn say(&mut self) -> Option<Result<proto::WatchAssignmentsResponse, CallError>> {
+        if self.state == State::Ended {
+            return None;
+        }
+        let shutdown = self.shutdown.clone();
+        let said = match unless(&shutdown, self.next()).await {
+            Some(said) => said,
+            None => Err(CallError::WatchEnded { start_revision: self.told().next() }),
+        };
+        if said.is_err() {
+            self.state = State::Ended;
+        }
+        self.last_said = Instant::now();
+        Some(said)
+    }
+
+    async fn next(&mut self) -> Result<proto::WatchAssignmentsResponse, CallError> {
         loop {
-            if let Some(page) = self.next.pop_front() {
-                self.last_said = Instant::now();
-                return Some(Ok(self.message(&page)));
-            }
-            let shutdown = self.shutdown.clone();
-            let step = match self.state {
-                State::Ended => return None,
-                State::Behind { is_first_time } => {
-                    unless(&shutdown, self.read_history(is_first_time)).await
-                }
-                State::Abreast => unless(&shutdown, self.hear()).await.map(Ok),
+            let draft = match self.state {
+                _ if std::mem::take(&mut self.owes_mark) => Some(Draft::default()),
+                State::Behind { is_first_time } => self.read_history(is_first_time).await?,
+                State::Abreast | State::Ended => self.hear().await,
             };
-            match step {
-                Some(Ok(())) => {}
-                Some(Err(fault)) => {
-                    self.state = State::Ended;
-                    return Some(Err(fault));
-                }
-                None => {
-                    self.state = State::Ended;
-                    return Some(Err(CallError::WatchEnded { start_revision: self.told().next() }));
-                }
+            if let Some(Draft { changes, .. }) = draft {
+                let revision = self.told().0;
+                return Ok(proto::WatchAssignmentsResponse { changes, revision });
             }
         }
     }
@@ -142,115 +161,100 @@ impl Watch {
         }
     }
 
-    /// Reads the next page of the history.
-    async fn read_history(&mut self, is_first_time: bool) -> Result<(), CallError> {
-        let present = Place::end_of(self.registrar.snapshot().revision());
+    /// Tells the next part of the history.
+    async fn read_history(&mut self, is_first_time: bool) -> Result<Option<Draft>, CallError> {
+        let snapshot = self.registrar.snapshot();
+        let present = Place::end_of(snapshot.revision());
         let query = Query {
             after: Some(self.place),
             before: present,
             newest_first: false,
-            limit: PAGE as u32,
+            limit: MOST_CHANGES as u32,
             filter: self.filter.clone(),
         };
         let changes = self.history.changes(&query).await.map_err(CallError::History)?;
-        self.place = match changes.last() {
-            Some(last) if changes.len() == PAGE => last.place,
-            _ => present,
-        };
-        let is_abreast = self.place == present;
-        if !changes.is_empty() {
-            self.tell(changes);
+        let is_last = changes.len() < MOST_CHANGES;
+        let mut draft = Draft::default();
+        for logged in &changes {
+            if draft.is_full() {
+                return Ok(Some(draft));
+            }
+            draft.push(convert::change(snapshot.reference(), logged));
+            self.place = logged.place;
         }
-        if is_abreast {
+        if is_last {
+            self.place = present;
             self.state = State::Abreast;
-            if is_first_time {
-                self.mark();
+            self.owes_mark = is_first_time;
+        }
+        Ok((!draft.changes.is_empty()).then_some(draft))
+    }
+
+    /// Tells the next entries, or marks that there has been none for a while.
+    async fn hear(&mut self) -> Option<Draft> {
+        if self.current.is_none() {
+            match timeout_at(self.last_said + MARK_AFTER, self.followed.recv()).await {
+                Err(_) => return Some(Draft::default()),
+                Ok(Err(RecvError::Lagged(_))) => self.fall_behind(),
+                // The writer has ended, and the server is about to.
+                Ok(Err(RecvError::Closed)) => self.shutdown.cancelled().await,
+                Ok(Ok(entry)) => self.take(entry),
             }
         }
-        Ok(())
-    }
-
-    fn message(&self, page: &Page) -> proto::WatchAssignmentsResponse {
-        let snapshot = self.registrar.snapshot();
-        let reference = snapshot.reference();
-        let changes = page.changes.iter().map(|logged| convert::change(reference, logged));
-        proto::WatchAssignmentsResponse { changes: changes.collect(), revision: page.told.0 }
-    }
-
-    fn tell(&mut self, changes: Vec<Logged>) {
-        self.next.push_back(Page { changes, told: self.told() });
-    }
-
-    fn mark(&mut self) {
-        self.tell(Vec::new());
-    }
-
-    /// Waits for the next entry, and takes those that follow it, or marks that there is none.
-    async fn hear(&mut self) {
-        match timeout_at(self.last_said + MARK_AFTER, self.followed.recv()).await {
-            Err(_) => self.mark(),
-            Ok(Err(RecvError::Lagged(_))) => self.state = State::Behind { is_first_time: false },
-            // The writer has ended, and the server is about to.
-            Ok(Err(RecvError::Closed)) => self.shutdown.cancelled().await,
-            Ok(Ok(entry)) => self.take(&entry),
-        }
-    }
-
-    fn take(&mut self, first: &Arc<Entry>) {
-        let mut changes = Vec::new();
-        self.take_entry(first, &mut changes);
-        while self.state == State::Abreast && changes.len() < PAGE {
-            match self.followed.try_recv() {
-                Ok(entry) => self.take_entry(&entry, &mut changes),
-                Err(TryRecvError::Lagged(_)) => {
-                    self.state = State::Behind { is_first_time: false };
-                }
-                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+        let mut draft = Draft::default();
+        while self.state == State::Abreast && !draft.is_full() {
+            match self.current.take() {
+                Some(entry) => self.tell(&entry, &mut draft),
+                None => match self.followed.try_recv() {
+                    Ok(entry) => self.take(entry),
+                    Err(TryRecvError::Lagged(_)) => self.fall_behind(),
+                    Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+                },
             }
         }
-        self.tell_in_pages(changes);
         // While changes that do not pass come without a pause, nobody waits for the mark.
-        if self.next.is_empty() && self.last_said.elapsed() >= MARK_AFTER {
-            self.mark();
+        let is_mark_due = self.last_said.elapsed() >= MARK_AFTER;
+        (!draft.changes.is_empty() || is_mark_due).then_some(draft)
+    }
+
+    fn fall_behind(&mut self) {
+        self.state = State::Behind { is_first_time: false };
+    }
+
+    /// Takes up an entry, if it is the next one.
+    fn take(&mut self, entry: Arc<Entry>) {
+        if entry.revision == self.place.revision.next() {
+            self.current = Some(entry);
+        } else if entry.revision > self.place.revision {
+            self.fall_behind();
         }
     }
 
-    /// Takes what passes of an entry, if it is the next one.
-    fn take_entry(&mut self, entry: &Entry, changes: &mut Vec<Logged>) {
-        if entry.revision <= self.place.revision {
-            return;
+    /// Tells what passes of an entry, from where the watch is, as far as there is room.
+    fn tell(&mut self, entry: &Arc<Entry>, draft: &mut Draft) {
+        let snapshot = self.registrar.snapshot();
+        let places = (0..).map(|position| Place { revision: entry.revision, position });
+        for (place, change) in places.zip(&entry.changes) {
+            if place <= self.place {
+                continue;
+            }
+            if draft.is_full() {
+                self.current = Some(Arc::clone(entry));
+                return;
+            }
+            if change.kind().is_of_assignment() && self.filter.passes(change) {
+                let logged = Logged {
+                    place,
+                    time: entry.time,
+                    actor: entry.actor.clone(),
+                    reason: entry.reason.clone(),
+                    change: change.clone(),
+                };
+                draft.push(convert::change(snapshot.reference(), &logged));
+            }
+            self.place = place;
         }
-        if entry.revision != self.place.revision.next() {
-            self.state = State::Behind { is_first_time: false };
-            return;
-        }
-        let passing =
-            entry.changes.iter().zip(0..).filter(|(change, _)| {
-                change.kind().is_of_assignment() && self.filter.passes(change)
-            });
-        changes.extend(passing.map(|(change, position)| Logged {
-            place: Place { revision: entry.revision, position },
-            time: entry.time,
-            actor: entry.actor.clone(),
-            reason: entry.reason.clone(),
-            change: change.clone(),
-        }));
         self.place = Place::end_of(entry.revision);
-    }
-
-    /// Tells the changes, which end where the watch is. A message that ends within a revision does
-    /// not say that it was told.
-    fn tell_in_pages(&mut self, mut changes: Vec<Logged>) {
-        let end = self.place;
-        while !changes.is_empty() {
-            let rest = changes.split_off(changes.len().min(PAGE));
-            self.place = match changes.last() {
-                Some(last) if !rest.is_empty() => last.place,
-                _ => end,
-            };
-            self.tell(changes);
-            changes = rest;
-        }
     }
 }
 

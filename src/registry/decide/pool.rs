@@ -14,7 +14,7 @@ use crate::registry::lease::Lease;
 use crate::registry::pool::{Pool, SharedPool};
 use crate::registry::port::{Port, PortRange, Transport};
 use crate::registry::snapshot::{Snapshot, View};
-use crate::registry::usage::{Occupation, given_by, holders, next_rested, usage};
+use crate::registry::usage::{Occupation, holders, next_rested, usage};
 
 pub(super) fn create(
     snapshot: &Snapshot,
@@ -153,7 +153,7 @@ pub(super) fn ensure(
         .held_by_instance(&ensure.pool, ensure.service_name.as_str(), ensure.instance.as_str())
         .collect();
     if !held.is_empty() {
-        return keep(snapshot, ensure, &transports, &held, context);
+        return keep(snapshot, ensure, pool, &transports, &held, context);
     }
     if let Some(&transport) = transports.iter().find(|asked| !pool.transports.contains(asked)) {
         return Err(Refusal::TransportOutsidePool { pool: Arc::clone(pool), transport });
@@ -190,6 +190,7 @@ pub(super) fn ensure(
 fn keep(
     snapshot: &Snapshot,
     ensure: &Ensure,
+    pool: &Pool,
     transports: &[Transport],
     held: &[&Arc<Record>],
     context: &Context<'_>,
@@ -197,7 +198,12 @@ fn keep(
     let mut held_on = held.iter().map(|record| record.transport);
     let mut widths = held.iter().map(|record| record.ports.map_or(0, PortRange::width));
     // Who names no transports was given those that the pool had then.
-    let is_as_asked = (ensure.transports.is_empty()
+    let was_given_before_the_pool_changed = ensure.transports.is_empty()
+        && held
+            .iter()
+            .filter_map(|record| record.registration())
+            .all(|registration| registration.create_time < pool.update_time);
+    let is_as_asked = (was_given_before_the_pool_changed
         || held_on.by_ref().eq(transports.iter().copied().map(Some)))
         && widths.all(|width| width == u32::from(ensure.count.get()));
     if !is_as_asked {
@@ -222,8 +228,7 @@ fn keep(
     Ok(Decision { changes: renewed.collect(), ..Decision::default() })
 }
 
-/// The lowest run of so many ports that the pool gives and nobody holds, against which nothing
-/// speaks.
+/// The lowest run of so many ports of the pool that nobody holds and against which nothing speaks.
 fn lowest_free(
     view: View<'_>,
     asked: &Asked<'_>,
@@ -231,15 +236,16 @@ fn lowest_free(
     count: u32,
 ) -> Option<PortRange> {
     let occupation = Occupation::of(view, pool, asked.now);
+    let is_free = |ports| is_free(view, &Asked { ports, ..*asked }, &BTreeSet::new());
     let mut run: Option<PortRange> = None;
-    for port in given_by(view, pool).iter() {
-        if occupation.is_held(port) {
+    for port in pool.own().iter() {
+        // Each port is judged once; what holds for all ports of a run nearly always holds for it.
+        if occupation.is_held(port) || !is_free(PortRange::single(port)) {
             run = None;
             continue;
         }
         let goes_on = run.filter(|run| run.last().number().checked_add(1) == Some(port.number()));
-        let first = goes_on.map_or(port, |run| run.first());
-        let longer = PortRange::new(first, port).ok()?;
+        let longer = PortRange::new(goes_on.map_or(port, |run| run.first()), port).ok()?;
         run = Some(longer);
         if longer.width() < count {
             continue;
@@ -247,7 +253,7 @@ fn lowest_free(
         // The last `count` ports of it.
         let start = Port::new(port.number() - (count - 1) as u16);
         let ports = PortRange::new(start, port).ok()?;
-        if is_free(view, &Asked { ports, ..*asked }, &BTreeSet::new()) {
+        if count == 1 || is_free(ports) {
             return Some(ports);
         }
     }

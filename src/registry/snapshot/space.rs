@@ -1,5 +1,6 @@
 //! What stands in one namespace, and the indexes it is found by.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
@@ -28,10 +29,13 @@ pub(super) struct Space {
     pub(super) pools: OrdMap<PoolName, Arc<SharedPool>>,
     /// By transport and first port of each run. Pools never overlap on a transport.
     pool_runs: OrdMap<(Transport, Port), (PortRange, Arc<SharedPool>)>,
-    /// By transport and port: who gave the port back, and until when it rests. Those that have
-    /// rested long enough stay until their port is given back again.
-    pub(super) resting: OrdMap<(Transport, Port), Resting>,
+    /// By transport and port: which services gave the port back, and until when it rests from each.
+    /// What has rested long enough stays until the port is given back again and again.
+    pub(super) resting: OrdMap<(Transport, Port), Vec<Resting>>,
 }
+
+/// From how many services a port rests at the most: those that rest longest.
+const MOST_RESTING: usize = 4;
 
 /// That a port rests.
 #[derive(Clone, Debug)]
@@ -78,10 +82,20 @@ impl Space {
     pub(super) fn let_rest(&mut self, record: &Arc<Record>, until: Timestamp) {
         let (Some(transport), Some(ports)) = (record.transport, record.ports) else { return };
         for port in ports.iter() {
-            let rests_longer = |resting: &Resting| resting.until >= until;
-            if !self.resting.get(&(transport, port)).is_some_and(rests_longer) {
-                let resting = Resting { until, record: Arc::clone(record) };
-                self.resting.insert((transport, port), resting);
+            let resting = self.resting.entry((transport, port)).or_default();
+            let name =
+                |record: &Record| record.service_name.as_deref().map(fold).map(Cow::into_owned);
+            let of_it = resting.iter_mut().find(|other| name(&other.record) == name(record));
+            match of_it {
+                Some(other) if other.until >= until => {}
+                Some(other) => *other = Resting { until, record: Arc::clone(record) },
+                None => resting.push(Resting { until, record: Arc::clone(record) }),
+            }
+            if resting.len() > MOST_RESTING {
+                let soonest = resting.iter().enumerate().min_by_key(|(_, other)| other.until);
+                if let Some((place, _)) = soonest {
+                    resting.remove(place);
+                }
             }
         }
     }
@@ -106,7 +120,11 @@ impl Space {
 
     /// Takes over other settings. What pools may give follows from them, and is to be found anew.
     pub(super) fn settle(&mut self, settings: &Arc<Namespace>) {
+        let is_same_policy = self.settings.policy == settings.policy;
         self.settings = Arc::clone(settings);
+        if is_same_policy {
+            return;
+        }
         let pools: Vec<_> = self.pools.values().cloned().collect();
         for pool in pools {
             self.put_pool(&SharedPool::share(Pool::clone(&pool)));

@@ -115,7 +115,7 @@ impl<'a> View<'a> {
         self.space.of_instance(pool, &fold(service_name), instance)
     }
 
-    /// The ports of the run that rest on the transport at that time, lowest first.
+    /// What rests on the ports of the run on the transport at that time, lowest port first.
     pub fn resting_in(
         &self,
         ports: PortRange,
@@ -124,7 +124,9 @@ impl<'a> View<'a> {
     ) -> impl Iterator<Item = (Port, &'a Resting)> + use<'a> {
         let run = (transport, ports.first())..=(transport, ports.last());
         let resting = self.space.resting.range(run);
-        resting.map(|((_, port), resting)| (*port, resting)).filter(move |(_, r)| r.until > now)
+        resting
+            .flat_map(|((_, port), of_port)| of_port.iter().map(|resting| (*port, resting)))
+            .filter(move |(_, resting)| resting.until > now)
     }
 
     /// The registrations that hold the port, by transport.

@@ -12,8 +12,11 @@ use crate::registry::namespace::Namespace;
 use crate::registry::pool::SharedPool;
 use crate::store::{Entry, StoreError};
 
-// The inserts take all rows of a commit as one JSON array: one round trip for each table, however
-// many commands wait.
+// The inserts take the rows of a commit as JSON arrays: one round trip for each table, however many
+// commands wait.
+
+/// How many rows an array has at the most: SQLite bounds the length of a text.
+const CHUNK: usize = 1024;
 
 /// Writes the entries, within the caller's transaction.
 pub(super) async fn entries(
@@ -107,10 +110,20 @@ async fn insert_changes(
     connection: &mut SqliteConnection,
     entries: &[Entry],
 ) -> Result<(), StoreError> {
-    let rows = to_json(entries.iter().flat_map(|entry| {
+    let rows = entries.iter().flat_map(|entry| {
         let numbered = entry.changes.iter().enumerate();
         numbered.map(|(position, change)| ChangeRow::of(entry.revision, position, change))
-    }))?;
+    });
+    for rows in rows.collect::<Vec<_>>().chunks(CHUNK) {
+        insert_some_changes(connection, &to_json(rows.iter())?).await?;
+    }
+    Ok(())
+}
+
+async fn insert_some_changes(
+    connection: &mut SqliteConnection,
+    rows: &str,
+) -> Result<(), StoreError> {
     sqlx::query!(
         "insert into change (revision, position, kind, namespace, uid, transport, first_port, \
          last_port, service, former_service, before, after, rest_until) \
@@ -226,7 +239,17 @@ async fn insert_assignments(
     connection: &mut SqliteConnection,
     assignments: &HashMap<Uid, Option<AssignmentRow>>,
 ) -> Result<(), StoreError> {
-    let standing = to_json(assignments.values().flatten())?;
+    let standing: Vec<_> = assignments.values().flatten().collect();
+    for rows in standing.chunks(CHUNK) {
+        insert_some_assignments(connection, &to_json(rows.iter())?).await?;
+    }
+    Ok(())
+}
+
+async fn insert_some_assignments(
+    connection: &mut SqliteConnection,
+    rows: &str,
+) -> Result<(), StoreError> {
     sqlx::query!(
         "insert into custom_assignment (namespace, transport, first_port, last_port, uid, \
          service_name, description, assignee, contact, reference, assignment_notes, labels, \
@@ -238,7 +261,7 @@ async fn insert_assignments(
          value ->> 'create_time', value ->> 'update_time', value ->> 'revision', \
          value ->> 'ttl', value ->> 'expire_time', value ->> 'pool', value ->> 'instance' \
          from json_each(?)",
-        standing
+        rows
     )
     .execute(connection)
     .await?;

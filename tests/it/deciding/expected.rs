@@ -79,7 +79,13 @@ pub fn model_after(model: &Model, wish: &Wish, first_uids: &[Uid]) -> Option<Mod
                 transports: transports(*bits).into_iter().collect(),
                 accept: codes(*accept),
                 cool_down: *cool_down,
+                changed: 0,
             };
+            let old = model.pools.get(&(namespace.clone(), name.clone()));
+            let pool = old
+                .filter(|old| model::Pool { changed: 0, ..(*old).clone() } == pool)
+                .cloned()
+                .unwrap_or(model::Pool { changed: model.now, ..pool });
             if !model.namespaces.contains_key(&namespace)
                 || !model.has_room(&namespace, &name, &pool)
             {
@@ -152,9 +158,8 @@ fn ensured(model: &Model, wish: &Wish, uids: &mut dyn Iterator<Item = Uid>) -> O
     if !own.is_empty() {
         let mut held: Vec<_> = own.iter().map(|held| held.transport).collect();
         held.sort_unstable();
-        if *bits != 0 && held != asked
-            || own.iter().any(|held| held.last - held.first + 1 != *count)
-        {
+        let is_old = *bits == 0 && own.iter().all(|held| held.since < of.changed);
+        if !is_old && held != asked || own.iter().any(|held| held.last - held.first + 1 != *count) {
             return None;
         }
         let now = model.now;

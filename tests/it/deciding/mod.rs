@@ -85,6 +85,7 @@ pub fn seen(snapshot: &Snapshot, now: Seconds) -> Model {
                 transports: pool.transports.iter().copied().collect(),
                 accept: pool.accept.clone(),
                 cool_down: pool.cool_down.duration().as_secs(),
+                changed: pool.update_time.as_second(),
             };
             model.pools.insert((name.clone(), pool.name.to_string()), pool_seen);
         }
@@ -92,7 +93,8 @@ pub fn seen(snapshot: &Snapshot, now: Seconds) -> Model {
             for (port, resting) in view.resting_in(PortRange::ALL, transport, time(now)) {
                 let giver = resting.record.service_name.as_deref().unwrap().to_owned();
                 let place = (name.clone(), port.number(), transport);
-                model.resting.insert(place, (resting.until.as_second(), giver));
+                let until = resting.until.as_second();
+                model.resting.entry(place).or_default().insert(giver, until);
             }
             // Asked port by port, so that the index has to find the holder of each.
             for port in LOW..LOW + 2 * PORTS {
@@ -122,6 +124,7 @@ fn held(record: &Assignment) -> model::Held {
         transport: record.transport.unwrap(),
         pool: pooled.map(|pooled| pooled.pool.to_string()),
         instance: pooled.and_then(|pooled| Some(pooled.instance.as_ref()?.to_string())),
+        since: registration.create_time.as_second(),
         lease: registration
             .lease
             .map(|lease| (lease.ttl.duration().as_secs(), lease.expire_time.as_second())),

@@ -22,6 +22,8 @@ pub struct Held {
     pub transport: Transport,
     pub pool: Option<String>,
     pub instance: Option<String>,
+    /// When it was given.
+    pub since: Seconds,
     /// How long, and until when.
     pub lease: Option<(Seconds, Seconds)>,
 }
@@ -45,6 +47,8 @@ pub struct Pool {
     pub transports: BTreeSet<Transport>,
     pub accept: BTreeSet<FindingCode>,
     pub cool_down: Seconds,
+    /// When it was last changed.
+    pub changed: Seconds,
 }
 
 impl Pool {
@@ -62,8 +66,8 @@ pub struct Model {
     pub namespaces: BTreeMap<String, Policy>,
     pub pools: BTreeMap<(String, String), Pool>,
     pub held: Vec<Held>,
-    /// Until when, and who gave it back.
-    pub resting: BTreeMap<Place, (Seconds, String)>,
+    /// From whom, and until when.
+    pub resting: BTreeMap<Place, BTreeMap<String, Seconds>>,
 }
 
 /// What somebody asks for.
@@ -143,7 +147,8 @@ impl Model {
                     return None;
                 }
                 let place = (ask.namespace.clone(), port, transport);
-                if self.resting.get(&place).is_some_and(|(_, giver)| *giver != ask.name) {
+                let givers = self.resting.get(&place);
+                if givers.is_some_and(|givers| givers.keys().any(|giver| *giver != ask.name)) {
                     found.insert(FindingCode::CoolingDown);
                 }
                 found.extend(says(port, transport));
@@ -187,6 +192,7 @@ impl Model {
                 transport,
                 pool: ask.pool.clone(),
                 instance: instance.map(str::to_owned),
+                since: self.now,
                 lease: ask.ttl.map(|ttl| (ttl, self.now + ttl)),
             });
         }
@@ -194,20 +200,11 @@ impl Model {
 
     /// The lowest port from which a pool gives so many.
     pub fn lowest(&self, ask: &Ask, says: &Iana) -> Option<u16> {
-        let policy = &self.namespaces[&ask.namespace];
         let pool = &self.pools[&(ask.namespace.clone(), ask.pool.clone()?)];
-        let is_skipped = |port: u16| {
-            let found = pool.transports.iter().flat_map(|&transport| says(port, transport));
-            found.into_iter().any(|code| {
-                policy.forbid.contains(&code)
-                    || !policy.accept.contains(&code) && !pool.accept.contains(&code)
-            })
-        };
         pool.ports.iter().copied().find(|&first| {
             let mut run = first..first + ask.width;
             let asked = Ask { first, acknowledges: false, ..ask.clone() };
             run.clone().all(|port| pool.ports.contains(&port))
-                && !run.clone().any(is_skipped)
                 // A port of which another transport is held is somebody's number.
                 && !run.any(|port| {
                     pool.transports.iter().any(|of| self.holder(&ask.namespace, port, *of).is_some())
@@ -229,9 +226,9 @@ impl Model {
         let until = self.now + cool_down;
         for port in held.first..=held.last {
             let place = (held.namespace.clone(), port, held.transport);
-            if self.resting.get(&place).is_none_or(|(other, _)| *other < until) {
-                self.resting.insert(place, (until, held.name.clone()));
-            }
+            let rests = self.resting.entry(place).or_default().entry(held.name.clone());
+            let rests = rests.or_insert(until);
+            *rests = until.max(*rests);
         }
     }
 
@@ -246,7 +243,10 @@ impl Model {
             self.give_back(uid);
         }
         let now = self.now;
-        self.resting.retain(|_, (until, _)| *until > now);
+        self.resting.retain(|_, givers| {
+            givers.retain(|_, until| *until > now);
+            !givers.is_empty()
+        });
     }
 
     /// Whether a pool may be like this: it has ports, and they are nobody else's.

@@ -112,13 +112,13 @@ pub(super) async fn resting(
 ) -> Result<Vec<(Assignment, Timestamp)>, StoreError> {
     let now = now.as_microsecond();
     let rows = sqlx::query!(
-        r#"select before as "before!", rest_until as "rest_until!"
-           from change
-           where rest_until > ? and revision > coalesce(
-             (select max(created.revision) from change as created
-              where created.namespace = change.namespace
-                and created.kind = 'NAMESPACE_CREATED'), 0)
-           order by revision, position"#,
+        r#"with created as (
+             select namespace, max(revision) as revision from change
+             where kind = 'NAMESPACE_CREATED' group by namespace)
+           select change.before as "before!", change.rest_until as "rest_until!"
+           from change left join created on created.namespace = change.namespace
+           where change.rest_until > ? and change.revision > coalesce(created.revision, 0)
+           order by change.revision, change.position"#,
         now
     )
     .fetch_all(connection)
