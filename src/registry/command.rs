@@ -30,7 +30,7 @@ pub enum Command {
     Update(Update),
     /// Give ports back.
     Release(Held),
-    /// End the leases that end at this time, which has come.
+    /// End leases that end at this time, which has come: those that were taken together.
     Expire(Timestamp),
     /// Have a new namespace.
     CreateNamespace(CreateNamespace),

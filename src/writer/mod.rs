@@ -95,17 +95,19 @@ impl<S: Store> Writer<S> {
         }
     }
 
-    /// Ends the leases whose time has come.
+    /// Ends the leases whose time has come. Says whether that could be committed.
     ///
     /// # Errors
     /// If the store holds what this writer did not write.
-    pub async fn end_leases(&mut self) -> Result<(), StoreError> {
+    pub async fn end_leases(&mut self) -> Result<bool, StoreError> {
         while self.until_next_lease_end().is_zero() {
-            if !self.serve(&mut Vec::new()).await? {
-                return Ok(());
+            let mut batch = Batch::on(&self.published.load_full());
+            self.expire(&mut batch);
+            if self.commit(batch).await?.is_err() {
+                return Ok(false);
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn until_next_lease_end(&self) -> Duration {
@@ -115,13 +117,11 @@ impl<S: Store> Writer<S> {
             .map_or(CLOCK_READ, |left| left.min(CLOCK_READ))
     }
 
-    /// Ends the leases whose time has come, in a commit of their own, so that nobody's command rests
-    /// on it; then serves the commands, in as many commits as their size asks for. Says whether what
-    /// was to be committed was.
+    /// Ends the leases whose time has come, in commits of their own, so that nobody's command fails
+    /// with them; then serves the commands, in as many commits as their size asks for. Says whether
+    /// what was to be committed was.
     async fn serve(&mut self, waiting: &mut Vec<Waiting>) -> Result<bool, StoreError> {
-        let mut batch = Batch::on(&self.published.load_full());
-        self.expire(&mut batch);
-        let mut is_committed = self.commit(batch).await?.is_ok();
+        let mut is_committed = self.end_leases().await?;
         let mut waiting = waiting.drain(..).peekable();
         while waiting.peek().is_some() {
             is_committed &= self.serve_together(&mut waiting).await?;

@@ -1,13 +1,14 @@
 //! The writer, with a clock that is set by hand and a store that can be made to fail.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
 use jiff::{SignedDuration, Timestamp};
 use portbook::access::Actor;
 use portbook::registry::assignment::{Revision, Uid};
 use portbook::registry::change::Change;
 use portbook::registry::command::{Command, Details, Register};
+use portbook::registry::finding::FindingCode;
 use portbook::registry::lease::Ttl;
 use portbook::registry::name::NamespaceName;
 use portbook::registry::port::{Port, PortRange, Transport};
@@ -20,10 +21,12 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// A store that fails to commit while it is told to.
+/// A store that fails to commit while it is told to, and notes its largest commit.
 struct Faulty {
     store: SqliteStore,
     fails: Arc<AtomicBool>,
+    /// The most changes of one commit.
+    largest: Arc<AtomicUsize>,
 }
 
 impl Store for Faulty {
@@ -39,6 +42,8 @@ impl Store for Faulty {
         if self.fails.load(Ordering::Relaxed) {
             return Err(StoreError::Corrupt("a fault that a test wants".into()));
         }
+        let changes = entries.iter().map(|entry| entry.changes.len()).sum();
+        self.largest.fetch_max(changes, Ordering::Relaxed);
         self.store.append(expected, entries).await
     }
 
@@ -56,14 +61,19 @@ struct Running {
     followed: broadcast::Receiver<Arc<Entry>>,
     seconds: Arc<AtomicI64>,
     fails: Arc<AtomicBool>,
+    largest: Arc<AtomicUsize>,
     stop: CancellationToken,
     task: JoinHandle<Result<Faulty, StoreError>>,
 }
 
 async fn start() -> Running {
     let (seconds, fails) = (Arc::new(AtomicI64::new(1_000)), Arc::new(AtomicBool::new(false)));
-    let mut store =
-        Faulty { store: SqliteStore::in_memory().await.unwrap(), fails: Arc::clone(&fails) };
+    let largest = Arc::new(AtomicUsize::new(0));
+    let mut store = Faulty {
+        store: SqliteStore::in_memory().await.unwrap(),
+        fails: Arc::clone(&fails),
+        largest: Arc::clone(&largest),
+    };
     let loaded = store.load(Timestamp::UNIX_EPOCH).await.unwrap().into_loaded();
     let told = Arc::clone(&seconds);
     let now = move || Timestamp::from_second(told.load(Ordering::Relaxed)).unwrap();
@@ -73,11 +83,15 @@ async fn start() -> Running {
     let stop = CancellationToken::new();
     let followed = registrar.follow().unwrap();
     let task = tokio::spawn(writer.run(stop.clone()));
-    Running { registrar, followed, seconds, fails, stop, task }
+    Running { registrar, followed, seconds, fails, largest, stop, task }
 }
 
 fn register(port: u16, ttl: Option<i64>) -> Proposal {
-    let command = Command::Register(Register {
+    proposal(Command::Register(registration(port, ttl)))
+}
+
+fn registration(port: u16, ttl: Option<i64>) -> Register {
+    Register {
         namespace: NamespaceName::default(),
         service_name: "leased".parse().unwrap(),
         ports: PortRange::single(Port::new(port)),
@@ -85,8 +99,11 @@ fn register(port: u16, ttl: Option<i64>) -> Proposal {
         pool: None,
         ttl: ttl.map(|seconds| Ttl::new(SignedDuration::from_secs(seconds)).unwrap()),
         details: Details::default(),
-        acknowledge: [].into(),
-    });
+        acknowledge: FindingCode::ALL.into_iter().collect(),
+    }
+}
+
+fn proposal(command: Command) -> Proposal {
     let actor = Actor("test".into());
     Proposal { command, actor, reason: String::new(), request: None, validate_only: false }
 }
@@ -178,4 +195,27 @@ async fn the_store_is_given_back_at_the_end() {
     assert_eq!(store.load(Timestamp::UNIX_EPOCH).await.unwrap().revision, Revision(1));
     let stopped = running.registrar.propose(register(7451, None)).await.unwrap_err();
     assert!(matches!(stopped, WriteError::Stopping), "{stopped:?}");
+}
+
+#[tokio::test]
+async fn leases_that_end_together_end_in_commits_of_bounded_size() {
+    let mut running = start().await;
+    // Five commands of 2,000 registrations each, all of which end at the same time.
+    for batch in 0..5u16 {
+        let first = 10_000 + batch * 1_000;
+        let registers = (first..first + 1_000).map(|port| registration(port, Some(60))).collect();
+        running.registrar.propose(proposal(Command::RegisterAll(registers))).await.unwrap();
+        running.followed.recv().await.unwrap();
+    }
+    running.seconds.store(1_060, Ordering::Relaxed);
+    // Whoever asks for something has all of it end first.
+    running.registrar.propose(register(10_000, None)).await.unwrap();
+    let (mut ended, mut entries) = (0, 0);
+    while ended < 10_000 {
+        ended += running.followed.recv().await.unwrap().changes.len();
+        entries += 1;
+    }
+    assert_eq!((ended, entries), (10_000, 5), "each as it was taken");
+    let largest = running.largest.load(Ordering::Relaxed);
+    assert!((4_096..=6_096).contains(&largest), "{largest}");
 }

@@ -276,14 +276,16 @@ impl PortRegistryService for RegistryService {
         &self,
         request: Request<proto::GetPoolRequest>,
     ) -> Result<Response<proto::GetPoolResponse>, Status> {
-        Ok(self.pool(&request.into_inner()).map(Response::new)?)
+        let (service, request) = (self.clone(), request.into_inner());
+        Ok(aside(move || service.pool(&request)).await.map(Response::new)?)
     }
 
     async fn list_pools(
         &self,
         request: Request<proto::ListPoolsRequest>,
     ) -> Result<Response<proto::ListPoolsResponse>, Status> {
-        Ok(self.pools(&request.into_inner()).map(Response::new)?)
+        let (service, request) = (self.clone(), request.into_inner());
+        Ok(aside(move || service.pools(&request)).await.map(Response::new)?)
     }
 
     async fn list_changes(
@@ -324,4 +326,12 @@ impl PortRegistryService for RegistryService {
             database_id: self.database_id.to_string(),
         }))
     }
+}
+
+/// Does what may take long beside the threads that answer others.
+async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, CallError> + Send + 'static,
+) -> Result<T, CallError> {
+    // Work that was begun only ends early with the process.
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(CallError::Stopping))
 }

@@ -45,9 +45,13 @@ pub(super) fn with_lease(
     Some(Change::Renewed { before: Arc::clone(before), after: Record::share(after) })
 }
 
-/// Leases that end at the same time are those of one registration, on several transports.
+/// Ends the leases of that time that were taken together: registrations made by one command end by
+/// one change of the registry.
 pub(super) fn expire(snapshot: &Snapshot, end: Timestamp, context: &Context<'_>) -> Decision {
-    let ended = snapshot.leases_ending(end).map(|before| Change::Expired {
+    let taken = |record: &Record| record.registration().map(|registration| registration.revision);
+    let together = snapshot.leases_ending(end).next().map(|first| taken(first));
+    let ending = snapshot.leases_ending(end).filter(|record| Some(taken(record)) == together);
+    let ended = ending.map(|before| Change::Expired {
         rest_until: rest_until(snapshot, before, context.now),
         before: Arc::clone(before),
     });

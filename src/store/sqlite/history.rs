@@ -13,7 +13,7 @@ use crate::store::StoreError;
 use crate::store::history::{ChangeFilter, History, Logged, Place, Query};
 
 /// How many may read at the same time; more wait for each other.
-const READERS: u32 = 4;
+const READERS: u32 = 8;
 
 /// The history of a database file.
 #[derive(Clone, Debug)]
