@@ -133,7 +133,8 @@ pub async fn serve(args: ServeArgs) -> Result<(), ServeError> {
     let clock = Clock::system();
     let loaded = store.load(clock.now()).await?.into_loaded();
     let (app, mut writer) = App::new(store, loaded, clock, max_request_bytes);
-    // What has ended meanwhile is not told as held by the first answer.
+    // What has ended meanwhile is not told as held by the first answer. Where that can't be stored,
+    // as on a full disk, reads go on and it is tried again.
     writer.end_leases().await.map_err(ServeError::Writer)?;
     print_ready(&app, address, started)?;
     let stop = CancellationToken::new();

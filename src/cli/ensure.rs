@@ -97,11 +97,8 @@ impl EnsureArgs {
             let first = first.ok_or(Error::StreamEnded)?;
             return output::print(&format!("{first}\n"));
         }
-        let is_renewed = assignments.iter().any(|record| record.revision == revision);
         let heading = if created {
             heading("Given", revision, write.dry_run)
-        } else if is_renewed && !write.dry_run {
-            format!("Held already; the lease is renewed at revision {revision}:")
         } else {
             "Held already:".to_owned()
         };

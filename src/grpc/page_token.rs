@@ -1,7 +1,7 @@
 //! Page tokens: a place in a list, bound to what was asked for and to the database.
 //!
-//! A token names the place where the next page begins, so it stays good whatever is written
-//! meanwhile, and across restarts.
+//! A token names the place where the next page begins, or the last thing that was told, so it stays
+//! good whatever is written meanwhile, and across restarts.
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;

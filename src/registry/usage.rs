@@ -70,11 +70,15 @@ fn runs_and_transports(pool: &SharedPool) -> impl Iterator<Item = (PortRange, &T
 pub fn usage(view: View<'_>, pool: &SharedPool, now: Timestamp) -> Usage {
     let Occupation { held, resting } = Occupation::of(view, pool, now);
     let given = given_by(view, pool);
+    let policy = &view.namespace().policy;
+    let cooling_down = FindingCode::CoolingDown;
+    let gives_what_rests = !policy.forbid.contains(&cooling_down)
+        && (policy.accept.contains(&cooling_down) || pool.accept.contains(&cooling_down));
     let mut usage = Usage { size: pool.own().size(), held: 0, cooling: 0, skipped: 0, free: 0 };
     for port in pool.own().iter() {
         let figure = match port {
             port if held[port.index()] => &mut usage.held,
-            port if resting[port.index()] => &mut usage.cooling,
+            port if resting[port.index()] && !gives_what_rests => &mut usage.cooling,
             port if !given.contains(port) || has_twin(view, pool, port) => &mut usage.skipped,
             _ => &mut usage.free,
         };

@@ -107,8 +107,8 @@ pub struct ChangeFilter {
 }
 
 impl ChangeFilter {
-    /// Whether a change of a registration passes what is asked of where it is and what it is called;
-    /// who made it, when and of which kind it is, is not looked at.
+    /// Whether a change of a registration passes what a watch can ask for: its namespace, its ports and
+    /// what it is called. Nothing else is looked at.
     #[must_use]
     pub fn passes(&self, change: &Change) -> bool {
         let record = change.record();

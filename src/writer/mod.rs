@@ -190,7 +190,8 @@ impl<S: Store> Writer<S> {
             && !batch.is_full()
             && end <= self.world.clock.now()
         {
-            let mut context = self.world.context();
+            let now = self.world.clock.now();
+            let mut context = self.world.context(now);
             let decision = decide(&batch.snapshot, &Command::Expire(end), &mut context);
             let Ok(decision) = decision else { return };
             let proposal = Proposal {
@@ -200,15 +201,15 @@ impl<S: Store> Writer<S> {
                 request: None,
                 validate_only: false,
             };
-            let time = self.next_time();
+            let time = self.next_time(now);
             batch.accept(proposal, decision, time);
         }
     }
 
     /// The time of the next revision: now, or just after the last one if the clock was set back.
-    fn next_time(&mut self) -> Timestamp {
+    fn next_time(&mut self, now: Timestamp) -> Timestamp {
         let just_after = self.last_time.checked_add(SignedDuration::from_micros(1));
-        self.last_time = self.world.clock.now().max(just_after.unwrap_or(Timestamp::MAX));
+        self.last_time = now.max(just_after.unwrap_or(Timestamp::MAX));
         self.last_time
     }
 
@@ -220,13 +221,14 @@ impl<S: Store> Writer<S> {
         if let Some(first) = self.first_answer(batch, &proposal).await? {
             return Ok(first);
         }
-        let decision = decide(&batch.snapshot, &proposal.command, &mut self.world.context())?;
+        let now = self.world.clock.now();
+        let decision = decide(&batch.snapshot, &proposal.command, &mut self.world.context(now))?;
         if proposal.validate_only || decision.changes.is_empty() {
             let Decision { changes, unchanged, findings } = decision;
             let revision = batch.snapshot.revision();
             return Ok(Outcome { revision, changes, unchanged, findings });
         }
-        let time = self.next_time();
+        let time = self.next_time(now);
         Ok(batch.accept(proposal, decision, time))
     }
 

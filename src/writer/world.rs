@@ -43,7 +43,7 @@ impl std::fmt::Debug for Clock {
 }
 
 impl World {
-    pub(super) fn context(&mut self) -> Context<'_> {
-        Context { now: self.clock.now(), new_uid: &mut *self.new_uid }
+    pub(super) fn context(&mut self, now: Timestamp) -> Context<'_> {
+        Context { now, new_uid: &mut *self.new_uid }
     }
 }

@@ -124,7 +124,11 @@ async fn a_lease_ends_by_the_clock_as_a_change_of_its_own() {
     running.registrar.propose(register(7450, Some(1))).await.unwrap();
     running.registrar.propose(register(7452, None)).await.unwrap();
     for _ in 0..3 {
-        running.followed.recv().await.unwrap();
+        let entry = running.followed.recv().await.unwrap();
+        let record = entry.changes[0].after().unwrap();
+        // The clock stands still, and history goes on by the least there is.
+        let late = entry.time.duration_since(record.registration().unwrap().create_time);
+        assert!(late.as_micros() <= 2, "{late:?}");
     }
     running.seconds.store(1_001, Ordering::Relaxed);
     let entry = running.followed.recv().await.unwrap();

@@ -21,6 +21,7 @@ use super::args::{AcknowledgeArgs, LeaseArgs, WriteArgs};
 use super::output::{self, Format};
 use super::session::Session;
 use super::{End, Error, parse};
+use crate::grpc::fields::MAX_REGISTRATIONS;
 use crate::grpc::proto;
 use crate::registry::name::NamespaceName;
 use crate::registry::port::Transport;
@@ -28,8 +29,6 @@ use report::Report;
 use row::{Defaults, Fault, Registration, registrations};
 use table::Form;
 
-/// The most registrations that can be made together.
-const MOST: usize = 1000;
 /// The most faults that are told one by one.
 const MOST_FAULTS: usize = 20;
 
@@ -114,8 +113,12 @@ impl ImportArgs {
             let count = report.leave_out_held();
             output::remark(&format!("portbook: held already, and left out: {count}"));
         }
-        if report.registrations.is_empty() {
+        let format = self.write.output.output;
+        if report.registrations.is_empty() && format == Format::Table {
             return Ok(End::Done);
+        }
+        if report.registrations.is_empty() {
+            return output::answer(format, &report);
         }
         self.register(&session, report).await
     }
@@ -135,11 +138,11 @@ impl ImportArgs {
         let columns = columns.map_err(|fault| usage(&fault))?;
         let within_limit = |count: usize| {
             let message = format!(
-                "{} has {count} registrations, and at most {MOST} can be made together, all or \
+                "{} has {count} registrations, and at most {MAX_REGISTRATIONS} can be made together, all or \
                  nothing: split the file",
                 self.file.display()
             );
-            if count > MOST { Err(Error::Usage(message)) } else { Ok(()) }
+            if count > MAX_REGISTRATIONS { Err(Error::Usage(message)) } else { Ok(()) }
         };
         within_limit(table.rows.len())?;
         let defaults = Defaults {

@@ -98,8 +98,7 @@ impl WatchArgs {
 impl WatchArgs {
     /// The flags that make the same watch again, where they are not left out.
     fn flags(&self) -> String {
-        let namespace = (self.namespace != NamespaceName::DEFAULT)
-            .then(|| format!(" --namespace {}", self.namespace));
+        let namespace = Some(format!(" --namespace {}", self.namespace));
         let ports = self.ports.map(|ports| format!(" --ports {ports}"));
         let service = (!self.service.is_empty()).then(|| format!(" --service '{}'", self.service));
         let output = (self.output == Form::Jsonl).then(|| " --output jsonl".to_owned());

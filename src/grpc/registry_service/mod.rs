@@ -248,14 +248,16 @@ impl PortRegistryService for RegistryService {
         &self,
         request: Request<proto::CheckPortRequest>,
     ) -> Result<Response<proto::CheckPortResponse>, Status> {
-        Ok(self.check(&request.into_inner()).map(Response::new)?)
+        let (service, request) = (self.clone(), request.into_inner());
+        Ok(aside(move || service.check(&request)).await.map(Response::new)?)
     }
 
     async fn batch_check_ports(
         &self,
         request: Request<proto::BatchCheckPortsRequest>,
     ) -> Result<Response<proto::BatchCheckPortsResponse>, Status> {
-        Ok(self.check_batch(&request.into_inner()).map(Response::new)?)
+        let (service, request) = (self.clone(), request.into_inner());
+        Ok(aside(move || service.check_batch(&request)).await.map(Response::new)?)
     }
 
     async fn get_namespace(

@@ -1,4 +1,5 @@
-//! The embedded store: one SQLite file, one connection, and all the SQL there is.
+//! The embedded store: one SQLite file, one connection to write it, some to read its history, and all
+//! the SQL there is.
 
 mod append;
 mod history;
