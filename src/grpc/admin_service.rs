@@ -36,16 +36,14 @@ impl AdminService {
         &self,
         request: Request<R>,
         rpc: &str,
-        validate_only: impl FnOnce(&R) -> bool,
         read: impl FnOnce(&mut Fields, R, [u8; 32]) -> Read<(Command, Note)>,
     ) -> Result<Outcome, CallError> {
         // The interceptor lets no call pass without an actor.
         let actor = request.extensions().get::<Actor>().cloned().ok_or(CallError::TokenMissing)?;
         let request = request.into_inner();
-        let validate_only = validate_only(&request);
         let fingerprint = fingerprint(rpc, &request);
         let (command, note) = parse(|fields| read(fields, request, fingerprint))?;
-        let Note { request, reason } = note;
+        let Note { request, reason, validate_only } = note;
         let who = actor.clone();
         let proposal = Proposal { command, actor, reason, request, validate_only };
         let outcome = self.registrar.propose(proposal).await.inspect_err(|refusal| {
@@ -119,9 +117,7 @@ impl PortAdminService for AdminService {
         &self,
         request: Request<proto::RegisterPortRequest>,
     ) -> Result<Response<proto::RegisterPortResponse>, Status> {
-        let outcome = self
-            .propose(request, "RegisterPort", |request| request.validate_only, request::register)
-            .await?;
+        let outcome = self.propose(request, "RegisterPort", request::register).await?;
         Ok(Response::new(proto::RegisterPortResponse {
             assignments: self.assignments(outcome.changes.iter().filter_map(Change::after)),
             findings: self.findings(&outcome),
@@ -133,14 +129,7 @@ impl PortAdminService for AdminService {
         &self,
         request: Request<proto::BatchRegisterPortsRequest>,
     ) -> Result<Response<proto::BatchRegisterPortsResponse>, Status> {
-        let outcome = self
-            .propose(
-                request,
-                "BatchRegisterPorts",
-                |request| request.validate_only,
-                request::register_all,
-            )
-            .await?;
+        let outcome = self.propose(request, "BatchRegisterPorts", request::register_all).await?;
         Ok(Response::new(proto::BatchRegisterPortsResponse {
             assignments: self.assignments(outcome.changes.iter().filter_map(Change::after)),
             findings: self.findings(&outcome),
@@ -152,9 +141,7 @@ impl PortAdminService for AdminService {
         &self,
         request: Request<proto::EnsurePortRequest>,
     ) -> Result<Response<proto::EnsurePortResponse>, Status> {
-        let outcome = self
-            .propose(request, "EnsurePort", |request| request.validate_only, request::ensure)
-            .await?;
+        let outcome = self.propose(request, "EnsurePort", request::ensure).await?;
         let is_new = |change: &Change| change.kind() == ChangeKind::Registered;
         Ok(Response::new(proto::EnsurePortResponse {
             assignments: self.assignments(standing(&outcome)),
@@ -168,9 +155,7 @@ impl PortAdminService for AdminService {
         &self,
         request: Request<proto::RenewLeaseRequest>,
     ) -> Result<Response<proto::RenewLeaseResponse>, Status> {
-        let outcome = self
-            .propose(request, "RenewLease", |request| request.validate_only, request::renew)
-            .await?;
+        let outcome = self.propose(request, "RenewLease", request::renew).await?;
         Ok(Response::new(proto::RenewLeaseResponse {
             assignments: self.assignments(standing(&outcome)),
             revision: outcome.revision.0,
@@ -181,9 +166,7 @@ impl PortAdminService for AdminService {
         &self,
         request: Request<proto::UpdateAssignmentRequest>,
     ) -> Result<Response<proto::UpdateAssignmentResponse>, Status> {
-        let outcome = self
-            .propose(request, "UpdateAssignment", |request| request.validate_only, request::update)
-            .await?;
+        let outcome = self.propose(request, "UpdateAssignment", request::update).await?;
         Ok(Response::new(proto::UpdateAssignmentResponse {
             assignment: self.assignments(standing(&outcome)).pop(),
             findings: self.findings(&outcome),
@@ -195,9 +178,7 @@ impl PortAdminService for AdminService {
         &self,
         request: Request<proto::ReleasePortRequest>,
     ) -> Result<Response<proto::ReleasePortResponse>, Status> {
-        let outcome = self
-            .propose(request, "ReleasePort", |request| request.validate_only, request::release)
-            .await?;
+        let outcome = self.propose(request, "ReleasePort", request::release).await?;
         Ok(Response::new(proto::ReleasePortResponse {
             assignments: self.assignments(outcome.changes.iter().filter_map(Change::before)),
             revision: outcome.revision.0,
@@ -208,14 +189,7 @@ impl PortAdminService for AdminService {
         &self,
         request: Request<proto::CreateNamespaceRequest>,
     ) -> Result<Response<proto::CreateNamespaceResponse>, Status> {
-        let outcome = self
-            .propose(
-                request,
-                "CreateNamespace",
-                |request| request.validate_only,
-                request::create_namespace,
-            )
-            .await?;
+        let outcome = self.propose(request, "CreateNamespace", request::create_namespace).await?;
         let revision = outcome.revision.0;
         Ok(Response::new(proto::CreateNamespaceResponse {
             namespace: namespace(&outcome),
@@ -227,9 +201,7 @@ impl PortAdminService for AdminService {
         &self,
         request: Request<proto::CreatePoolRequest>,
     ) -> Result<Response<proto::CreatePoolResponse>, Status> {
-        let outcome = self
-            .propose(request, "CreatePool", |request| request.validate_only, request::create_pool)
-            .await?;
+        let outcome = self.propose(request, "CreatePool", request::create_pool).await?;
         let revision = outcome.revision.0;
         Ok(Response::new(proto::CreatePoolResponse { pool: pool(&outcome), revision }))
     }
@@ -238,14 +210,7 @@ impl PortAdminService for AdminService {
         &self,
         request: Request<proto::UpdateNamespaceRequest>,
     ) -> Result<Response<proto::UpdateNamespaceResponse>, Status> {
-        let outcome = self
-            .propose(
-                request,
-                "UpdateNamespace",
-                |request| request.validate_only,
-                request::update_namespace,
-            )
-            .await?;
+        let outcome = self.propose(request, "UpdateNamespace", request::update_namespace).await?;
         let revision = outcome.revision.0;
         Ok(Response::new(proto::UpdateNamespaceResponse {
             namespace: namespace(&outcome),
@@ -257,9 +222,7 @@ impl PortAdminService for AdminService {
         &self,
         request: Request<proto::UpdatePoolRequest>,
     ) -> Result<Response<proto::UpdatePoolResponse>, Status> {
-        let outcome = self
-            .propose(request, "UpdatePool", |request| request.validate_only, request::update_pool)
-            .await?;
+        let outcome = self.propose(request, "UpdatePool", request::update_pool).await?;
         let revision = outcome.revision.0;
         Ok(Response::new(proto::UpdatePoolResponse { pool: pool(&outcome), revision }))
     }
@@ -268,14 +231,7 @@ impl PortAdminService for AdminService {
         &self,
         request: Request<proto::DeleteNamespaceRequest>,
     ) -> Result<Response<proto::DeleteNamespaceResponse>, Status> {
-        let outcome = self
-            .propose(
-                request,
-                "DeleteNamespace",
-                |request| request.validate_only,
-                request::delete_namespace,
-            )
-            .await?;
+        let outcome = self.propose(request, "DeleteNamespace", request::delete_namespace).await?;
         let revision = outcome.revision.0;
         Ok(Response::new(proto::DeleteNamespaceResponse {
             namespace: namespace(&outcome),
@@ -287,9 +243,7 @@ impl PortAdminService for AdminService {
         &self,
         request: Request<proto::DeletePoolRequest>,
     ) -> Result<Response<proto::DeletePoolResponse>, Status> {
-        let outcome = self
-            .propose(request, "DeletePool", |request| request.validate_only, request::delete_pool)
-            .await?;
+        let outcome = self.propose(request, "DeletePool", request::delete_pool).await?;
         let revision = outcome.revision.0;
         Ok(Response::new(proto::DeletePoolResponse { pool: pool(&outcome), revision }))
     }

@@ -334,6 +334,9 @@ impl PortRegistryService for RegistryService {
 async fn aside<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, CallError> + Send + 'static,
 ) -> Result<T, CallError> {
-    // Work that was begun only ends early with the process.
-    tokio::task::spawn_blocking(work).await.unwrap_or(Err(CallError::Stopping))
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|failed| match failed.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        // What did not panic was not begun, because the process ends.
+        Err(_) => Err(CallError::Stopping),
+    })
 }

@@ -37,9 +37,10 @@ pub fn register(
     request: proto::RegisterPortRequest,
     fingerprint: [u8; 32],
 ) -> Read<(Command, Note)> {
+    let validate_only = request.validate_only;
     let (request_id, reason) = (request.request_id.clone(), request.reason.clone());
     let register = registration(fields, request);
-    let note = note(fields, request_id, reason, fingerprint);
+    let note = note(fields, validate_only, request_id, reason, fingerprint);
     let register = register?;
     fields.judged("ports", std::iter::once((register.ports, register.transports.len())))?;
     Ok((Command::Register(register), note?))
@@ -72,7 +73,7 @@ pub fn register_all(
     request: proto::BatchRegisterPortsRequest,
     fingerprint: [u8; 32],
 ) -> Read<(Command, Note)> {
-    let note = note(fields, request.request_id, request.reason, fingerprint);
+    let note = note(fields, request.validate_only, request.request_id, request.reason, fingerprint);
     fields.batch("requests", request.requests.len(), MAX_REGISTRATIONS)?;
     let registers: Vec<_> = request
         .requests
@@ -120,7 +121,7 @@ pub fn ensure(
     };
     let ttl = fields.ttl("ttl", request.ttl);
     let details = details!(fields, request);
-    let note = note(fields, request.request_id, request.reason, fingerprint);
+    let note = note(fields, request.validate_only, request.request_id, request.reason, fingerprint);
     let ensure = Ensure {
         namespace: namespace?,
         pool: pool?,
@@ -157,7 +158,7 @@ pub fn renew(
         },
     );
     let ttl = fields.ttl("ttl", request.ttl);
-    let note = note(fields, request.request_id, request.reason, fingerprint);
+    let note = note(fields, request.validate_only, request.request_id, request.reason, fingerprint);
     Ok((Command::Renew(Renew { held: held?, ttl: ttl? }), note?))
 }
 
@@ -168,7 +169,7 @@ pub fn update(
     fingerprint: [u8; 32],
 ) -> Read<(Command, Note)> {
     let acknowledge = fields.acknowledge("acknowledge", &request.acknowledge);
-    let note = note(fields, request.request_id, request.reason, fingerprint);
+    let note = note(fields, request.validate_only, request.request_id, request.reason, fingerprint);
     let Some(assignment) = request.assignment else {
         return Err(fields.fault("assignment", "is missing"));
     };
@@ -227,7 +228,7 @@ pub fn release(
     fingerprint: [u8; 32],
 ) -> Read<(Command, Note)> {
     let held = held(fields, &request);
-    let note = note(fields, request.request_id, request.reason, fingerprint);
+    let note = note(fields, request.validate_only, request.request_id, request.reason, fingerprint);
     Ok((Command::Release(held?), note?))
 }
 

@@ -22,10 +22,13 @@ pub struct Note {
     pub request: Option<RequestKey>,
     /// Why.
     pub reason: String,
+    /// Decide only, and change nothing.
+    pub validate_only: bool,
 }
 
 fn note(
     fields: &mut Fields,
+    validate_only: bool,
     request_id: String,
     reason: String,
     fingerprint: [u8; 32],
@@ -36,7 +39,7 @@ fn note(
     }
     let reason = fields.text::<512>("reason", reason)?.as_str().to_owned();
     let request = (!request_id.is_empty()).then_some(RequestKey { id: request_id, fingerprint });
-    Ok(Note { request, reason })
+    Ok(Note { request, reason, validate_only })
 }
 
 /// Which fields of a resource an update takes over (AIP-134).

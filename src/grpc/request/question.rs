@@ -137,7 +137,8 @@ pub fn check(fields: &mut Fields, request: &proto::CheckPortRequest) -> Read<Vec
         })
         .collect();
     let ports = ports.into_iter().collect::<Read<Vec<_>>>()?;
-    let first = first?;
+    let mut first = first?;
+    first.service_name = first.service_name.filter(|name| !name.is_empty());
     fields.judged("ports", ports.iter().map(|ports| (*ports, first.transports.len())))?;
     Ok(ports.into_iter().map(|ports| Wish { ports, ..first.clone() }).collect())
 }
@@ -167,7 +168,7 @@ fn wish(fields: &mut Fields, request: &proto::RegisterPortRequest) -> Read<Wish>
     let acknowledge = fields.acknowledge("acknowledge", &request.acknowledge);
     Ok(Wish {
         namespace: namespace?,
-        service_name: name?.as_str().to_owned(),
+        service_name: Some(name?.as_str().to_owned()),
         ports: ports?,
         transports: transports?,
         pool: pool?,

@@ -29,7 +29,7 @@ pub fn create_namespace(
     request: proto::CreateNamespaceRequest,
     fingerprint: [u8; 32],
 ) -> Read<(Command, Note)> {
-    let note = note(fields, request.request_id, request.reason, fingerprint);
+    let note = note(fields, request.validate_only, request.request_id, request.reason, fingerprint);
     let Some(namespace) = request.namespace else {
         return Err(fields.fault("namespace", "is missing"));
     };
@@ -46,7 +46,7 @@ pub fn update_namespace(
     request: proto::UpdateNamespaceRequest,
     fingerprint: [u8; 32],
 ) -> Read<(Command, Note)> {
-    let note = note(fields, request.request_id, request.reason, fingerprint);
+    let note = note(fields, request.validate_only, request.request_id, request.reason, fingerprint);
     let Some(namespace) = request.namespace else {
         return Err(fields.fault("namespace", "is missing"));
     };
@@ -71,7 +71,7 @@ pub fn delete_namespace(
 ) -> Read<(Command, Note)> {
     let name = fields.required("name", &request.name);
     let etag = fields.optional("etag", &request.etag);
-    let note = note(fields, request.request_id, request.reason, fingerprint);
+    let note = note(fields, request.validate_only, request.request_id, request.reason, fingerprint);
     Ok((Command::DeleteNamespace(DeleteNamespace { name: name?, etag: etag? }), note?))
 }
 
@@ -97,7 +97,7 @@ pub fn create_pool(
     request: proto::CreatePoolRequest,
     fingerprint: [u8; 32],
 ) -> Read<(Command, Note)> {
-    let note = note(fields, request.request_id, request.reason, fingerprint);
+    let note = note(fields, request.validate_only, request.request_id, request.reason, fingerprint);
     let Some(pool) = request.pool else {
         return Err(fields.fault("pool", "is missing"));
     };
@@ -131,7 +131,7 @@ pub fn update_pool(
     request: proto::UpdatePoolRequest,
     fingerprint: [u8; 32],
 ) -> Read<(Command, Note)> {
-    let note = note(fields, request.request_id, request.reason, fingerprint);
+    let note = note(fields, request.validate_only, request.request_id, request.reason, fingerprint);
     let Some(pool) = request.pool else {
         return Err(fields.fault("pool", "is missing"));
     };
@@ -176,7 +176,7 @@ pub fn delete_pool(
     let namespace = fields.namespace("namespace", &request.namespace);
     let name = fields.required("name", &request.name);
     let etag = fields.optional("etag", &request.etag);
-    let note = note(fields, request.request_id, request.reason, fingerprint);
+    let note = note(fields, request.validate_only, request.request_id, request.reason, fingerprint);
     let delete = DeletePool { namespace: namespace?, name: name?, etag: etag? };
     Ok((Command::DeletePool(delete), note?))
 }

@@ -168,8 +168,20 @@ fn told_of_settings(refusal: &Refusal) -> (Code, ErrorReason, Facts) {
             let facts = vec![("ports", ports), ("transports", transports), ("uids", uids)];
             (not_now, ErrorReason::EnsuredOtherwise, facts)
         }
-        // What is left is a request that no state of the registry would accept.
-        _ => (Code::InvalidArgument, ErrorReason::InvalidField, Vec::new()),
+        Refusal::PoolEmpty
+        // What is told elsewhere.
+        | Refusal::UnknownNamespace(_)
+        | Refusal::UnknownPool(_)
+        | Refusal::UnknownUid(_)
+        | Refusal::NothingHeld { .. }
+        | Refusal::NotCustom { .. }
+        | Refusal::EtagMismatch { .. }
+        | Refusal::TransportAmbiguous { .. }
+        | Refusal::PartOfRange { .. }
+        | Refusal::Findings { .. }
+        | Refusal::NoLease(_)
+        | Refusal::NameKept { .. }
+        | Refusal::OneOf { .. } => (Code::InvalidArgument, ErrorReason::InvalidField, Vec::new()),
     }
 }
 

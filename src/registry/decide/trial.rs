@@ -12,16 +12,16 @@ use crate::registry::finding::FindingCode;
 use crate::registry::judge::{Asked, judge};
 use crate::registry::name::{NamespaceName, PoolName};
 use crate::registry::port::{PortRange, Transport};
-use crate::registry::snapshot::Snapshot;
-use crate::registry::verdict::{Outcome, Verdict};
+use crate::registry::snapshot::{Snapshot, View};
+use crate::registry::verdict::{Looks, Outcome, Verdict, check};
 
 /// A registration that somebody thinks of.
 #[derive(Clone, Debug)]
 pub struct Wish {
     /// Where to hold the ports.
     pub namespace: NamespaceName,
-    /// For which service; what breaks the rule for names is found.
-    pub service_name: String,
+    /// For which service; what breaks the rule for names is found. None for one that nobody knows.
+    pub service_name: Option<String>,
     /// Which ports.
     pub ports: PortRange,
     /// On which transports.
@@ -32,8 +32,36 @@ pub struct Wish {
     pub acknowledge: BTreeSet<FindingCode>,
 }
 
+impl Wish {
+    fn asked<'a>(&'a self, view: View<'a>, now: Timestamp) -> Result<Asked<'a>, Refusal> {
+        let pool = self.pool.as_ref().map(|name| view.pool(name)).transpose()?;
+        Ok(Asked {
+            service_name: self.service_name.as_deref(),
+            ports: self.ports,
+            transports: &self.transports,
+            pool: pool.map(|pool| &**pool),
+            now,
+        })
+    }
+}
+
+/// What would come of a wish by itself, and what could be had instead.
+///
+/// # Errors
+/// If it names a namespace or a pool that does not exist.
+pub fn check_one(
+    snapshot: &Snapshot,
+    wish: &Wish,
+    now: Timestamp,
+    looks: &mut Looks,
+) -> Result<Verdict, Refusal> {
+    let view = snapshot.seen_from(&wish.namespace)?;
+    Ok(check(view, &wish.asked(view, now)?, &wish.acknowledge, looks))
+}
+
 /// What would come of the wishes, each judged as if those before it had been made, except for those
-/// that would be refused whatever they acknowledged. A record of the evidence that comes from a wish has the uid of its place.
+/// that would be refused whatever they acknowledged. A record of the evidence that comes from a wish
+/// has the uid of its place.
 ///
 /// # Errors
 /// If a wish names a namespace or a pool that does not exist.
@@ -60,14 +88,7 @@ fn try_one(
     now: Timestamp,
 ) -> Result<(Verdict, Snapshot), Refusal> {
     let view = state.seen_from(&wish.namespace)?;
-    let pool = wish.pool.as_ref().map(|name| view.pool(name)).transpose()?;
-    let asked = Asked {
-        service_name: Some(&wish.service_name),
-        ports: wish.ports,
-        transports: &wish.transports,
-        pool: pool.map(|pool| &**pool),
-        now,
-    };
+    let asked = wish.asked(view, now)?;
     let verdict = Verdict::of(wish.ports, judge(view, &asked), &wish.acknowledge);
     if verdict.outcome == Outcome::Refused {
         return Ok((verdict, state.clone()));

@@ -184,7 +184,7 @@ proptest! {
 fn thought_of(snapshot: &Snapshot, ask: &Ask, now: Seconds) -> Result<Outcome, ()> {
     let thought = Thought {
         namespace: ask.namespace.parse().unwrap(),
-        service_name: ask.name.clone(),
+        service_name: Some(ask.name.clone()),
         ports: run(ask.first, ask.width),
         transports: ask.transports.clone(),
         pool: ask.pool.as_ref().map(|pool| pool.parse().unwrap()),
