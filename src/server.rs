@@ -14,18 +14,18 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinError;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tonic::service::interceptor::InterceptedService;
+use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tower::util::MapResponseLayer;
 use uuid::Uuid;
 
-use crate::access::{Actor, PlainToken, TokenFormatError, Tokens};
+use crate::access::{PlainToken, Token, TokenFormatError, Tokens};
 use crate::config::ServeArgs;
 use crate::connection::Gathering;
 use crate::grpc::admin_service::AdminService;
-use crate::grpc::auth::Authenticate;
+use crate::grpc::layer::authenticate::Authenticate;
 use crate::grpc::proto::port_admin_service_server::{self, PortAdminServiceServer};
 use crate::grpc::proto::port_registry_service_server::{self, PortRegistryServiceServer};
 use crate::grpc::registry_service::RegistryService;
@@ -37,8 +37,6 @@ use crate::store::{Loaded, Store, StoreError};
 use crate::telemetry;
 use crate::writer::{Clock, Registrar, World, Writer, writer};
 
-/// The name of the token that a new database begins with.
-const FIRST_ACTOR: &str = "admin";
 /// A start that takes longer than this says so.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -129,9 +127,9 @@ pub async fn serve(args: ServeArgs) -> Result<(), ServeError> {
     let mut signals = Signals::listen()?;
 
     let mut store = patiently(SqliteStore::open(&database)).await?;
-    ensure_token(&mut store, chosen, address).await?;
     let clock = Clock::system();
-    let loaded = store.load(clock.now()).await?.into_loaded();
+    let mut loaded = store.load(clock.now()).await?.into_loaded();
+    ensure_token(&mut store, &mut loaded.tokens, chosen, clock.now(), address).await?;
     let (app, mut writer) = App::new(store, loaded, clock, max_request_bytes);
     // What has ended meanwhile is not told as held by the first answer. Where that can't be stored,
     // as on a full disk, reads go on and it is tried again.
@@ -150,7 +148,6 @@ pub async fn serve(args: ServeArgs) -> Result<(), ServeError> {
 pub struct App {
     registrar: Registrar,
     history: Arc<dyn History>,
-    tokens: Arc<Tokens>,
     database_id: Arc<str>,
     max_request_bytes: usize,
 }
@@ -165,14 +162,10 @@ impl App {
     ) -> (Self, Writer<S>) {
         let history = store.history();
         let world = World { clock, new_uid: Box::new(|| Uid::new(Uuid::now_v7())) };
-        let (registrar, writer) = writer(store, loaded.snapshot, loaded.last_time, world);
-        let app = Self {
-            registrar,
-            history,
-            tokens: Arc::new(loaded.tokens),
-            database_id: loaded.database_id.into(),
-            max_request_bytes: max_request_bytes as usize,
-        };
+        let database_id = loaded.database_id.as_str().into();
+        let (registrar, writer) = writer(store, loaded, world);
+        let max_request_bytes = max_request_bytes as usize;
+        let app = Self { registrar, history, database_id, max_request_bytes };
         (app, writer)
     }
 }
@@ -197,8 +190,16 @@ pub async fn run<S: Store>(
     }
     // Streams and the listener end when `draining` is cancelled, the writer when `stopping` is.
     let draining = CancellationToken::new();
-    let serving =
-        routes(app, draining.clone())?.add_service(health_service).serve_with_incoming_shutdown(
+    let authenticate = Authenticate::new(app.registrar.clone(), false);
+    let serving = tonic::transport::Server::builder()
+        .http2_keepalive_interval(Some(Duration::from_secs(30)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(20)))
+        .http2_max_header_list_size(16 * 1024)
+        .max_concurrent_streams(100)
+        .layer(MapResponseLayer::new(status::explain))
+        .layer(authenticate)
+        .add_routes(routes(app, draining.clone())?.add_service(health_service))
+        .serve_with_incoming_shutdown(
             TcpIncoming::from(listener).with_nodelay(Some(true)).map_ok(Gathering),
             draining.clone().cancelled_owned(),
         );
@@ -226,42 +227,25 @@ pub async fn run<S: Store>(
 const SERVICES: [&str; 3] =
     ["", port_registry_service_server::SERVICE_NAME, port_admin_service_server::SERVICE_NAME];
 
-type Layers = tower::layer::util::Stack<
-    MapResponseLayer<fn(http::Response<tonic::body::Body>) -> http::Response<tonic::body::Body>>,
-    tower::layer::util::Identity,
->;
-
-/// The services, reflection in both versions included, behind what all calls pass through.
-fn routes(
-    app: App,
-    shutdown: CancellationToken,
-) -> Result<tonic::transport::server::Router<Layers>, ServeError> {
-    let App { registrar, history, tokens, database_id, max_request_bytes } = app;
+/// The services, reflection in both versions included.
+fn routes(app: App, shutdown: CancellationToken) -> Result<Routes, ServeError> {
+    let App { registrar, history, database_id, max_request_bytes } = app;
     let registry = PortRegistryServiceServer::new(RegistryService::new(
         registrar.clone(),
         history,
-        database_id,
+        Arc::clone(&database_id),
         shutdown,
     ))
     .max_decoding_message_size(max_request_bytes);
-    let admin = PortAdminServiceServer::new(AdminService::new(registrar))
+    let admin = PortAdminServiceServer::new(AdminService::new(registrar.clone(), database_id))
         .max_decoding_message_size(max_request_bytes);
-    let admin = InterceptedService::new(admin, Authenticate::new(tokens));
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let explain: fn(http::Response<tonic::body::Body>) -> http::Response<tonic::body::Body> =
-        status::explain;
-    Ok(tonic::transport::Server::builder()
-        .http2_keepalive_interval(Some(Duration::from_secs(30)))
-        .http2_keepalive_timeout(Some(Duration::from_secs(20)))
-        .http2_max_header_list_size(16 * 1024)
-        .max_concurrent_streams(100)
-        .layer(MapResponseLayer::new(explain))
-        .add_service(registry)
+    Ok(Routes::new(registry)
         .add_service(admin)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?))
@@ -305,10 +289,12 @@ async fn patiently<T>(opening: impl Future<Output = T>) -> T {
 /// Gives a database that has no token its first one, and shows it unless it was chosen.
 async fn ensure_token(
     store: &mut SqliteStore,
+    tokens: &mut Tokens,
     chosen: Option<PlainToken>,
+    now: Timestamp,
     address: SocketAddr,
 ) -> Result<(), ServeError> {
-    if store.has_tokens().await? {
+    if !tokens.is_empty() {
         if chosen.is_some() {
             tracing::warn!(
                 "the database has its tokens already: the one given at this start is ignored"
@@ -316,20 +302,23 @@ async fn ensure_token(
         }
         return Ok(());
     }
-    let token = match chosen {
+    let secret = match chosen {
         Some(chosen) => {
             tracing::info!("the admin token is the one that was given");
             chosen
         }
         None => {
-            let token = PlainToken::generate()?;
+            let secret = PlainToken::generate()?;
             // Shown before it is kept: if the process ends in between, the next start makes
             // another, and nobody is locked out.
-            show_token(&token, address)?;
-            token
+            show_token(&secret, address)?;
+            secret
         }
     };
-    Ok(store.add_token(&Actor(FIRST_ACTOR.into()), token.hash(), Timestamp::now()).await?)
+    let first = Token::first_admin(secret.hash(), now);
+    store.put_token(&first).await?;
+    *tokens = tokens.with(first.into());
+    Ok(())
 }
 
 fn show_token(token: &PlainToken, address: SocketAddr) -> io::Result<()> {

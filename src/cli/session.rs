@@ -128,11 +128,10 @@ async fn embedded() -> Result<Transport, Error> {
     let mut store = SqliteStore::in_memory().await?;
     let clock = Clock::system();
     let loaded = store.load(clock.now()).await?.into_loaded();
-    let history = store.history();
+    let (history, database_id) = (store.history(), loaded.database_id.as_str().into());
     let world = World { clock, new_uid: Box::new(|| Uid::new(Uuid::now_v7())) };
-    let (registrar, _) = writer(store, loaded.snapshot, loaded.last_time, world);
-    let (database_id, stop) = (loaded.database_id.into(), CancellationToken::new());
-    let service = RegistryService::new(registrar, history, database_id, stop);
+    let (registrar, _) = writer(store, loaded, world);
+    let service = RegistryService::new(registrar, history, database_id, CancellationToken::new());
     let server = PortRegistryServiceServer::new(service);
     let transport = ServiceExt::<Request<Body>>::map_err(server, |never| match never {});
     Ok(BoxCloneService::new(transport))

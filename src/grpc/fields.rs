@@ -13,6 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::convert;
 use super::proto::{self, ErrorReason};
 use super::status::{CallError, FieldFault};
+use crate::access::Overlap;
 use crate::registry::assignment::{Source, State};
 use crate::registry::change::ChangeKind;
 use crate::registry::finding::{FindingCode, Severity};
@@ -28,6 +29,10 @@ const MAX_NAME: usize = 128;
 /// The most questions of a batch, and ports of a block.
 pub const MAX_BATCH: usize = 10_000;
 
+/// How many items a page has, if nothing is said, and at the most.
+pub const DEFAULT_PAGE: usize = 50;
+/// See [`DEFAULT_PAGE`].
+pub const MAX_PAGE: usize = 1000;
 /// The most registrations of a batch.
 pub const MAX_REGISTRATIONS: usize = 1000;
 /// The most ports, counted on each transport, that one call may have judged: all there are.
@@ -196,6 +201,15 @@ impl Fields {
     ) -> Read<CoolDown> {
         let given = cool_down.map(|cool_down| self.duration(field, cool_down)).transpose();
         given.map(Option::unwrap_or_default)
+    }
+
+    /// How long a secret is taken beside the next one.
+    pub fn overlap(
+        &mut self,
+        field: &str,
+        overlap: Option<prost_types::Duration>,
+    ) -> Read<Overlap> {
+        self.duration(field, overlap.unwrap_or_default())
     }
 
     fn duration<const MIN: i64, const MAX: i64>(

@@ -4,9 +4,9 @@
 
 pub mod admin_service;
 pub mod annotate;
-pub mod auth;
 pub mod convert;
 pub mod fields;
+pub mod layer;
 pub mod page_token;
 pub mod registry_service;
 pub mod request;

@@ -133,6 +133,14 @@ pub struct NamePlace {
     pub pool: String,
 }
 
+/// A place in a list of tokens: the last one that was told.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct TokenPlace {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub name: String,
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

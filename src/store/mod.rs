@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::access::{Actor, TokenHash, Tokens};
+use crate::access::{Actor, Token, Tokens};
 use crate::registry::assignment::{Assignment, Record, Revision, Uid};
 use crate::registry::change::Change;
 use crate::registry::finding::Finding;
@@ -45,6 +45,9 @@ pub trait Store: Send + 'static {
         actor: &Actor,
         request_id: &str,
     ) -> impl Future<Output = Result<Option<Answered>, StoreError>> + Send;
+
+    /// Keeps a token, in place of the one of its name if there is one; as durable as an entry.
+    fn put_token(&mut self, token: &Token) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
 /// Everything a store holds.
@@ -70,8 +73,8 @@ pub struct Contents {
     pub revision: Revision,
     /// When the last revision was made, if there is one.
     pub last_time: Option<Timestamp>,
-    /// The tokens that are valid.
-    pub tokens: Vec<(TokenHash, Actor)>,
+    /// The tokens, also those that have ended.
+    pub tokens: Vec<Token>,
 }
 
 /// What a store holds, ready to be served.
@@ -81,7 +84,7 @@ pub struct Loaded {
     pub snapshot: Snapshot,
     /// When its last revision was made, if there is one.
     pub last_time: Option<Timestamp>,
-    /// Who may write.
+    /// Who may call.
     pub tokens: Tokens,
     /// Identifies the database.
     pub database_id: String,

@@ -15,16 +15,16 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-pub use registrar::{Outcome, Proposal, Registrar, WriteError};
+pub use registrar::{AdministerError, Outcome, Proposal, Registrar, WriteError};
 pub use world::{Clock, World};
 
 use self::batch::Batch;
-use self::registrar::Waiting;
-use crate::access::Actor;
+use self::registrar::{Administration, Waiting};
+use crate::access::{Actor, Role, Tokens, permit, permit_findings};
 use crate::registry::command::Command;
 use crate::registry::decide::{Decision, decide};
 use crate::registry::snapshot::Snapshot;
-use crate::store::{Entry, Store, StoreError};
+use crate::store::{Entry, Loaded, Store, StoreError};
 
 /// How many commands may wait; one more is told to try again later.
 const QUEUE: usize = 4096;
@@ -36,39 +36,41 @@ const FOLLOWED: usize = 256;
 const CLOCK_READ: Duration = Duration::from_secs(30);
 /// How long to wait after a commit failed that nobody waits for.
 const AFTER_FAULT: Duration = Duration::from_secs(1);
-/// Who ends leases.
-const OWN_ACTOR: &str = "portbook";
+/// How many changes of tokens may wait; one more waits before that.
+const ADMINISTRATION: usize = 16;
 
 /// The task itself, to be run until it ends.
 pub struct Writer<S> {
     store: S,
     world: World,
     published: Arc<ArcSwap<Snapshot>>,
+    tokens: Arc<ArcSwap<Tokens>>,
     queue: mpsc::Receiver<Waiting>,
+    administration: mpsc::Receiver<Administration>,
     followed: broadcast::Sender<Arc<Entry>>,
     /// When the last revision was made: history does not go back in time, clocks do.
     last_time: Timestamp,
 }
 
-/// A writer for the store, which holds what the snapshot shows and was last changed at that time,
-/// and the handle to it.
-pub fn writer<S: Store>(
-    store: S,
-    snapshot: Snapshot,
-    last_time: Option<Timestamp>,
-    world: World,
-) -> (Registrar, Writer<S>) {
-    let published = Arc::new(ArcSwap::from_pointee(snapshot));
+/// A writer for the store, which holds what was loaded from it, and the handle to it.
+pub fn writer<S: Store>(store: S, loaded: Loaded, world: World) -> (Registrar, Writer<S>) {
+    let published = Arc::new(ArcSwap::from_pointee(loaded.snapshot));
+    let tokens = Arc::new(ArcSwap::from_pointee(loaded.tokens));
     let (sender, queue) = mpsc::channel(QUEUE);
+    let (administrator, administration) = mpsc::channel(ADMINISTRATION);
     let (followed, _) = broadcast::channel(FOLLOWED);
     let registrar = Registrar {
         published: Arc::clone(&published),
+        tokens: Arc::clone(&tokens),
         queue: sender,
+        administration: administrator,
         followed: followed.downgrade(),
         clock: world.clock.clone(),
     };
-    let last_time = last_time.unwrap_or(Timestamp::MIN);
-    (registrar, Writer { store, world, published, queue, followed, last_time })
+    let last_time = loaded.last_time.unwrap_or(Timestamp::MIN);
+    let writer =
+        Writer { store, world, published, tokens, queue, administration, followed, last_time };
+    (registrar, writer)
 }
 
 impl<S: Store> Writer<S> {
@@ -87,6 +89,7 @@ impl<S: Store> Writer<S> {
                         return Ok(self.store);
                     }
                 }
+                Some(asked) = self.administration.recv() => self.administer(asked).await,
                 () = sleep(pause) => {}
                 () = stop.cancelled(), if !self.queue.is_closed() => self.queue.close(),
             }
@@ -176,6 +179,29 @@ impl<S: Store> Writer<S> {
         }
     }
 
+    /// Changes a token: decides, commits, publishes and replies.
+    async fn administer(&mut self, asked: Administration) {
+        let Administration { command, by, reply } = asked;
+        let now = self.world.clock.now();
+        let tokens = self.tokens.load_full();
+        let changed = match tokens.decide(command, &by, now) {
+            Ok(token) => match self.store.put_token(&token).await {
+                Ok(()) => {
+                    let token = Arc::new(token);
+                    self.tokens.store(Arc::new(tokens.with(Arc::clone(&token))));
+                    Ok(token)
+                }
+                Err(fault) => {
+                    tracing::error!(error = &fault as &dyn std::error::Error, "token not stored");
+                    Err(AdministerError::Store(fault))
+                }
+            },
+            Err(refusal) => Err(refusal.into()),
+        };
+        // A caller who no longer waits has missed nothing but the reply.
+        let _ = reply.send(changed);
+    }
+
     fn publish(&self, batch: Batch) {
         self.published.store(Arc::new(batch.snapshot));
         for entry in batch.entries {
@@ -196,7 +222,8 @@ impl<S: Store> Writer<S> {
             let Ok(decision) = decision else { return };
             let proposal = Proposal {
                 command: Command::Expire(end),
-                actor: Actor(OWN_ACTOR.into()),
+                actor: Actor::portbook(),
+                role: Role::Admin,
                 reason: String::new(),
                 request: None,
                 validate_only: false,
@@ -218,11 +245,13 @@ impl<S: Store> Writer<S> {
         batch: &mut Batch,
         proposal: Proposal,
     ) -> Result<Outcome, WriteError> {
+        permit(&batch.snapshot, &proposal.command, &proposal.role)?;
         if let Some(first) = self.first_answer(batch, &proposal).await? {
             return Ok(first);
         }
         let now = self.world.clock.now();
         let decision = decide(&batch.snapshot, &proposal.command, &mut self.world.context(now))?;
+        permit_findings(&decision.findings, &proposal.role)?;
         if proposal.validate_only || decision.changes.is_empty() {
             let Decision { changes, unchanged, findings } = decision;
             let revision = batch.snapshot.revision();

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::world::Clock;
-use crate::access::Actor;
+use crate::access::{Actor, Denied, Role, Token, TokenCommand, TokenRefusal, Tokens};
 use crate::registry::assignment::Revision;
 use crate::registry::change::Change;
 use crate::registry::command::Command;
@@ -23,6 +23,8 @@ pub struct Proposal {
     pub command: Command,
     /// Who asks.
     pub actor: Actor,
+    /// What they may do.
+    pub role: Role,
     /// Why, in the actor's words.
     pub reason: String,
     /// How to know the request again.
@@ -47,6 +49,9 @@ pub struct Outcome {
 /// Why a command changed nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
+    /// The actor may not.
+    #[error(transparent)]
+    Denied(#[from] Denied),
     /// A rule says no.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -64,11 +69,27 @@ pub enum WriteError {
     Stopping,
 }
 
+/// Why a token was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum AdministerError {
+    /// It can't be done.
+    #[error(transparent)]
+    Refused(#[from] TokenRefusal),
+    /// The store failed.
+    #[error("the token could not be stored")]
+    Store(#[source] StoreError),
+    /// The writer has ended or is about to.
+    #[error("the server is stopping")]
+    Stopping,
+}
+
 /// The handle through which the registry is read and changed. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Registrar {
     pub(super) published: Arc<ArcSwap<Snapshot>>,
+    pub(super) tokens: Arc<ArcSwap<Tokens>>,
     pub(super) queue: mpsc::Sender<Waiting>,
+    pub(super) administration: mpsc::Sender<Administration>,
     pub(super) followed: broadcast::WeakSender<Arc<Entry>>,
     pub(super) clock: Clock,
 }
@@ -79,11 +100,24 @@ pub(super) struct Waiting {
     pub(super) reply: oneshot::Sender<Result<Outcome, WriteError>>,
 }
 
+#[derive(Debug)]
+pub(super) struct Administration {
+    pub(super) command: TokenCommand,
+    pub(super) by: Actor,
+    pub(super) reply: oneshot::Sender<Result<Arc<Token>, AdministerError>>,
+}
+
 impl Registrar {
     /// The registry as it is now. Take it once for each request.
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.published.load_full()
+    }
+
+    /// The tokens as they are now.
+    #[must_use]
+    pub fn tokens(&self) -> Arc<Tokens> {
+        self.tokens.load_full()
     }
 
     /// The time by the writer's clock.
@@ -112,5 +146,20 @@ impl Registrar {
             mpsc::error::TrySendError::Closed(_) => WriteError::Stopping,
         })?;
         answer.await.unwrap_or(Err(WriteError::Stopping))
+    }
+
+    /// Has a token changed. When it returns, every call is held to the change.
+    ///
+    /// # Errors
+    /// If it was not changed; the error says why.
+    pub async fn administer(
+        &self,
+        command: TokenCommand,
+        by: Actor,
+    ) -> Result<Arc<Token>, AdministerError> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.administration.send(Administration { command, by, reply }).await;
+        sent.map_err(|_| AdministerError::Stopping)?;
+        answer.await.unwrap_or(Err(AdministerError::Stopping))
     }
 }

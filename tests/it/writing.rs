@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
 use jiff::{SignedDuration, Timestamp};
-use portbook::access::Actor;
+use portbook::access::{Actor, Role, Token};
 use portbook::registry::assignment::{Revision, Uid};
 use portbook::registry::change::Change;
 use portbook::registry::command::{Command, Details, Register};
@@ -54,6 +54,13 @@ impl Store for Faulty {
     ) -> Result<Option<Answered>, StoreError> {
         self.store.answered(actor, request_id).await
     }
+
+    async fn put_token(&mut self, token: &Token) -> Result<(), StoreError> {
+        if self.fails.load(Ordering::Relaxed) {
+            return Err(StoreError::Corrupt("a fault that a test wants".into()));
+        }
+        self.store.put_token(token).await
+    }
 }
 
 struct Running {
@@ -79,7 +86,7 @@ async fn start() -> Running {
     let now = move || Timestamp::from_second(told.load(Ordering::Relaxed)).unwrap();
     let new_uid = Box::new(|| Uid::new(Uuid::now_v7()));
     let world = World { clock: Clock(Arc::new(now)), new_uid };
-    let (registrar, writer) = writer(store, loaded.snapshot, loaded.last_time, world);
+    let (registrar, writer) = writer(store, loaded, world);
     let stop = CancellationToken::new();
     let followed = registrar.follow().unwrap();
     let task = tokio::spawn(writer.run(stop.clone()));
@@ -105,7 +112,14 @@ fn registration(port: u16, ttl: Option<i64>) -> Register {
 
 fn proposal(command: Command) -> Proposal {
     let actor = Actor("test".into());
-    Proposal { command, actor, reason: String::new(), request: None, validate_only: false }
+    Proposal {
+        command,
+        actor,
+        role: Role::Admin,
+        reason: String::new(),
+        request: None,
+        validate_only: false,
+    }
 }
 
 impl Running {

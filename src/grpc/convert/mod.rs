@@ -3,6 +3,7 @@
 mod change;
 mod finding;
 mod settings;
+mod token;
 
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 pub use change::{change, change_kind};
 pub use finding::{finding, finding_code, verdict};
 pub use settings::{namespace, namespace_summary, pool, pool_summary};
+pub use token::token;
 
 use super::proto;
 use crate::registry::assignment::{Assignment, Origin, Record, Source, State};

@@ -1,7 +1,7 @@
 //! `ListChanges`: the history, page by page.
 
-use super::{DEFAULT_PAGE, MAX_PAGE, RegistryService};
-use crate::grpc::fields::parse;
+use super::RegistryService;
+use crate::grpc::fields::{DEFAULT_PAGE, MAX_PAGE, parse};
 use crate::grpc::page_token::{Binding, ChangePlace};
 use crate::grpc::request::change_filter;
 use crate::grpc::status::CallError;

@@ -20,7 +20,7 @@ use self::lookup::{port_info, port_of};
 use self::past::{Past, Scope};
 use self::watch::Watch;
 use super::annotate::StreamLabels;
-use super::fields::parse;
+use super::fields::{DEFAULT_PAGE, MAX_PAGE, parse};
 use super::page_token::{Binding, ListPlace};
 use super::proto::port_registry_service_server::PortRegistryService;
 use super::request::{as_of, filter};
@@ -60,8 +60,6 @@ impl RegistryService {
     }
 }
 
-const DEFAULT_PAGE: usize = 50;
-const MAX_PAGE: usize = 1000;
 const DEFAULT_HITS: usize = 20;
 const MAX_HITS: usize = 100;
 /// The most records of one service that an answer holds.

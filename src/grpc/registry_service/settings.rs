@@ -2,8 +2,8 @@
 
 use itertools::Itertools;
 
-use super::{DEFAULT_PAGE, MAX_PAGE, RegistryService};
-use crate::grpc::fields::parse;
+use super::RegistryService;
+use crate::grpc::fields::{DEFAULT_PAGE, MAX_PAGE, parse};
 use crate::grpc::page_token::{Binding, NamePlace};
 use crate::grpc::status::CallError;
 use crate::grpc::{convert, proto};

@@ -5,12 +5,14 @@
 mod assignment;
 mod question;
 mod settings;
+mod token;
 
 pub use assignment::{ensure, register, register_all, release, renew, update};
 pub use question::{Moment, as_of, change_filter, check, filter, watch_filter, wishes};
 pub use settings::{
     create_namespace, create_pool, delete_namespace, delete_pool, update_namespace, update_pool,
 };
+pub use token::{create_token, update_token};
 
 use super::fields::{Fields, Read};
 use crate::store::RequestKey;

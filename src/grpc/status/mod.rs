@@ -3,6 +3,7 @@
 //! Every status of our services has one `ErrorInfo` of domain `portbook`. What went wrong inside is logged here,
 //! once, and never sent.
 
+mod access;
 mod refusal;
 
 use std::collections::HashMap;
@@ -15,12 +16,13 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use self::refusal::refused;
 use super::proto;
+use crate::access::{AuthError, Denied, TokenRefusal};
 use crate::registry::assignment::Revision;
 use crate::registry::decide::Refusal;
 use crate::registry::port::PortRange;
 use crate::registry::snapshot::{UnknownNamespace, UnknownPool, UnknownService};
 use crate::store::StoreError;
-use crate::writer::WriteError;
+use crate::writer::{AdministerError, WriteError};
 use proto::ErrorReason;
 
 const DOMAIN: &str = "portbook";
@@ -96,8 +98,22 @@ pub enum CallError {
     #[error("this call needs a token: send the metadata authorization: Bearer <token>")]
     TokenMissing,
     /// Not a good token.
-    #[error("the token is not one of this registry's, or is no longer valid")]
-    TokenInvalid,
+    #[error(transparent)]
+    Unauthenticated(#[from] AuthError),
+    /// Not a token of the role that the rpc needs.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// No such token.
+    #[error(transparent)]
+    Token(#[from] TokenRefusal),
+    /// The tokens can't be changed.
+    #[error(
+        "the token could not be stored, and nothing was changed: try again, and see the server's log"
+    )]
+    TokenStore,
+    /// No randomness for a secret.
+    #[error("a secret could not be made: try again, and see the server's log")]
+    Random(getrandom::Error),
     /// The server ends a stream because it stops.
     #[error("the server is stopping: try again in a moment")]
     Stopping,
@@ -112,6 +128,25 @@ pub enum CallError {
 impl From<Refusal> for CallError {
     fn from(refusal: Refusal) -> Self {
         Self::Write(WriteError::Refused(refusal))
+    }
+}
+
+impl From<AdministerError> for CallError {
+    fn from(error: AdministerError) -> Self {
+        match error {
+            AdministerError::Refused(refusal) => Self::Token(refusal),
+            // The writer has logged it.
+            AdministerError::Store(_) => Self::TokenStore,
+            AdministerError::Stopping => Self::Stopping,
+        }
+    }
+}
+
+impl CallError {
+    /// It as an answer, where no service is reached.
+    #[must_use]
+    pub fn into_http(self) -> http::Response<Body> {
+        Status::from(self).into_http()
     }
 }
 
@@ -162,8 +197,13 @@ impl From<CallError> for Status {
             CallError::TokenMissing => {
                 status(Code::Unauthenticated, &message, ErrorReason::TokenMissing, [])
             }
-            CallError::TokenInvalid => {
-                status(Code::Unauthenticated, &message, ErrorReason::TokenInvalid, [])
+            CallError::Unauthenticated(fault) => access::unauthenticated(&message, &fault),
+            CallError::Denied(denied) => access::denied(&message, &denied),
+            CallError::Token(refusal) => access::token_refused(&message, refusal),
+            CallError::TokenStore => unavailable(&message, ErrorReason::StoreUnavailable, []),
+            CallError::Random(fault) => {
+                tracing::error!(error = &fault as &dyn std::error::Error, "no randomness");
+                unavailable(&message, ErrorReason::StoreUnavailable, [])
             }
             CallError::Stopping => unavailable(&message, ErrorReason::ShuttingDown, []),
             CallError::WatchEnded { start_revision } => {
@@ -211,6 +251,7 @@ fn fields(message: &str, faults: Vec<FieldFault>) -> Status {
 
 fn write(message: &str, error: WriteError) -> Status {
     match error {
+        WriteError::Denied(denied) => access::denied(message, &denied),
         WriteError::Refused(refusal) => refused(message, refusal, "").into(),
         WriteError::RequestIdReused(id) => {
             let mut details = details(ErrorReason::RequestIdReused, [("request_id", id)]);

@@ -7,6 +7,7 @@ mod load;
 mod open;
 mod row;
 mod texts;
+mod token;
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -24,7 +25,7 @@ use self::row::{FindingRow, change_from, hash_from, revision_from_sql, understoo
 use self::texts::SharedTexts;
 use super::history::History;
 use super::{Answered, Contents, Entry, Store, StoreError};
-use crate::access::{Actor, TokenHash};
+use crate::access::{Actor, Token};
 use crate::registry::assignment::Revision;
 
 /// A registry in one SQLite file.
@@ -53,37 +54,12 @@ impl LockedFile {
 }
 
 impl SqliteStore {
-    /// Whether anybody was ever given a token.
-    ///
-    /// # Errors
-    /// If the database can't be read.
-    pub async fn has_tokens(&mut self) -> Result<bool, StoreError> {
-        let count = sqlx::query_scalar!("select count(*) from token")
-            .fetch_one(&mut self.connection)
-            .await?;
-        Ok(count > 0)
-    }
-
-    /// Keeps a token's hash.
-    ///
-    /// # Errors
-    /// If the database can't be written.
-    pub async fn add_token(
-        &mut self,
-        actor: &Actor,
-        hash: TokenHash,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let (name, sha256, now) = (&*actor.0, &hash.bytes()[..], now.as_microsecond());
-        sqlx::query!(
-            "insert into token (name, sha256, create_time) values (?, ?, ?)",
-            name,
-            sha256,
-            now
-        )
-        .execute(&mut self.connection)
-        .await?;
-        Ok(())
+    /// That what is written now will be found where it is looked for.
+    fn check_place(&self) -> Result<(), StoreError> {
+        match self.file.as_ref().filter(|file| !file.is_in_place()) {
+            Some(moved) => Err(StoreError::Moved(moved.path.clone())),
+            None => Ok(()),
+        }
     }
 
     /// Moves what the write-ahead log holds into the file and closes it.
@@ -112,9 +88,7 @@ impl Store for SqliteStore {
     }
 
     async fn append(&mut self, expected: Revision, entries: &[Entry]) -> Result<(), StoreError> {
-        if let Some(moved) = self.file.as_ref().filter(|file| !file.is_in_place()) {
-            return Err(StoreError::Moved(moved.path.clone()));
-        }
+        self.check_place()?;
         // Plain statements, not the driver's transaction: where SQLite has rolled back by itself, as
         // it does on a full disk, the driver would count a transaction that is no more.
         run(&mut self.connection, "begin immediate").await?;
@@ -126,6 +100,11 @@ impl Store for SqliteStore {
             }
         }
         written
+    }
+
+    async fn put_token(&mut self, token: &Token) -> Result<(), StoreError> {
+        self.check_place()?;
+        token::put(&mut self.connection, token).await
     }
 
     async fn answered(

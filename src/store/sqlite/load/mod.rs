@@ -6,8 +6,8 @@ mod reference;
 use jiff::Timestamp;
 use sqlx::sqlite::SqliteConnection;
 
-use super::last_revision;
 use super::row::{revision_to_sql, time_from_sql};
+use super::{last_revision, token};
 use crate::registry::reference::Edition;
 use crate::store::{Contents, StoreError};
 
@@ -36,6 +36,6 @@ pub(super) async fn contents(
         resting: own::resting(connection, now).await?,
         revision,
         last_time: last_time.map(time_from_sql).transpose()?,
-        tokens: own::tokens(connection).await?,
+        tokens: token::all(connection).await?,
     })
 }

@@ -3,14 +3,11 @@
 use jiff::Timestamp;
 use sqlx::sqlite::SqliteConnection;
 
-use crate::access::{Actor, TokenHash};
 use crate::registry::assignment::Assignment;
 use crate::registry::namespace::Namespace;
 use crate::registry::pool::Pool;
 use crate::store::StoreError;
-use crate::store::sqlite::row::{
-    AssignmentRow, NamespaceRow, PoolRow, hash_from, time_from_sql, understood,
-};
+use crate::store::sqlite::row::{AssignmentRow, NamespaceRow, PoolRow, time_from_sql, understood};
 use crate::store::sqlite::texts::SharedTexts;
 
 /// The namespaces, by name.
@@ -129,16 +126,4 @@ pub(super) async fn resting(
         Ok((before.into_assignment(&mut texts)?, time_from_sql(row.rest_until)?))
     });
     resting.collect()
-}
-
-/// The tokens that are valid.
-pub(super) async fn tokens(
-    connection: &mut SqliteConnection,
-) -> Result<Vec<(TokenHash, Actor)>, StoreError> {
-    let rows = sqlx::query!("select name, sha256 from token where revoke_time is null")
-        .fetch_all(connection)
-        .await?;
-    rows.into_iter()
-        .map(|row| Ok((TokenHash::new(hash_from(row.sha256)?), Actor(row.name.into()))))
-        .collect()
 }

@@ -1,17 +1,19 @@
 //! `PortAdminService`: writes, each handed to the writer.
 
+mod tokens;
+
 use std::sync::Arc;
 
 use prost::Message;
 use sha2::{Digest, Sha256};
 use tonic::{Request, Response, Status};
 
+use self::tokens::caller;
 use super::fields::{Fields, Read, parse};
 use super::proto::port_admin_service_server::PortAdminService;
 use super::request::{self, Note};
 use super::status::CallError;
 use super::{convert, proto};
-use crate::access::Actor;
 use crate::registry::assignment::Record;
 use crate::registry::change::{Change, ChangeKind};
 use crate::registry::command::Command;
@@ -22,13 +24,14 @@ use crate::writer::{Outcome, Proposal, Registrar};
 #[derive(Clone, Debug)]
 pub struct AdminService {
     registrar: Registrar,
+    database_id: Arc<str>,
 }
 
 impl AdminService {
     /// The writes of this registry.
     #[must_use]
-    pub const fn new(registrar: Registrar) -> Self {
-        Self { registrar }
+    pub const fn new(registrar: Registrar, database_id: Arc<str>) -> Self {
+        Self { registrar, database_id }
     }
 
     /// Reads the request, and has it decided and carried out.
@@ -38,18 +41,16 @@ impl AdminService {
         rpc: &str,
         read: impl FnOnce(&mut Fields, R, [u8; 32]) -> Read<(Command, Note)>,
     ) -> Result<Outcome, CallError> {
-        // The interceptor lets no call pass without an actor.
-        let actor = request.extensions().get::<Actor>().cloned().ok_or(CallError::TokenMissing)?;
+        let caller = caller(&request)?;
         let request = request.into_inner();
         let fingerprint = fingerprint(rpc, &request);
         let (command, note) = parse(|fields| read(fields, request, fingerprint))?;
         let Note { request, reason, validate_only } = note;
-        let who = actor.clone();
-        let proposal = Proposal { command, actor, reason, request, validate_only };
-        let outcome = self.registrar.propose(proposal).await.inspect_err(|refusal| {
-            tracing::info!(rpc, actor = &*who.0, %refusal, "write refused");
-        })?;
-        tracing::info!(rpc, actor = &*who.0, validate_only, revision = outcome.revision.0, "write");
+        let (actor, role) = (caller.name.actor(), caller.role.clone());
+        let proposal = Proposal { command, actor, role, reason, request, validate_only };
+        let outcome = self.registrar.propose(proposal).await?;
+        let actor = caller.name.as_str();
+        tracing::info!(rpc, actor, validate_only, revision = outcome.revision.0, "write");
         Ok(outcome)
     }
 
@@ -246,5 +247,55 @@ impl PortAdminService for AdminService {
         let outcome = self.propose(request, "DeletePool", request::delete_pool).await?;
         let revision = outcome.revision.0;
         Ok(Response::new(proto::DeletePoolResponse { pool: pool(&outcome), revision }))
+    }
+
+    async fn create_token(
+        &self,
+        request: Request<proto::CreateTokenRequest>,
+    ) -> Result<Response<proto::CreateTokenResponse>, Status> {
+        Ok(Response::new(self.token_created(request).await?))
+    }
+
+    async fn get_token(
+        &self,
+        request: Request<proto::GetTokenRequest>,
+    ) -> Result<Response<proto::GetTokenResponse>, Status> {
+        Ok(Response::new(self.token(request.get_ref())?))
+    }
+
+    async fn list_tokens(
+        &self,
+        request: Request<proto::ListTokensRequest>,
+    ) -> Result<Response<proto::ListTokensResponse>, Status> {
+        Ok(Response::new(self.tokens(request.get_ref())?))
+    }
+
+    async fn update_token(
+        &self,
+        request: Request<proto::UpdateTokenRequest>,
+    ) -> Result<Response<proto::UpdateTokenResponse>, Status> {
+        Ok(Response::new(self.token_updated(request).await?))
+    }
+
+    async fn rotate_token(
+        &self,
+        request: Request<proto::RotateTokenRequest>,
+    ) -> Result<Response<proto::RotateTokenResponse>, Status> {
+        Ok(Response::new(self.token_rotated(request).await?))
+    }
+
+    async fn revoke_token(
+        &self,
+        request: Request<proto::RevokeTokenRequest>,
+    ) -> Result<Response<proto::RevokeTokenResponse>, Status> {
+        Ok(Response::new(self.token_revoked(request).await?))
+    }
+
+    async fn get_caller(
+        &self,
+        request: Request<proto::GetCallerRequest>,
+    ) -> Result<Response<proto::GetCallerResponse>, Status> {
+        let token = Some(convert::token(&*caller(&request)?));
+        Ok(Response::new(proto::GetCallerResponse { token }))
     }
 }

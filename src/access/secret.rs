@@ -1,12 +1,11 @@
-//! Tokens: the secrets that let somebody write, and their hashes, which alone are stored.
+//! The secrets by which tokens are known, and their hashes, which alone are stored.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
 
 /// A token as its holder knows it. Never stored, never logged.
 #[derive(Clone)]
@@ -64,8 +63,17 @@ impl fmt::Debug for PlainToken {
 }
 
 /// What is stored of a token: its SHA-256.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy)]
 pub struct TokenHash([u8; 32]);
+
+/// Takes the same time wherever two hashes differ.
+impl PartialEq for TokenHash {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for TokenHash {}
 
 impl TokenHash {
     /// The hash with these bytes.
@@ -84,28 +92,6 @@ impl TokenHash {
 impl fmt::Debug for TokenHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("TokenHash")
-    }
-}
-
-/// Who acts: the name of a token.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Actor(pub Arc<str>);
-
-/// The tokens that are valid. Found by hash, so the time a search takes tells nothing of a secret.
-#[derive(Debug, Default)]
-pub struct Tokens(HashMap<TokenHash, Actor>);
-
-impl Tokens {
-    /// The actor whose token this is.
-    #[must_use]
-    pub fn actor(&self, token: &PlainToken) -> Option<&Actor> {
-        self.0.get(&token.hash())
-    }
-}
-
-impl FromIterator<(TokenHash, Actor)> for Tokens {
-    fn from_iter<I: IntoIterator<Item = (TokenHash, Actor)>>(tokens: I) -> Self {
-        Self(tokens.into_iter().collect())
     }
 }
 

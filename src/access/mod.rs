@@ -1,0 +1,15 @@
+//! Access: who calls, how that is known, and what they may do. Pure, as the domain is.
+
+mod peer;
+mod permission;
+mod secret;
+mod token;
+mod tokens;
+
+pub use peer::Peer;
+pub use permission::{Denied, permit, permit_findings};
+pub use secret::{PlainToken, TokenFormatError, TokenHash};
+pub use token::{
+    Actor, Credential, Former, Grants, NotAToken, Overlap, Role, Secret, Token, TokenName,
+};
+pub use tokens::{AuthError, CreateToken, TokenCommand, TokenRefusal, Tokens, UpdateToken};

@@ -1,0 +1,195 @@
+//! Tokens: what is known of those who may call.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::secret::TokenHash;
+use crate::registry::lease::Bounded;
+use crate::registry::name::{NamespaceName, PoolName};
+use crate::registry::text::Text;
+
+/// Who acts: the name of a token.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Actor(pub Arc<str>);
+
+impl Actor {
+    /// The server itself: it ends leases, and makes the first token.
+    #[must_use]
+    pub fn portbook() -> Self {
+        Self("portbook".into())
+    }
+}
+
+/// The name of a token: 1-253 visible ASCII characters, as those of certificates are.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TokenName(Arc<str>);
+
+/// A text that is no name of a token.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is no name of a token: 1-253 visible ASCII characters are asked for")]
+pub struct NotAToken(String);
+
+impl TokenName {
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whoever has this token, as the history names them.
+    #[must_use]
+    pub fn actor(&self) -> Actor {
+        Actor(Arc::clone(&self.0))
+    }
+}
+
+impl FromStr for TokenName {
+    type Err = NotAToken;
+
+    fn from_str(text: &str) -> Result<Self, NotAToken> {
+        if (1..=253).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            Ok(Self(text.into()))
+        } else {
+            Err(NotAToken(text.chars().take(64).collect()))
+        }
+    }
+}
+
+impl fmt::Display for TokenName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What the holder of a token may do; each role may do what the one before it may.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Reads.
+    Viewer,
+    /// Registers ports where it is granted.
+    Registrar(Grants),
+    /// Everything.
+    Admin,
+}
+
+impl Role {
+    /// Its name, as the API has it.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Registrar(_) => "registrar",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// Where a registrar may register: namespaces, and of each the pools, or all of it if there are none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grants(pub Arc<BTreeMap<NamespaceName, BTreeSet<PoolName>>>);
+
+impl Grants {
+    /// Whether they let somebody take or give back ports of this namespace that come from this pool,
+    /// or from none.
+    #[must_use]
+    pub fn cover(&self, namespace: &NamespaceName, pool: Option<&PoolName>) -> bool {
+        self.0
+            .get(namespace)
+            .is_some_and(|pools| pools.is_empty() || pool.is_some_and(|pool| pools.contains(pool)))
+    }
+
+    /// Whether they reach into the namespace at all.
+    #[must_use]
+    pub fn reach(&self, namespace: &NamespaceName) -> bool {
+        self.0.contains_key(namespace)
+    }
+}
+
+/// How long a secret is taken beside the one that comes after it: 0 seconds - 30 days.
+pub type Overlap = Bounded<0, { 30 * 24 * 60 * 60 }>;
+
+/// How the holder of a token is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// By a secret.
+    Secret(Secret),
+    /// By a client certificate with the token's name.
+    Certificate,
+}
+
+/// A secret, as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Secret {
+    /// What is stored of it.
+    pub hash: TokenHash,
+    /// When it was made.
+    pub rotate_time: Timestamp,
+    /// The one before it, if that is still taken.
+    pub former: Option<Former>,
+}
+
+/// A secret that was replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Former {
+    /// What is stored of it.
+    pub hash: TokenHash,
+    /// Until when it is taken.
+    pub expire_time: Timestamp,
+}
+
+/// What is known of somebody who may call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// Its name, which no other token ever has.
+    pub name: TokenName,
+    /// A short description.
+    pub description: Text<255>,
+    /// What its holder may do.
+    pub role: Role,
+    /// How its holder is known.
+    pub credential: Credential,
+    /// When it ends, if it does by itself.
+    pub expire_time: Option<Timestamp>,
+    /// When it was made.
+    pub create_time: Timestamp,
+    /// Who made it.
+    pub creator: Actor,
+    /// When it was last changed.
+    pub update_time: Timestamp,
+    /// When it was revoked, if it was.
+    pub revoke_time: Option<Timestamp>,
+}
+
+impl Token {
+    /// The token that a new database begins with.
+    #[must_use]
+    pub fn first_admin(hash: TokenHash, now: Timestamp) -> Self {
+        Self {
+            name: TokenName("admin".into()),
+            description: Text::default(),
+            role: Role::Admin,
+            credential: Credential::Secret(Secret { hash, rotate_time: now, former: None }),
+            expire_time: None,
+            create_time: now,
+            creator: Actor::portbook(),
+            update_time: now,
+            revoke_time: None,
+        }
+    }
+
+    /// Whether it has ended by itself.
+    #[must_use]
+    pub fn has_expired(&self, now: Timestamp) -> bool {
+        self.expire_time.is_some_and(|end| end <= now)
+    }
+
+    /// Whether a call with it may be heard.
+    #[must_use]
+    pub fn is_valid(&self, now: Timestamp) -> bool {
+        self.revoke_time.is_none() && !self.has_expired(now)
+    }
+}

@@ -1,0 +1,135 @@
+//! Tokens: who may call, and what they may do.
+
+use std::sync::Arc;
+
+use tonic::Request;
+
+use super::AdminService;
+use crate::access::{PlainToken, Token, TokenCommand, TokenName, TokenRefusal};
+use crate::grpc::fields::{DEFAULT_PAGE, MAX_PAGE, parse};
+use crate::grpc::page_token::{Binding, TokenPlace};
+use crate::grpc::status::CallError;
+use crate::grpc::{convert, proto, request};
+
+impl AdminService {
+    pub(super) async fn token_created(
+        &self,
+        request: Request<proto::CreateTokenRequest>,
+    ) -> Result<proto::CreateTokenResponse, CallError> {
+        let by = caller(&request)?;
+        let request = request.into_inner();
+        let secret = match request.token.as_ref().map(|token| token.credential()) {
+            Some(proto::Credential::Certificate) => None,
+            _ => Some(PlainToken::generate().map_err(CallError::Random)?),
+        };
+        let hash = secret.as_ref().map(PlainToken::hash);
+        let create = parse(|fields| request::create_token(fields, request, hash))?;
+        let token = self.administer(TokenCommand::Create(create), &by).await?;
+        Ok(proto::CreateTokenResponse { token: Some(token), secret: revealed(secret.as_ref()) })
+    }
+
+    pub(super) async fn token_updated(
+        &self,
+        request: Request<proto::UpdateTokenRequest>,
+    ) -> Result<proto::UpdateTokenResponse, CallError> {
+        let by = caller(&request)?;
+        let update = parse(|fields| request::update_token(fields, request.into_inner()))?;
+        let token = self.administer(TokenCommand::Update(update), &by).await?;
+        Ok(proto::UpdateTokenResponse { token: Some(token) })
+    }
+
+    pub(super) async fn token_rotated(
+        &self,
+        request: Request<proto::RotateTokenRequest>,
+    ) -> Result<proto::RotateTokenResponse, CallError> {
+        let by = caller(&request)?;
+        let request = request.into_inner();
+        let (name, overlap) = parse(|fields| {
+            let name = fields.required("name", &request.name);
+            let overlap = fields.overlap("overlap", request.overlap);
+            Ok((name?, overlap?))
+        })?;
+        let secret = PlainToken::generate().map_err(CallError::Random)?;
+        let rotate = TokenCommand::Rotate { name, hash: secret.hash(), overlap };
+        let token = self.administer(rotate, &by).await?;
+        Ok(proto::RotateTokenResponse { token: Some(token), secret: revealed(Some(&secret)) })
+    }
+
+    pub(super) async fn token_revoked(
+        &self,
+        request: Request<proto::RevokeTokenRequest>,
+    ) -> Result<proto::RevokeTokenResponse, CallError> {
+        let by = caller(&request)?;
+        let name = parse(|fields| fields.required("name", &request.get_ref().name))?;
+        let token = self.administer(TokenCommand::Revoke(name), &by).await?;
+        Ok(proto::RevokeTokenResponse { token: Some(token) })
+    }
+
+    pub(super) fn token(
+        &self,
+        request: &proto::GetTokenRequest,
+    ) -> Result<proto::GetTokenResponse, CallError> {
+        let name: TokenName = parse(|fields| fields.required("name", &request.name))?;
+        let tokens = self.registrar.tokens();
+        let token = tokens.get(&name).ok_or(TokenRefusal::NotFound(name.clone()))?;
+        Ok(proto::GetTokenResponse { token: Some(convert::token(token)) })
+    }
+
+    pub(super) fn tokens(
+        &self,
+        request: &proto::ListTokensRequest,
+    ) -> Result<proto::ListTokensResponse, CallError> {
+        let asked = proto::ListTokensRequest {
+            show_ended: request.show_ended,
+            ..proto::ListTokensRequest::default()
+        };
+        let binding = Binding::new(&self.database_id, "ListTokens", &asked);
+        let size =
+            parse(|fields| fields.size("page_size", request.page_size, DEFAULT_PAGE, MAX_PAGE))?;
+        let told = binding.place::<TokenPlace>(&request.page_token)?.map(|place| place.name);
+        let (tokens, now) = (self.registrar.tokens(), self.registrar.now());
+        let all = || tokens.iter().filter(|token| request.show_ended || token.is_valid(now));
+        let is_untold = |token: &&Arc<Token>| {
+            told.as_ref().is_none_or(|told| token.name.as_str() > told.as_str())
+        };
+        let mut untold = all().filter(is_untold).peekable();
+        let page: Vec<_> = untold.by_ref().take(size).collect();
+        let last = page.last().filter(|_| untold.peek().is_some());
+        let next = last.map(|token| TokenPlace { name: token.name.to_string() });
+        Ok(proto::ListTokensResponse {
+            tokens: page.into_iter().map(|token| convert::token(token)).collect(),
+            next_page_token: next.map(|place| binding.token(&place)).unwrap_or_default(),
+            total_size: all().count() as u32,
+        })
+    }
+
+    async fn administer(
+        &self,
+        command: TokenCommand,
+        by: &Token,
+    ) -> Result<proto::Token, CallError> {
+        let what = match &command {
+            TokenCommand::Create(_) => "created",
+            TokenCommand::Update(_) => "updated",
+            TokenCommand::Rotate { .. } => "rotated",
+            TokenCommand::Revoke(_) => "revoked",
+        };
+        let token = self.registrar.administer(command, by.name.actor()).await?;
+        tracing::info!(
+            token = token.name.as_str(),
+            role = token.role.name(),
+            actor = by.name.as_str(),
+            "token {what}"
+        );
+        Ok(convert::token(&token))
+    }
+}
+
+/// Whose call it is: none gets here without a token.
+pub(super) fn caller<T>(request: &Request<T>) -> Result<Arc<Token>, CallError> {
+    request.extensions().get::<Arc<Token>>().cloned().ok_or(CallError::TokenMissing)
+}
+
+fn revealed(secret: Option<&PlainToken>) -> String {
+    secret.map(|secret| secret.reveal().to_owned()).unwrap_or_default()
+}

@@ -1,0 +1,151 @@
+//! Who calls, and whether their role allows the rpc: decided before anything else is looked at.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::future::{Either, Ready, ready};
+use http::{HeaderMap, Request, Response};
+use tonic::body::Body;
+use tower::{Layer, Service};
+
+use crate::access::{AuthError, Denied, Peer, PlainToken, Role, Token};
+use crate::grpc::proto::{port_admin_service_server, port_registry_service_server};
+use crate::grpc::status::CallError;
+use crate::writer::Registrar;
+
+/// Lets a call pass whose token allows it, and notes whose it is.
+#[derive(Clone, Debug)]
+pub struct Authenticate {
+    registrar: Registrar,
+    is_needed_to_read: bool,
+}
+
+impl Authenticate {
+    /// Checks calls against the tokens of this registry; reads too, if that is asked for.
+    #[must_use]
+    pub const fn new(registrar: Registrar, is_needed_to_read: bool) -> Self {
+        Self { registrar, is_needed_to_read }
+    }
+}
+
+impl<S> Layer<S> for Authenticate {
+    type Service = Authenticated<S>;
+
+    fn layer(&self, inner: S) -> Authenticated<S> {
+        Authenticated { inner, checks: self.clone() }
+    }
+}
+
+/// A service that hears only calls that may be made.
+#[derive(Clone, Debug)]
+pub struct Authenticated<S> {
+    inner: S,
+    checks: Authenticate,
+}
+
+impl<S> Service<Request<Body>> for Authenticated<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>>,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = Either<S::Future, Ready<Result<Response<Body>, S::Error>>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        match self.checks.check(&request) {
+            Ok(caller) => {
+                if let Some(caller) = caller {
+                    request.extensions_mut().insert(caller);
+                }
+                Either::Left(self.inner.call(request))
+            }
+            Err(refusal) => Either::Right(ready(Ok(refusal.into_http()))),
+        }
+    }
+}
+
+/// What a call asks of its caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Need {
+    /// Nothing: health, reflection, and what there is not.
+    Nothing,
+    /// A token, if reads need one.
+    Read,
+    /// A token.
+    Token,
+    /// The role of a registrar.
+    Registrar,
+    /// The role of an admin.
+    Admin,
+}
+
+impl Need {
+    fn of(path: &str) -> Self {
+        match path.strip_prefix('/').and_then(|path| path.split_once('/')) {
+            Some((port_registry_service_server::SERVICE_NAME, _)) => Self::Read,
+            Some((port_admin_service_server::SERVICE_NAME, rpc)) => match rpc {
+                "GetCaller" => Self::Token,
+                "RegisterPort" | "BatchRegisterPorts" | "EnsurePort" | "RenewLease"
+                | "UpdateAssignment" | "ReleasePort" => Self::Registrar,
+                // What is new is closed until it is opened here.
+                _ => Self::Admin,
+            },
+            _ => Self::Nothing,
+        }
+    }
+
+    fn check(self, role: &Role) -> Result<(), Denied> {
+        match (self, role) {
+            (Self::Registrar, Role::Viewer) => Err(Denied::Role { needed: "registrar" }),
+            (Self::Admin, Role::Viewer | Role::Registrar(_)) => {
+                Err(Denied::Role { needed: "admin" })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Authenticate {
+    /// Whose call it is, where that is needed.
+    fn check(&self, request: &Request<Body>) -> Result<Option<Arc<Token>>, CallError> {
+        let need = match Need::of(request.uri().path()) {
+            Need::Read if self.is_needed_to_read => Need::Token,
+            need => need,
+        };
+        if matches!(need, Need::Nothing | Need::Read) {
+            return Ok(None);
+        }
+        let caller = self.caller(request)?;
+        need.check(&caller.role)?;
+        Ok(Some(caller))
+    }
+
+    /// Whose secret the call brings; without one, whose certificate its connection was opened with.
+    fn caller(&self, request: &Request<Body>) -> Result<Arc<Token>, CallError> {
+        let (tokens, now) = (self.registrar.tokens(), self.registrar.now());
+        if let Some(secret) = secret(request.headers())? {
+            return Ok(Arc::clone(tokens.by_secret(&secret, now)?));
+        }
+        let peer = request.extensions().get::<Peer>();
+        let names = peer.map(|peer| &peer.certificate_names[..]).unwrap_or_default();
+        match tokens.by_certificate(names.iter().map(String::as_str), now) {
+            Ok(token) => Ok(Arc::clone(token)),
+            Err(AuthError::Unknown) if names.is_empty() => Err(CallError::TokenMissing),
+            Err(fault) => Err(fault.into()),
+        }
+    }
+}
+
+fn secret(headers: &HeaderMap) -> Result<Option<PlainToken>, CallError> {
+    let Some(header) = headers.get(http::header::AUTHORIZATION) else { return Ok(None) };
+    let bearer = || {
+        let (scheme, secret) = header.to_str().ok()?.split_once(' ')?;
+        let secret = scheme.eq_ignore_ascii_case("bearer").then(|| secret.trim())?;
+        PlainToken::parse(secret).ok()
+    };
+    bearer().map(Some).ok_or(CallError::Unauthenticated(AuthError::Unknown))
+}
