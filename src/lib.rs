@@ -6,11 +6,12 @@
 //! # The map, in reading order
 //!
 //! - [`registry`]: the domain. What a registry is, and every rule it keeps. Pure.
-//! - [`access`]: tokens and their hashes.
+//! - [`access`]: who calls, and what they may do. Pure too.
 //! - [`iana`]: IANA's file, and the migration made of it.
+//! - [`metrics`]: what is counted and timed.
 //! - [`store`]: where a registry is kept; [`store::sqlite`] has all the SQL.
 //! - [`writer`]: the one task that changes a registry.
-//! - [`grpc`]: the services of `portbook.v1`.
+//! - [`grpc`]: the services of `portbook.v1`; [`grpc::layer`] is what every call passes through.
 //! - [`config`], [`telemetry`], [`connection`], [`server`]: the process that serves.
 //! - [`cli`]: the command line, a client of the same services.
 //!
@@ -35,11 +36,16 @@
 //! 8. One server per database file.
 //! 9. Migrations that were released never change, and IANA's records and registrations are kept in
 //!    tables of their own.
+//! 10. What an rpc asks of its caller is decided before anything else, and what nobody has opened is
+//!    closed. A change of a token holds from the next call on.
+//! 11. Everything that a client can make grow has a bound: connections, calls, what waits, what it
+//!    leaves unread.
 
 pub mod registry;
 
 pub mod access;
 pub mod iana;
+pub mod metrics;
 pub mod store;
 pub mod writer;
 

@@ -1,12 +1,10 @@
 //! Access: who calls, how that is known, and what they may do. Pure, as the domain is.
 
-mod peer;
 mod permission;
 mod secret;
 mod token;
 mod tokens;
 
-pub use peer::Peer;
 pub use permission::{Denied, permit, permit_findings};
 pub use secret::{PlainToken, TokenFormatError, TokenHash};
 pub use token::{

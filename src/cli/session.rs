@@ -1,6 +1,7 @@
 //! Who answers: a server on the network, or the registry inside this program, behind one client.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::AUTHORIZATION;
@@ -22,6 +23,7 @@ use crate::grpc::proto::port_admin_service_client::PortAdminServiceClient;
 use crate::grpc::proto::port_registry_service_client::PortRegistryServiceClient;
 use crate::grpc::proto::port_registry_service_server::PortRegistryServiceServer;
 use crate::grpc::registry_service::RegistryService;
+use crate::metrics::Metrics;
 use crate::registry::assignment::Uid;
 use crate::store::Store;
 use crate::store::sqlite::SqliteStore;
@@ -129,7 +131,11 @@ async fn embedded() -> Result<Transport, Error> {
     let clock = Clock::system();
     let loaded = store.load(clock.now()).await?.into_loaded();
     let (history, database_id) = (store.history(), loaded.database_id.as_str().into());
-    let world = World { clock, new_uid: Box::new(|| Uid::new(Uuid::now_v7())) };
+    let world = World {
+        clock,
+        new_uid: Box::new(|| Uid::new(Uuid::now_v7())),
+        metrics: Arc::new(Metrics::new([]).0),
+    };
     let (registrar, _) = writer(store, loaded, world);
     let service = RegistryService::new(registrar, history, database_id, CancellationToken::new());
     let server = PortRegistryServiceServer::new(service);

@@ -7,7 +7,7 @@ mod registrar;
 mod world;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use jiff::{SignedDuration, Timestamp};
@@ -66,6 +66,7 @@ pub fn writer<S: Store>(store: S, loaded: Loaded, world: World) -> (Registrar, W
         administration: administrator,
         followed: followed.downgrade(),
         clock: world.clock.clone(),
+        metrics: Arc::clone(&world.metrics),
     };
     let last_time = loaded.last_time.unwrap_or(Timestamp::MIN);
     let writer =
@@ -166,13 +167,16 @@ impl<S: Store> Writer<S> {
         if batch.entries.is_empty() {
             return Ok(Ok(()));
         }
+        let started = Instant::now();
         match self.store.append(batch.base, &batch.entries).await {
             Ok(()) => {
+                self.world.metrics.committed(batch.entries.len(), started.elapsed());
                 self.publish(batch);
                 Ok(Ok(()))
             }
             Err(fault @ StoreError::Conflict { .. }) => Err(fault),
             Err(fault) => {
+                self.world.metrics.commit_failed();
                 tracing::error!(error = &fault as &dyn std::error::Error, "commit failed");
                 Ok(Err(Arc::new(fault)))
             }

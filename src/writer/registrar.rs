@@ -8,6 +8,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::world::Clock;
 use crate::access::{Actor, Denied, Role, Token, TokenCommand, TokenRefusal, Tokens};
+use crate::metrics::{Metrics, Shed};
 use crate::registry::assignment::Revision;
 use crate::registry::change::Change;
 use crate::registry::command::Command;
@@ -92,6 +93,7 @@ pub struct Registrar {
     pub(super) administration: mpsc::Sender<Administration>,
     pub(super) followed: broadcast::WeakSender<Arc<Entry>>,
     pub(super) clock: Clock,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 #[derive(Debug)]
@@ -126,6 +128,18 @@ impl Registrar {
         self.clock.now()
     }
 
+    /// How many commands wait for the writer.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.queue.max_capacity() - self.queue.capacity()
+    }
+
+    /// Whether there is a writer.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        !self.queue.is_closed()
+    }
+
     /// What is published from now on, entry by entry. Whoever takes a snapshot after this call
     /// misses nothing. None if the writer has ended.
     #[must_use]
@@ -142,7 +156,10 @@ impl Registrar {
     pub async fn propose(&self, proposal: Proposal) -> Result<Outcome, WriteError> {
         let (reply, answer) = oneshot::channel();
         self.queue.try_send(Waiting { proposal, reply }).map_err(|refused| match refused {
-            mpsc::error::TrySendError::Full(_) => WriteError::Overloaded,
+            mpsc::error::TrySendError::Full(_) => {
+                self.metrics.shed(Shed::Queue);
+                WriteError::Overloaded
+            }
             mpsc::error::TrySendError::Closed(_) => WriteError::Stopping,
         })?;
         answer.await.unwrap_or(Err(WriteError::Stopping))

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::metrics::Metrics;
 use crate::registry::assignment::Uid;
 use crate::registry::decide::Context;
 
@@ -13,6 +14,8 @@ pub struct World {
     pub clock: Clock,
     /// Makes ids, each only once.
     pub new_uid: Box<dyn FnMut() -> Uid + Send>,
+    /// Counts and times what is committed.
+    pub metrics: Arc<Metrics>,
 }
 
 /// Tells the time, to the microsecond.

@@ -76,6 +76,23 @@ told = grpcurl("-max-time", "2", "-d", json.dumps(watch), ADDRESS, f"{READS}/Wat
 assert "CHANGE_KIND_RENEWED" in told and f'"revision": "{history[0]["revision"]}"' in told, told
 called.add("WatchAssignments")
 
+# Who may call, and what they may do.
+ci = {"name": "ci", "role": "ROLE_REGISTRAR", "grants": [{"namespace": "default"}]}
+secret = checked("CreateToken", {"token": ci}, lambda a: a["token"]["creator"] == "admin")["secret"]
+caller = call(f"{WRITES}/GetCaller", {}, token=secret)
+assert caller["token"]["name"] == "ci", caller
+call(f"{WRITES}/RegisterPort", request, token=secret)
+assert "PERMISSION_DENIED" in refusal(f"{WRITES}/RegisterPort", request | {"namespace": "lab"}, secret)
+assert '"role": "admin"' in refusal(f"{WRITES}/ListTokens", {}, secret)
+checked("UpdateToken", {"token": {"name": "ci", "role": "ROLE_VIEWER"}}, lambda a: a["token"]["role"] == "ROLE_VIEWER")
+anew = checked("RotateToken", {"name": "ci"}, lambda a: a["secret"] != secret)["secret"]
+assert "TOKEN_INVALID" in refusal(f"{WRITES}/GetCaller", {}, secret)
+checked("GetToken", {"name": "ci"}, lambda a: "grants" not in a["token"])
+checked("ListTokens", {"page_size": 1}, lambda a: a["totalSize"] == 2 and a["nextPageToken"])
+checked("RevokeToken", {"name": "ci"}, lambda a: "revokeTime" in a["token"])
+assert "TOKEN_INVALID" in refusal(f"{WRITES}/GetCaller", {}, anew)
+checked("GetCaller", {}, lambda a: a["token"]["role"] == "ROLE_ADMIN")
+
 assert "google.rpc.ErrorInfo" in refusal(f"{READS}/LookupPort", {}), "details can't be read"
 for rpc in ("RegisterPort", "EnsurePort", "CreateNamespace", "DeletePool"):
     assert "TOKEN_MISSING" in refusal(f"{WRITES}/{rpc}", {}), rpc

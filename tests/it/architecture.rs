@@ -4,10 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the bottom up. A layer imports itself and those before it.
-const LAYERS: [&[&str]; 8] = [
+const LAYERS: [&[&str]; 9] = [
     &["registry"],
     &["access"],
     &["iana"],
+    &["metrics"],
     &["store"],
     &["writer"],
     &["grpc"],

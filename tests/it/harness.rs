@@ -28,6 +28,7 @@ pub struct Server {
     folder: TempDir,
     pub address: String,
     pub ready_line: String,
+    http: String,
 }
 
 /// The binary under test, cut off from the settings of whoever runs the tests.
@@ -54,6 +55,7 @@ impl Server {
             folder: TempDir::new().unwrap(),
             address: String::new(),
             ready_line: String::new(),
+            http: String::new(),
         }
     }
 
@@ -63,9 +65,31 @@ impl Server {
 
     /// Starts the server on the database as it was left.
     pub fn launch(&mut self) {
-        let mut child = serve(&self.database()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        self.launch_with(&[]);
+    }
+
+    /// Starts it with more flags.
+    pub fn launch_with(&mut self, flags: &[&str]) {
+        self.launch_as(serve(&self.database()).args(flags));
+    }
+
+    /// Starts it with more flags and its log in a file.
+    pub fn launch_logged(&mut self, flags: &[&str]) -> PathBuf {
+        let log = self.folder.path().join("log");
+        let file = std::fs::File::create(&log).unwrap();
+        self.launch_as(serve(&self.database()).args(flags).stderr(file));
+        log
+    }
+
+    fn launch_as(&mut self, command: &mut Command) {
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let line = lines.next().unwrap_or_else(|| Ok(String::new())).unwrap();
+        if command.get_args().any(|flag| flag == "--http-listen") {
+            let second = lines.next().unwrap().unwrap();
+            let address = second.strip_prefix("portbook metrics on http://").unwrap();
+            self.http = address.trim_end_matches("/metrics").to_owned();
+        }
         let address = line.split("listening on ").nth(1).and_then(|rest| rest.split(": ").next());
         let Some(address) = address else { panic!("no ready line: {line:?}") };
         address.clone_into(&mut self.address);
@@ -87,6 +111,11 @@ impl Server {
         let sent = Command::new("kill").args(["-s", signal, &child.id().to_string()]).status();
         assert!(sent.unwrap().success());
         child.wait().unwrap()
+    }
+
+    /// Where it answers over HTTP.
+    pub fn http(&self) -> &str {
+        &self.http
     }
 
     /// What the server has in memory, and the most it has had, in KiB.
@@ -202,8 +231,9 @@ impl Drop for Server {
 pub fn serve(database: &Path) -> Command {
     let mut command = portbook();
     command
-        .args(["serve", "--listen", "127.0.0.1:0", "--log", "warn", "--database"])
+        .args(["serve", "--listen", "127.0.0.1:0", "--database"])
         .arg(database)
+        .env("PORTBOOK_LOG", "warn")
         .env("PORTBOOK_BOOTSTRAP_TOKEN", TOKEN)
         .stdout(Stdio::piped())
         .stderr(Stdio::null());

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
 use jiff::{SignedDuration, Timestamp};
 use portbook::access::{Actor, Role, Token};
+use portbook::metrics::Metrics;
 use portbook::registry::assignment::{Revision, Uid};
 use portbook::registry::change::Change;
 use portbook::registry::command::{Command, Details, Register};
@@ -85,7 +86,8 @@ async fn start() -> Running {
     let told = Arc::clone(&seconds);
     let now = move || Timestamp::from_second(told.load(Ordering::Relaxed)).unwrap();
     let new_uid = Box::new(|| Uid::new(Uuid::now_v7()));
-    let world = World { clock: Clock(Arc::new(now)), new_uid };
+    let world =
+        World { clock: Clock(Arc::new(now)), new_uid, metrics: Arc::new(Metrics::new([]).0) };
     let (registrar, writer) = writer(store, loaded, world);
     let stop = CancellationToken::new();
     let followed = registrar.follow().unwrap();

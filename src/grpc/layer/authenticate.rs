@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use futures_util::future::{Either, Ready, ready};
+use futures_util::future::{BoxFuture, Either, FutureExt, TryFutureExt, ready};
 use http::{HeaderMap, Request, Response};
 use tonic::body::Body;
 use tower::{Layer, Service};
 
-use crate::access::{AuthError, Denied, Peer, PlainToken, Role, Token};
+use super::peer::Peer;
+use crate::access::{AuthError, Denied, PlainToken, Role, Token};
 use crate::grpc::proto::{port_admin_service_server, port_registry_service_server};
 use crate::grpc::status::CallError;
 use crate::writer::Registrar;
@@ -46,25 +47,38 @@ pub struct Authenticated<S> {
 impl<S> Service<Request<Body>> for Authenticated<S>
 where
     S: Service<Request<Body>, Response = Response<Body>>,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
 {
     type Response = Response<Body>;
     type Error = S::Error;
-    type Future = Either<S::Future, Ready<Result<Response<Body>, S::Error>>>;
+    type Future = Either<S::Future, BoxFuture<'static, Result<Response<Body>, S::Error>>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        match self.checks.check(&request) {
-            Ok(caller) => {
-                if let Some(caller) = caller {
-                    request.extensions_mut().insert(caller);
-                }
-                Either::Left(self.inner.call(request))
-            }
-            Err(refusal) => Either::Right(ready(Ok(refusal.into_http()))),
+        let need = self.checks.need(&request);
+        if matches!(need, Need::Nothing | Need::Read) {
+            return Either::Left(self.inner.call(request));
         }
+        let caller = match self.checks.caller(&request) {
+            Ok(caller) => caller,
+            Err(refusal) => return Either::Right(ready(Ok(refusal.into_http())).boxed()),
+        };
+        if let Err(denied) = need.check(&caller.role) {
+            let mut refusal = CallError::from(denied).into_http();
+            refusal.extensions_mut().insert(caller);
+            return Either::Right(ready(Ok(refusal)).boxed());
+        }
+        request.extensions_mut().insert(Arc::clone(&caller));
+        // Whoever observes the call learns whose it was.
+        let answer = self.inner.call(request).map_ok(|mut response| {
+            response.extensions_mut().insert(caller);
+            response
+        });
+        Either::Right(answer.boxed())
     }
 }
 
@@ -110,18 +124,11 @@ impl Need {
 }
 
 impl Authenticate {
-    /// Whose call it is, where that is needed.
-    fn check(&self, request: &Request<Body>) -> Result<Option<Arc<Token>>, CallError> {
-        let need = match Need::of(request.uri().path()) {
+    fn need(&self, request: &Request<Body>) -> Need {
+        match Need::of(request.uri().path()) {
             Need::Read if self.is_needed_to_read => Need::Token,
             need => need,
-        };
-        if matches!(need, Need::Nothing | Need::Read) {
-            return Ok(None);
         }
-        let caller = self.caller(request)?;
-        need.check(&caller.role)?;
-        Ok(Some(caller))
     }
 
     /// Whose secret the call brings; without one, whose certificate its connection was opened with.

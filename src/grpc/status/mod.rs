@@ -114,6 +114,15 @@ pub enum CallError {
     /// No randomness for a secret.
     #[error("a secret could not be made: try again, and see the server's log")]
     Random(getrandom::Error),
+    /// Too many calls are under way.
+    #[error("the server has more calls under way than it can do in time: try again in a moment")]
+    Overloaded,
+    /// The caller calls too often.
+    #[error("more calls than the server takes from one caller: try again in {} ms", .0.as_millis() + 1)]
+    RateLimited(Duration),
+    /// The time of the call is over.
+    #[error("the deadline of the call has passed")]
+    DeadlinePassed,
     /// The server ends a stream because it stops.
     #[error("the server is stopping: try again in a moment")]
     Stopping,
@@ -205,6 +214,15 @@ impl From<CallError> for Status {
                 tracing::error!(error = &fault as &dyn std::error::Error, "no randomness");
                 unavailable(&message, ErrorReason::StoreUnavailable, [])
             }
+            CallError::Overloaded => {
+                retry_later(Code::ResourceExhausted, &message, ErrorReason::Overloaded, RETRY_AFTER)
+            }
+            CallError::RateLimited(wait) => {
+                retry_later(Code::ResourceExhausted, &message, ErrorReason::RateLimited, wait)
+            }
+            CallError::DeadlinePassed => {
+                status(Code::DeadlineExceeded, &message, ErrorReason::DeadlinePassed, [])
+            }
             CallError::Stopping => unavailable(&message, ErrorReason::ShuttingDown, []),
             CallError::WatchEnded { start_revision } => {
                 let facts = [("start_revision", start_revision.to_string())];
@@ -265,12 +283,16 @@ fn write(message: &str, error: WriteError) -> Status {
             [],
         ),
         WriteError::Overloaded => {
-            let mut details = details(ErrorReason::Overloaded, []);
-            details.set_retry_info(Some(RETRY_AFTER));
-            Status::with_error_details(Code::ResourceExhausted, message, details)
+            retry_later(Code::ResourceExhausted, message, ErrorReason::Overloaded, RETRY_AFTER)
         }
         WriteError::Stopping => unavailable(message, ErrorReason::ShuttingDown, []),
     }
+}
+
+fn retry_later(code: Code, message: &str, reason: ErrorReason, wait: Duration) -> Status {
+    let mut details = details(reason, []);
+    details.set_retry_info(Some(wait));
+    Status::with_error_details(code, message, details)
 }
 
 fn unavailable<const N: usize>(

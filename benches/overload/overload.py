@@ -1,0 +1,245 @@
+"""Three times the load that a server can carry, 10,000 idle connections, 1,000 clients that do not
+read: what is shed, what is served, and how long a health check takes meanwhile.
+
+usage: overload.py PORTBOOK_BINARY SECONDS
+"""
+
+import os
+import re
+import resource
+import socket
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+
+import grpc
+import h2.config
+import h2.connection
+import h2.settings
+from portbook.v1 import port_registry_service_pb2 as pb
+from portbook.v1 import port_registry_service_pb2_grpc as rpc
+
+BINARY, SECONDS = sys.argv[1], int(sys.argv[2])
+LIST = "portbook.v1.PortRegistryService/ListAssignments"
+PAGE = pb.ListAssignmentsRequest(page_size=1000)
+
+
+class Server:
+    def __init__(self, folder, *flags):
+        self.process = subprocess.Popen(
+            [BINARY, "serve", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0",
+             "--database", f"{folder}/portbook.db", "--log", "error", *flags],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            env={**os.environ, "PORTBOOK_BOOTSTRAP_TOKEN": "pbk_the-admin-token-of-the-bench"})
+        self.address = re.search(r"listening on (\S+): ", self.process.stdout.readline())[1]
+        self.http = re.search(r"http://([^/]+)/", self.process.stdout.readline())[1]
+
+    def memory(self, what="VmRSS"):
+        with open(f"/proc/{self.process.pid}/status") as status:
+            return int(re.search(rf"{what}:\s+(\d+) kB", status.read())[1]) / 1024
+
+    def metrics(self):
+        with urllib.request.urlopen(f"http://{self.http}/metrics") as answer:
+            lines = answer.read().decode().splitlines()
+        return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1])
+                for line in lines if not line.startswith("#")}
+
+    def stop(self):
+        self.process.terminate()
+        return self.process.wait(30)
+
+
+def calls(metrics, code):
+    return metrics.get(f'portbook_calls_total{{rpc="{LIST}",code="{code}"}}', 0)
+
+
+def request_frame(message, folder):
+    body = message.SerializeToString()
+    path = f"{folder}/request"
+    with open(path, "wb") as file:
+        file.write(struct.pack(">BI", 0, len(body)) + body)
+    return path
+
+
+class Prober(threading.Thread):
+    """Asks again and again, on a connection of its own, and notes how long each answer took."""
+
+    def __init__(self, ask, pause):
+        super().__init__(daemon=True)
+        self.ask, self.pause, self.ending = ask, pause, threading.Event()
+        self.took, self.failed, self.shed = [], [], 0
+
+    def run(self):
+        while not self.ending.is_set():
+            started = time.monotonic()
+            try:
+                self.ask()
+                self.took.append(time.monotonic() - started)
+            except grpc.RpcError as fault:
+                if fault.code() == grpc.StatusCode.RESOURCE_EXHAUSTED:
+                    self.shed += 1
+                else:
+                    self.failed.append(fault.code())
+            except OSError as fault:
+                self.failed.append(fault)
+            time.sleep(self.pause)
+
+    def end(self):
+        self.ending.set()
+        self.join()
+        return self
+
+    def told(self):
+        took = sorted(self.took)
+        at = lambda share: 1000 * took[min(len(took) - 1, int(share * len(took)))]
+        return (f"{len(took)} answers, p50 {at(.5):.1f} ms, p99 {at(.99):.1f} ms, "
+                f"most {1000 * took[-1]:.1f} ms; {self.shed} shed; {len(self.failed)} failed")
+
+
+def health(server):
+    channel = grpc.insecure_channel(server.address)
+    check = channel.unary_unary("/grpc.health.v1.Health/Check")
+    return lambda: check(b"", timeout=10)
+
+
+def ready(server):
+    url = f"http://{server.http}/readyz"
+    return lambda: urllib.request.urlopen(url, timeout=10).read()
+
+
+def page(server):
+    options = [("grpc.max_receive_message_length", -1)]
+    stub = rpc.PortRegistryServiceStub(grpc.insecure_channel(server.address, options=options))
+    return lambda: stub.ListAssignments(PAGE, timeout=10)
+
+
+def lookup(server):
+    stub = rpc.PortRegistryServiceStub(grpc.insecure_channel(server.address))
+    return lambda: stub.LookupPort(pb.LookupPortRequest(port=443), timeout=10)
+
+
+def load(server, frame, *flags):
+    return subprocess.Popen(
+        ["h2load", "-d", frame, "-H", "content-type: application/grpc", "-H", "te: trailers",
+         *flags, f"http://{server.address}/{LIST}"], stdout=subprocess.PIPE, text=True)
+
+
+def probe(seconds, *probers):
+    for prober in probers:
+        prober.start()
+    time.sleep(seconds)
+    return [prober.end() for prober in probers]
+
+
+def three_times(server, folder):
+    frame = request_frame(PAGE, folder)
+    output, _ = load(server, frame, "-c", "4", "-m", "2", "-t", "1", "-D", "10").communicate()
+    capacity = float(re.search(r"([\d.]+) req/s", output)[1])
+    print(f"capacity: {capacity:.0f} ListAssignments of 1,000 records a second (4 clients, 8 in flight)")
+    idle, = probe(3, Prober(page(server), .02))
+    print(f"idle: {idle.told()}")
+    before, memory = server.metrics(), server.memory()
+    rate = 3 * capacity
+    clients = 50
+    loaded = load(server, frame, "-c", str(clients), "-m", "20", "-t", "1", "-D", str(SECONDS),
+                  "--rps", f"{rate / clients:.1f}")
+    probers = [Prober(health(server), .05), Prober(ready(server), .05), Prober(page(server), .05),
+               Prober(lookup(server), .05)]
+    for prober in probers:
+        prober.start()
+    most = memory
+    while loaded.poll() is None:
+        most = max(most, server.memory())
+        time.sleep(.2)
+    ended = time.monotonic()
+    checks, readiness, pages, lookups = [prober.end() for prober in probers]
+    after = server.metrics()
+    served = calls(after, "OK") - calls(before, "OK")
+    shed = calls(after, "RESOURCE_EXHAUSTED") - calls(before, "RESOURCE_EXHAUSTED")
+    other = calls(after, "CANCELLED") - calls(before, "CANCELLED")
+    print(f"asked for 3 x as much, {rate:.0f}/s for {SECONDS} s: {served / SECONDS:.0f}/s served, "
+          f"{shed / SECONDS:.0f}/s shed ({100 * shed / max(1, served + shed):.0f} %), {other:.0f} given up")
+    print(f"  gRPC health checks: {checks.told()}")
+    print(f"  /readyz: {readiness.told()}")
+    print(f"  pages served: {pages.told()}")
+    print(f"  lookups beside it: {lookups.told()}")
+    print(f"  memory: {memory:.0f} MiB before, {most:.0f} MiB at most")
+    while time.monotonic() < ended + 5:
+        again, = probe(.5, Prober(page(server), .02))
+        if again.took and not again.shed and statistics.median(again.took) < 2 * statistics.median(idle.took):
+            break
+    print(f"  back to normal {time.monotonic() - ended:.1f} s after it: {again.told()}")
+
+
+def idle_connections(server, count):
+    before = server.memory()
+    connections = []
+    for _ in range(count):
+        connection = socket.create_connection(server.address.split(":"))
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00")
+        connections.append(connection)
+    checks, lookups = probe(5, Prober(health(server), .05), Prober(lookup(server), .01))
+    open_now = server.metrics()["portbook_connections"]
+    print(f"{count} idle connections ({open_now:.0f} open): {before:.0f} -> {server.memory():.0f} MiB")
+    print(f"  gRPC health checks: {checks.told()}")
+    print(f"  lookups beside them: {lookups.told()}")
+    for connection in connections:
+        connection.close()
+
+
+def slow_readers(server, count, streams):
+    before = server.memory()
+    body = PAGE.SerializeToString()
+    connections = []
+    for _ in range(count):
+        state = h2.connection.H2Connection(h2.config.H2Configuration())
+        state.local_settings = h2.settings.Settings(
+            initial_values={h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
+        state.initiate_connection()
+        for stream in range(1, 2 * streams, 2):
+            state.send_headers(stream, [
+                (":method", "POST"), (":scheme", "http"), (":path", f"/{LIST}"),
+                (":authority", server.address), ("content-type", "application/grpc"),
+                ("te", "trailers")])
+            state.send_data(stream, struct.pack(">BI", 0, len(body)) + body, end_stream=True)
+        connection = socket.create_connection(server.address.split(":"))
+        connection.sendall(state.data_to_send())
+        connections.append(connection)
+    checks, lookups = probe(10, Prober(health(server), .05), Prober(lookup(server), .01))
+    print(f"{count} clients that read none of {streams} pages each: "
+          f"{before:.0f} -> {server.memory():.0f} MiB")
+    print(f"  gRPC health checks: {checks.told()}")
+    print(f"  lookups beside them: {lookups.told()}")
+    started = time.monotonic()
+    while server.metrics()["portbook_connections"] > 10 and time.monotonic() < started + 90:
+        time.sleep(1)
+    left = server.metrics()["portbook_connections"]
+    print(f"  {left:.0f} connections left after {time.monotonic() - started + 10:.0f} s; "
+          f"{server.memory():.0f} MiB")
+    for connection in connections:
+        connection.close()
+
+
+def main():
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with tempfile.TemporaryDirectory() as folder:
+        server = Server(folder)
+        try:
+            three_times(server, folder)
+            idle_connections(server, 10_000)
+            slow_readers(server, 1_000, 10)
+            checks, = probe(2, Prober(health(server), .05))
+            print(f"afterwards: {checks.told()}; {server.memory():.0f} MiB, "
+                  f"{server.memory('VmHWM'):.0f} MiB at most")
+        finally:
+            code = server.stop()
+        print(f"stopped by SIGTERM: exit code {code}")
+
+
+main()

@@ -1,0 +1,87 @@
+//! Spans of calls, in the trace that the caller has begun, or in one of their own.
+
+use std::net::SocketAddr;
+
+use http::HeaderMap;
+use opentelemetry::propagation::{Extractor, TextMapPropagator};
+use opentelemetry::trace::{Span as _, SpanKind, Status as SpanStatus, Tracer as _};
+use opentelemetry::{KeyValue, trace::SpanBuilder};
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry_sdk::trace::SdkTracer;
+use tonic::Code;
+
+use crate::access::Token;
+use crate::metrics::CODES;
+
+/// Makes spans of calls.
+#[derive(Clone, Debug)]
+pub struct Tracing(SdkTracer);
+
+/// The span of a call.
+#[derive(Debug)]
+pub struct Span(opentelemetry_sdk::trace::Span);
+
+impl Tracing {
+    /// Makes spans that this tracer sends.
+    #[must_use]
+    pub const fn new(tracer: SdkTracer) -> Self {
+        Self(tracer)
+    }
+
+    /// Begins the span of a call of the rpc, below the one that the caller names (W3C Trace Context).
+    #[must_use]
+    pub fn begin(&self, rpc: &str, headers: &HeaderMap, peer: Option<SocketAddr>) -> Span {
+        let parent = TraceContextPropagator::new().extract(&Carrier(headers));
+        let (service, method) = rpc.rsplit_once('/').unwrap_or(("", rpc));
+        let mut facts = vec![
+            KeyValue::new("rpc.system", "grpc"),
+            KeyValue::new("rpc.service", service.to_owned()),
+            KeyValue::new("rpc.method", method.to_owned()),
+        ];
+        if let Some(peer) = peer {
+            facts.push(KeyValue::new("network.peer.address", peer.ip().to_string()));
+            facts.push(KeyValue::new("network.peer.port", i64::from(peer.port())));
+        }
+        let span = SpanBuilder::from_name(rpc.to_owned())
+            .with_kind(SpanKind::Server)
+            .with_attributes(facts);
+        Span(self.0.build_with_context(span, &parent))
+    }
+}
+
+impl Span {
+    /// Ends it as its call has ended.
+    pub fn end(mut self, code: Code, message: &str, caller: Option<&Token>) {
+        self.0.set_attribute(KeyValue::new("rpc.grpc.status_code", code as i64));
+        if let Some(caller) = caller {
+            self.0.set_attribute(KeyValue::new("user.name", caller.name.to_string()));
+        }
+        // What a client did wrong is no fault of the server (OpenTelemetry's conventions for gRPC).
+        let is_fault = matches!(
+            code,
+            Code::Unknown
+                | Code::DeadlineExceeded
+                | Code::Unimplemented
+                | Code::Internal
+                | Code::Unavailable
+                | Code::DataLoss
+        );
+        if is_fault {
+            let what = if message.is_empty() { CODES[code as usize] } else { message };
+            self.0.set_status(SpanStatus::error(what.to_owned()));
+        }
+        self.0.end();
+    }
+}
+
+struct Carrier<'h>(&'h HeaderMap);
+
+impl Extractor for Carrier<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key).and_then(|value| value.to_str().ok())
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.keys().map(|key| key.as_str()).collect()
+    }
+}

@@ -1,0 +1,95 @@
+//! Everything the services need, and the services themselves.
+
+use std::sync::Arc;
+
+use prost::Message;
+use prost_types::FileDescriptorSet;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use uuid::Uuid;
+
+use super::ServeError;
+use crate::grpc::admin_service::AdminService;
+use crate::grpc::proto;
+use crate::grpc::proto::port_admin_service_server::{self, PortAdminServiceServer};
+use crate::grpc::proto::port_registry_service_server::{self, PortRegistryServiceServer};
+use crate::grpc::registry_service::RegistryService;
+use crate::metrics::Metrics;
+use crate::registry::assignment::Uid;
+use crate::store::history::History;
+use crate::store::{Loaded, Store};
+use crate::writer::{Clock, Registrar, World, Writer, writer};
+
+/// The services whose health is told; the first stands for the server as a whole.
+pub(super) const SERVICES: [&str; 3] =
+    ["", port_registry_service_server::SERVICE_NAME, port_admin_service_server::SERVICE_NAME];
+
+/// Everything the services need.
+pub struct App {
+    pub(super) registrar: Registrar,
+    history: Arc<dyn History>,
+    database_id: Arc<str>,
+    max_request_bytes: usize,
+}
+
+impl App {
+    /// The application over a store, and the writer that has to run beside it.
+    pub fn new<S: Store>(
+        store: S,
+        loaded: Loaded,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+        max_request_bytes: u32,
+    ) -> (Self, Writer<S>) {
+        let (history, database_id) = (store.history(), loaded.database_id.as_str().into());
+        let world = World { clock, new_uid: Box::new(|| Uid::new(Uuid::now_v7())), metrics };
+        let (registrar, writer) = writer(store, loaded, world);
+        let max_request_bytes = max_request_bytes as usize;
+        (Self { registrar, history, database_id, max_request_bytes }, writer)
+    }
+
+    /// The services, reflection in both versions included.
+    pub(super) fn routes(self, shutdown: CancellationToken) -> Result<Routes, ServeError> {
+        let Self { registrar, history, database_id, max_request_bytes } = self;
+        let registry =
+            RegistryService::new(registrar.clone(), history, Arc::clone(&database_id), shutdown);
+        let registry =
+            PortRegistryServiceServer::new(registry).max_decoding_message_size(max_request_bytes);
+        let admin = PortAdminServiceServer::new(AdminService::new(registrar, database_id))
+            .max_decoding_message_size(max_request_bytes);
+        let reflection = || {
+            let builder = tonic_reflection::server::Builder::configure();
+            DESCRIPTORS.into_iter().fold(builder, |builder, descriptors| {
+                builder.register_encoded_file_descriptor_set(descriptors)
+            })
+        };
+        Ok(Routes::new(registry)
+            .add_service(admin)
+            .add_service(reflection().build_v1()?)
+            .add_service(reflection().build_v1alpha()?))
+    }
+}
+
+/// What reflection tells.
+const DESCRIPTORS: [&[u8]; 3] = [
+    proto::FILE_DESCRIPTOR_SET,
+    tonic_types::pb::FILE_DESCRIPTOR_SET,
+    tonic_health::pb::FILE_DESCRIPTOR_SET,
+];
+
+/// The rpcs there are, each as `package.Service/Method`.
+pub(super) fn rpcs() -> Vec<String> {
+    let sets = DESCRIPTORS.into_iter().chain([
+        tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+    ]);
+    let files = sets.filter_map(|set| FileDescriptorSet::decode(set).ok()).flat_map(|set| set.file);
+    let mut rpcs = Vec::new();
+    for file in files {
+        for service in &file.service {
+            let of = format!("{}.{}", file.package(), service.name());
+            rpcs.extend(service.method.iter().map(|method| format!("{of}/{}", method.name())));
+        }
+    }
+    rpcs
+}

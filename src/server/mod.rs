@@ -1,0 +1,256 @@
+//! The server: opens the store, starts the writer, serves until it is told to stop, and leaves
+//! nothing behind that was promised.
+
+mod app;
+mod error;
+mod signals;
+mod start;
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpListener;
+use tokio::task::{JoinError, spawn_blocking};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+use tower::util::MapResponseLayer;
+
+pub use app::App;
+pub use error::ServeError;
+
+use self::app::{SERVICES, rpcs};
+use self::signals::Signals;
+use self::start::{ensure_token, patiently, print_ready, raise_open_files};
+use crate::access::PlainToken;
+use crate::config::{AccessArgs, LimitArgs, ServeArgs, TelemetryArgs};
+use crate::connection::tls::{Tls, TlsFiles};
+use crate::connection::{Acceptor, incoming};
+use crate::grpc::layer::authenticate::Authenticate;
+use crate::grpc::layer::limit::{Limit, Limits};
+use crate::grpc::layer::observe::Observe;
+use crate::grpc::layer::trace::Tracing;
+use crate::grpc::status;
+use crate::metrics::Metrics;
+use crate::store::sqlite::SqliteStore;
+use crate::store::{Store, StoreError};
+use crate::telemetry::trace::Exporter;
+use crate::telemetry::{self, State};
+use crate::writer::{Clock, Writer};
+
+/// Serves until SIGTERM or SIGINT; a second one cuts the grace short. Prints a line on stdout when it
+/// is ready.
+///
+/// # Errors
+/// If it can't start, or has to end by itself.
+pub async fn serve(args: ServeArgs) -> Result<(), ServeError> {
+    let ServeArgs { listen, database, allow_plaintext, access, limits, telemetry, shutdown_grace } =
+        args;
+    let AccessArgs { tls_cert, tls_key, tls_client_ca, require_token_for_reads, bootstrap_token } =
+        access;
+    let TelemetryArgs { log, log_format, http_listen, otlp_endpoint, trace_ratio } = telemetry;
+    let started = Instant::now();
+    // An empty variable is one that was not set.
+    let chosen = bootstrap_token.filter(|chosen| !chosen.0.is_empty());
+    let chosen = chosen.map(|chosen| PlainToken::parse(&chosen.0)).transpose()?;
+    telemetry::start(&log, log_format)
+        .map_err(|source| ServeError::Log { filter: log.clone(), source })?;
+    let files = tls_cert.zip(tls_key).map(|(certificate, key)| TlsFiles {
+        certificate,
+        key,
+        client_roots: tls_client_ca,
+    });
+    if files.is_none() && !listen.ip().is_loopback() && !allow_plaintext {
+        return Err(ServeError::Plaintext(listen));
+    }
+    let tls = files.map(Tls::load).transpose()?.map(Arc::new);
+    raise_open_files();
+    let failed = |source| ServeError::Listen { flag: "--listen", address: listen, source };
+    let listener = TcpListener::bind(listen).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    let mut signals = Signals::listen()?;
+    let stop = CancellationToken::new();
+
+    let (metrics, mut registry) = Metrics::new(rpcs());
+    let metrics = Arc::new(metrics);
+    let state = State::new(database.clone());
+    registry.register_collector(Box::new(state.clone()));
+    note_certificate(&metrics, tls.as_deref());
+    let http = match http_listen {
+        Some(at) => {
+            let failed = |source| ServeError::Listen { flag: "--http-listen", address: at, source };
+            // For a thread of its own, so not one of this runtime's.
+            let listener = std::net::TcpListener::bind(at).map_err(failed)?;
+            Some(telemetry::http::start(listener, registry, state.clone(), stop.clone())?)
+        }
+        None => None,
+    };
+    let exporter = otlp_endpoint.map(|endpoint| {
+        Exporter::new(&endpoint, trace_ratio)
+            .map_err(|source| ServeError::Otlp { endpoint, source })
+    });
+    let exporter = exporter.transpose()?;
+
+    let mut store = patiently(SqliteStore::open(&database)).await?;
+    let clock = Clock::system();
+    let mut loaded = store.load(clock.now()).await?.into_loaded();
+    ensure_token(&mut store, &mut loaded.tokens, chosen, clock.now(), address).await?;
+    let (app, mut writer) =
+        App::new(store, loaded, clock, Arc::clone(&metrics), limits.max_request_bytes);
+    // What has ended meanwhile is not told as held by the first answer. Where that can't be stored,
+    // as on a full disk, reads go on and it is tried again.
+    writer.end_leases().await.map_err(ServeError::Writer)?;
+    state.is_of(app.registrar.clone());
+    let http_address = http.as_ref().map(|http| http.address);
+    print_ready(&app.registrar.snapshot(), address, http_address, started)?;
+
+    let listening = Listening {
+        acceptor: Acceptor {
+            listener,
+            tls: tls.clone(),
+            most: limits.max_connections as usize,
+            metrics: Arc::clone(&metrics),
+        },
+        limits,
+        require_token_for_reads,
+        metrics: Arc::clone(&metrics),
+        tracing: exporter.as_ref().map(Exporter::tracing),
+    };
+    let http_end = async {
+        match http {
+            Some(http) => http.end.await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        ended = run(listening, app, writer, stop.cancelled(), shutdown_grace) => {
+            ended?.close().await?;
+        }
+        () = signals.told_twice(&stop, || reload(tls.as_deref(), &metrics)) => {
+            return Err(ServeError::ToldTwice);
+        }
+        ended = http_end => {
+            let fault = ended.ok().and_then(Result::err);
+            return Err(ServeError::Http(fault.unwrap_or_else(|| io::Error::other("no fault told"))));
+        }
+    }
+    if let Some(exporter) = exporter {
+        spawn_blocking(|| exporter.flush()).await.map_err(io::Error::other)?;
+    }
+    tracing::info!(database = %database.display(), "stopped");
+    Ok(())
+}
+
+/// Reads the certificates again. If they can't be used, those there were are used on.
+fn reload(tls: Option<&Tls>, metrics: &Metrics) {
+    let Some(tls) = tls else {
+        tracing::info!("SIGHUP: there is no certificate to read again");
+        return;
+    };
+    match tls.reload() {
+        Ok(()) => tracing::info!(end = %tls.end(), "certificate read again"),
+        Err(fault) => {
+            let error = &fault as &dyn std::error::Error;
+            tracing::error!(error, "certificate not read again: the one before is used on");
+        }
+    }
+    note_certificate(metrics, Some(tls));
+}
+
+fn note_certificate(metrics: &Metrics, tls: Option<&Tls>) {
+    metrics.certificate_end.set(tls.map_or(0, |tls| tls.end().as_second()));
+}
+
+/// How calls come in.
+struct Listening {
+    acceptor: Acceptor,
+    limits: LimitArgs,
+    require_token_for_reads: bool,
+    metrics: Arc<Metrics>,
+    tracing: Option<Tracing>,
+}
+
+/// Serves until `shutdown` completes, lets calls end within `grace`, and gives the store back.
+async fn run<S: Store>(
+    listening: Listening,
+    app: App,
+    writer: Writer<S>,
+    shutdown: impl Future<Output = ()>,
+    grace: Duration,
+) -> Result<S, ServeError> {
+    let Listening { acceptor, limits, require_token_for_reads, metrics, tracing } = listening;
+    let LimitArgs {
+        max_connections: _,
+        max_streams_per_connection,
+        max_calls,
+        max_streaming_calls,
+        request_timeout,
+        rate_limit,
+        max_request_bytes: _,
+    } = limits;
+    let limits = Limits {
+        calls: max_calls as usize,
+        streaming_calls: max_streaming_calls as usize,
+        timeout: request_timeout,
+        rate: rate_limit,
+    };
+    let stopping = CancellationToken::new();
+    let mut writing = tokio::spawn(writer.run(stopping.clone()));
+    let (health, health_service) = tonic_health::server::health_reporter();
+    for service in SERVICES {
+        health.set_service_status(service, ServingStatus::Serving).await;
+    }
+    let authenticate = Authenticate::new(app.registrar.clone(), require_token_for_reads);
+    // Streams and the listener end when `draining` is cancelled, the writer when `stopping` is.
+    let draining = CancellationToken::new();
+    let routes = app.routes(draining.clone())?.add_service(health_service);
+    let serving = tonic::transport::Server::builder()
+        .http2_keepalive_interval(Some(Duration::from_secs(30)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(20)))
+        .http2_max_header_list_size(16 * 1024)
+        .max_concurrent_streams(max_streams_per_connection)
+        .layer(Observe::new(Arc::clone(&metrics), tracing))
+        .layer(MapResponseLayer::new(status::explain))
+        .layer(authenticate)
+        .layer(Limit::new(limits, metrics))
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(incoming(acceptor), draining.clone().cancelled_owned());
+    tokio::pin!(serving);
+    tokio::select! {
+        ended = &mut serving => {
+            ended?;
+            return Err(ServeError::Process(io::Error::other("the listener has ended")));
+        }
+        ended = &mut writing => return Err(writer_end(ended)),
+        () = shutdown => {
+            tracing::info!(grace_seconds = grace.as_secs(), "stopping");
+            refuse_health(health).await;
+            draining.cancel();
+            match timeout(grace, &mut serving).await {
+                Ok(ended) => ended?,
+                Err(_) => tracing::warn!("calls were still under way when the grace had passed"),
+            }
+        }
+    }
+    stopping.cancel();
+    writing.await?.map_err(ServeError::Writer)
+}
+
+/// Says "not serving" to whoever asks or watches, and ends the watches.
+async fn refuse_health(mut health: HealthReporter) {
+    for service in SERVICES {
+        health.set_service_status(service, ServingStatus::NotServing).await;
+        health.clear_service_status(service).await;
+    }
+}
+
+fn writer_end<S>(ended: Result<Result<S, StoreError>, JoinError>) -> ServeError {
+    match ended {
+        Ok(Ok(_)) => ServeError::Process(io::Error::other("the writer has no more callers")),
+        Ok(Err(fault)) => ServeError::Writer(fault),
+        Err(panic) => ServeError::WriterPanic(panic),
+    }
+}

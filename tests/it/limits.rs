@@ -1,0 +1,118 @@
+//! What the server does not take on, and how it says so.
+
+use std::io::Read;
+use std::net::TcpStream;
+use std::time::Duration;
+
+use portbook::grpc::proto;
+use sqlx::Connection;
+use tonic::{Code, Request};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+
+use crate::harness::{FREE, Server, denied, in_time, refused, register};
+
+fn with(flags: &[&str]) -> Server {
+    let mut server = Server::stopped();
+    server.launch_with(flags);
+    server
+}
+
+async fn is_healthy(server: &Server) {
+    let mut health = HealthClient::new(server.channel().await);
+    health.check(HealthCheckRequest::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stream_beyond_the_limit_is_refused_with_a_hint_until_there_is_room() {
+    let server = with(&["--max-streaming-calls", "2"]);
+    let first = server.watch(1, Default::default()).await;
+    let _second = server.watch(1, Default::default()).await;
+    let third = || async {
+        let request = proto::WatchAssignmentsRequest::default();
+        server.reads().await.watch_assignments(request).await
+    };
+    let (code, reason, details) = refused(third().await);
+    assert_eq!((code, reason.as_str()), (Code::ResourceExhausted, "OVERLOADED"));
+    assert!(details.retry_info().unwrap().retry_delay.unwrap() > Duration::ZERO);
+    server.lookup(443).await;
+    is_healthy(&server).await;
+    drop(first);
+    let has_room = async { while third().await.is_err() {} };
+    in_time(has_room).await;
+}
+
+#[tokio::test]
+async fn who_calls_too_often_is_told_when_to_call_again() {
+    let server = with(&["--rate-limit", "5"]);
+    let mut reads = server.reads().await;
+    let mut answers = Vec::new();
+    for _ in 0..20 {
+        let request = proto::LookupPortRequest { port: Some(443), ..Default::default() };
+        answers.push(reads.lookup_port(request).await);
+        is_healthy(&server).await;
+    }
+    let limited: Vec<_> = answers.into_iter().filter(Result::is_err).collect();
+    assert!(!limited.is_empty(), "20 calls at once are more than 5 a second");
+    for answer in limited {
+        let (code, reason, details) = refused(answer);
+        assert_eq!((code, reason.as_str()), (Code::ResourceExhausted, "RATE_LIMITED"));
+        let wait = details.retry_info().unwrap().retry_delay.unwrap();
+        assert!(wait > Duration::ZERO && wait < Duration::from_secs(1), "{wait:?}");
+    }
+    // A token is a caller of its own.
+    server.writes().await.register_port(register("billing", FREE)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_deadline_is_kept_and_what_waited_behind_it_is_not_carried_out() {
+    let server = Server::start();
+    // Somebody else has the file: nothing can be committed.
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(server.database());
+    let mut holder = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+    sqlx::raw_sql("begin immediate").execute(&mut holder).await.unwrap();
+    let timed = |name: &str, port| {
+        let mut request = Request::new(register(name, port));
+        // As the wire has it, so that the server and not the client keeps it.
+        request.metadata_mut().insert("grpc-timeout", "300m".parse().unwrap());
+        request
+    };
+    let mut writes = server.writes().await;
+    let first = writes.register_port(timed("first", FREE)).await;
+    denied(first, Code::DeadlineExceeded, "DEADLINE_PASSED");
+    let second = writes.register_port(timed("second", FREE + 1)).await;
+    denied(second, Code::DeadlineExceeded, "DEADLINE_PASSED");
+    server.lookup(443).await;
+    sqlx::raw_sql("rollback").execute(&mut holder).await.unwrap();
+    writes.register_port(register("third", FREE + 2)).await.unwrap();
+    assert!(server.lookup(FREE + 1).await.assignments.is_empty());
+}
+
+#[tokio::test]
+async fn a_connection_beyond_the_limit_is_closed_at_once() {
+    let server = with(&["--max-connections", "2"]);
+    let _first = server.channel().await;
+    let _second = server.channel().await;
+    let mut third = TcpStream::connect(&server.address).unwrap();
+    third.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let mut said = Vec::new();
+    // Closed, with or without a reset.
+    let read = third.read_to_end(&mut said);
+    assert!(said.is_empty(), "{read:?}");
+    assert!(!read.is_err_and(|fault| fault.kind() == std::io::ErrorKind::WouldBlock));
+}
+
+#[test]
+fn who_says_nothing_is_hung_up_on() {
+    use std::io::Write;
+    let server = Server::start();
+    let mut silent = TcpStream::connect(&server.address).unwrap();
+    let mut slow = TcpStream::connect(&server.address).unwrap();
+    slow.write_all(b"PRI * HTTP/2.0").unwrap();
+    for stream in [&mut silent, &mut slow] {
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let mut said = Vec::new();
+        let read = stream.read_to_end(&mut said);
+        assert!(!read.is_err_and(|fault| fault.kind() == std::io::ErrorKind::WouldBlock));
+    }
+}

@@ -1,0 +1,356 @@
+//! Who may call what: every rpc with every kind of caller.
+
+use std::fmt::Write as _;
+
+use portbook::grpc::proto;
+use prost::Message;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::{Code, Request};
+use tonic_prost::ProstCodec;
+
+use crate::harness::{
+    FREE, Server, TOKEN, create_pool, denied, ensure, namespace, pool, ports, register, seconds,
+    whatever,
+};
+
+/// A token of the tests: its secret, and the `authorization` that has it.
+struct Secret(String);
+
+impl Secret {
+    fn bearer(&self) -> String {
+        format!("Bearer {}", self.0)
+    }
+}
+
+fn token(name: &str, role: proto::Role, grants: Vec<proto::Grant>) -> proto::Token {
+    proto::Token { name: name.into(), role: role.into(), grants, ..Default::default() }
+}
+
+fn grant(namespace: &str, pools: &[&str]) -> proto::Grant {
+    let pools = pools.iter().map(ToString::to_string).collect();
+    proto::Grant { namespace: namespace.into(), pools }
+}
+
+async fn create(server: &Server, token: proto::Token) -> Secret {
+    let request = proto::CreateTokenRequest { token: Some(token) };
+    let answer = server.writes().await.create_token(request).await.unwrap();
+    Secret(answer.into_inner().secret)
+}
+
+/// Every rpc of both services.
+fn rpcs() -> Vec<String> {
+    let set = proto::FILE_DESCRIPTOR_SET;
+    let set = prost_types::FileDescriptorSet::decode(set).unwrap();
+    let mut rpcs = Vec::new();
+    for file in set.file {
+        for service in &file.service {
+            let of = format!("{}.{}", file.package(), service.name());
+            rpcs.extend(service.method.iter().map(|method| format!("{of}/{}", method.name())));
+        }
+    }
+    rpcs
+}
+
+/// What comes of a call with an empty message: the code of a refusal for its caller, or that it may
+/// be made, whatever comes of it then.
+async fn attempt(server: &Server, rpc: &str, authorization: Option<&str>) -> Code {
+    let mut client = tonic::client::Grpc::new(server.channel().await);
+    client.ready().await.unwrap();
+    let mut request = Request::new(());
+    if let Some(authorization) = authorization {
+        request.metadata_mut().insert("authorization", authorization.parse().unwrap());
+    }
+    let path = PathAndQuery::try_from(format!("/{rpc}")).unwrap();
+    let codec = ProstCodec::<(), ()>::default();
+    let status = match client.server_streaming(request, path, codec).await {
+        Err(status) => status,
+        // A watch has begun.
+        Ok(_) => return Code::Ok,
+    };
+    match status.code() {
+        code @ (Code::Unauthenticated | Code::PermissionDenied) => code,
+        Code::Internal | Code::Unknown | Code::Unavailable => panic!("{rpc}: {status:?}"),
+        _ => Code::Ok,
+    }
+}
+
+async fn matrix(server: &Server) -> String {
+    let prod = vec![grant("prod", &[])];
+    let viewer = create(server, token("v", proto::Role::Viewer, vec![])).await.bearer();
+    let registrar = create(server, token("r", proto::Role::Registrar, prod)).await.bearer();
+    let admin = format!("Bearer {TOKEN}");
+    let callers = [
+        None,
+        Some("Bearer wrong-wrong-wrong-wrong"),
+        Some(&viewer),
+        Some(&registrar),
+        Some(&admin),
+    ];
+    let mut told = String::new();
+    for rpc in rpcs() {
+        let (_, name) = rpc.split_once('/').unwrap();
+        write!(told, "{name:22}").unwrap();
+        for caller in callers {
+            let word = match attempt(server, &rpc, caller).await {
+                Code::Unauthenticated => "unauthenticated",
+                Code::PermissionDenied => "denied",
+                _ => "may",
+            };
+            write!(told, "{word:16}").unwrap();
+        }
+        told.truncate(told.trim_end().len());
+        told.push('\n');
+    }
+    told
+}
+
+#[tokio::test]
+async fn every_rpc_asks_for_its_role() {
+    let server = Server::start();
+    let header = format!(
+        "{:22}{:16}{:16}{:16}{:16}{}\n",
+        "", "no token", "wrong", "viewer", "registrar", "admin"
+    );
+    insta::assert_snapshot!("roles", header.clone() + &matrix(&server).await);
+    let mut server = Server::stopped();
+    server.launch_with(&["--require-token-for-reads"]);
+    insta::assert_snapshot!("roles_with_closed_reads", header + &matrix(&server).await);
+}
+
+#[tokio::test]
+async fn only_a_token_that_is_valid_now_is_taken() {
+    let server = Server::start();
+    let soon = std::time::SystemTime::now() + std::time::Duration::from_millis(1500);
+    let brief = proto::Token {
+        expire_time: Some(soon.into()),
+        ..token("brief", proto::Role::Admin, vec![])
+    };
+    let brief = create(&server, brief).await;
+    let gone = create(&server, token("gone", proto::Role::Admin, vec![])).await;
+    let rotated = create(&server, token("rotated", proto::Role::Admin, vec![])).await;
+    let good = [&brief, &gone, &rotated];
+    for secret in good {
+        let mut writes = server.writes_as(Some(&secret.bearer())).await;
+        writes.get_caller(proto::GetCallerRequest {}).await.unwrap();
+    }
+    let mut admin = server.writes().await;
+    admin.revoke_token(proto::RevokeTokenRequest { name: "gone".into() }).await.unwrap();
+    let rotate = proto::RotateTokenRequest { name: "rotated".into(), overlap: None };
+    let anew = admin.rotate_token(rotate).await.unwrap().into_inner().secret;
+
+    // Another registry's token says nothing here.
+    let elsewhere = Server::start();
+    let foreign = create(&elsewhere, token("foreign", proto::Role::Admin, vec![])).await;
+    let truncated = Secret(anew[..anew.len() - 1].to_owned());
+    let longer = Secret(format!("{anew}A"));
+    for secret in [&gone, &rotated, &foreign, &truncated, &longer] {
+        let mut writes = server.writes_as(Some(&secret.bearer())).await;
+        denied(
+            writes.register_port(register("x", FREE)).await,
+            Code::Unauthenticated,
+            "TOKEN_INVALID",
+        );
+    }
+    for header in ["Basic cG9ydDpib29r", "Bearer", "Bearer ", "pbk_x", &format!("Token {TOKEN}")] {
+        let mut writes = server.writes_as(Some(header)).await;
+        denied(
+            writes.register_port(register("x", FREE)).await,
+            Code::Unauthenticated,
+            "TOKEN_INVALID",
+        );
+    }
+    denied(
+        server.writes_as(None).await.register_port(register("x", FREE)).await,
+        Code::Unauthenticated,
+        "TOKEN_MISSING",
+    );
+    let left = soon.duration_since(std::time::SystemTime::now()).unwrap_or_default();
+    // The only way for a token to end by itself is for its time to pass.
+    tokio::time::sleep(left).await;
+    let mut writes = server.writes_as(Some(&brief.bearer())).await;
+    let told = writes.register_port(register("x", FREE)).await;
+    let facts = denied(told, Code::Unauthenticated, "TOKEN_EXPIRED");
+    assert!(facts.contains_key("expire_time"), "{facts:?}");
+    // Its successor is taken at once, without a restart, and after one.
+    let mut server = server;
+    server.kill();
+    server.launch();
+    let mut writes = server.writes_as(Some(&Secret(anew).bearer())).await;
+    writes.register_port(register("x", FREE)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_rotated_token_overlaps_as_long_as_it_was_asked_to() {
+    let server = Server::start();
+    let old = create(&server, token("ci", proto::Role::Admin, vec![])).await;
+    let rotate = proto::RotateTokenRequest { name: "ci".into(), overlap: seconds(3600) };
+    let answer = server.writes().await.rotate_token(rotate).await.unwrap().into_inner();
+    assert!(answer.token.unwrap().former_expire_time.is_some());
+    for secret in [old, Secret(answer.secret)] {
+        let mut writes = server.writes_as(Some(&secret.bearer())).await;
+        writes.get_caller(proto::GetCallerRequest {}).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_registrar_keeps_to_its_grants() {
+    let server = Server::start();
+    let mut admin = server.writes().await;
+    for name in ["prod", "staging"] {
+        admin.create_namespace(namespace(name, Default::default())).await.unwrap();
+        let of = |name: &str, first| proto::Pool {
+            namespace: name.into(),
+            ..pool(if first == 9700 { "apps" } else { "edge" }, first, first + 9)
+        };
+        admin.create_pool(create_pool(of(name, 9700))).await.unwrap();
+        admin.create_pool(create_pool(of(name, 9800))).await.unwrap();
+    }
+    let grants = vec![grant("prod", &[]), grant("staging", &["apps"])];
+    let secret = create(&server, token("team", proto::Role::Registrar, grants)).await;
+    let mut team = server.writes_as(Some(&secret.bearer())).await;
+    let within = |namespace: &str, request: proto::RegisterPortRequest| {
+        proto::RegisterPortRequest { namespace: namespace.into(), ..request }
+    };
+    let refused = |facts: std::collections::HashMap<String, String>| {
+        ["namespace", "pool"].map(|fact| facts.get(fact).cloned().unwrap_or_default())
+    };
+
+    // All of prod; of staging what comes from its pool; nothing elsewhere, be it there or not.
+    let mine = team.register_port(within("prod", register("a", FREE))).await.unwrap().into_inner();
+    let mine = mine.assignments[0].uid.clone();
+    for (at, request) in [
+        (["staging", ""], within("staging", register("a", FREE))),
+        (["default", ""], register("a", FREE)),
+        (["nowhere", ""], within("nowhere", register("a", FREE))),
+    ] {
+        let answer = team.register_port(request).await;
+        assert_eq!(refused(denied(answer, Code::PermissionDenied, "PERMISSION_DENIED")), at);
+    }
+    let of = |namespace: &str, pool: &str| proto::EnsurePortRequest {
+        namespace: namespace.into(),
+        ..ensure(pool, "a")
+    };
+    for (namespace, pool) in [("prod", "apps"), ("prod", "edge"), ("staging", "apps")] {
+        team.ensure_port(of(namespace, pool)).await.unwrap();
+    }
+    let answer = team.ensure_port(of("staging", "edge")).await;
+    let facts = denied(answer, Code::PermissionDenied, "PERMISSION_DENIED");
+    assert_eq!(refused(facts), ["staging", "edge"]);
+
+    // One of a batch is enough.
+    let requests = vec![within("prod", register("b", FREE + 1)), register("b", FREE + 1)];
+    let batch = proto::BatchRegisterPortsRequest { requests, ..Default::default() };
+    denied(team.batch_register_ports(batch).await, Code::PermissionDenied, "PERMISSION_DENIED");
+
+    // What others hold is not told more of than that it is not theirs to touch.
+    let theirs = admin.register_port(register("secretive", FREE)).await.unwrap().into_inner();
+    let theirs = theirs.assignments[0].uid.clone();
+    let by_uid = proto::ReleasePortRequest { uid: theirs.clone(), ..Default::default() };
+    let facts =
+        denied(team.release_port(by_uid).await, Code::PermissionDenied, "PERMISSION_DENIED");
+    assert!(facts.is_empty(), "{facts:?}");
+    let update = proto::UpdateAssignmentRequest {
+        assignment: Some(proto::Assignment {
+            uid: theirs.clone(),
+            description: "mine now".into(),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    denied(team.update_assignment(update).await, Code::PermissionDenied, "PERMISSION_DENIED");
+    let renew = proto::RenewLeaseRequest { uid: theirs, ..Default::default() };
+    denied(team.renew_lease(renew).await, Code::PermissionDenied, "PERMISSION_DENIED");
+    let by_port = proto::ReleasePortRequest { port: Some(FREE), ..Default::default() };
+    denied(team.release_port(by_port).await, Code::PermissionDenied, "PERMISSION_DENIED");
+    let outside_pool =
+        proto::RegisterPortRequest { namespace: "staging".into(), ..register("c", FREE) };
+    admin.register_port(outside_pool).await.unwrap();
+    let by_port = proto::ReleasePortRequest {
+        namespace: "staging".into(),
+        port: Some(FREE),
+        ..Default::default()
+    };
+    denied(team.release_port(by_port).await, Code::PermissionDenied, "PERMISSION_DENIED");
+
+    // What is theirs they give back.
+    let by_uid = proto::ReleasePortRequest { uid: mine, ..Default::default() };
+    team.release_port(by_uid).await.unwrap();
+    assert_eq!(server.info().await.revision, 11);
+}
+
+#[tokio::test]
+async fn system_ports_are_an_admins_to_acknowledge_or_to_allow() {
+    let server = Server::start();
+    let mut admin = server.writes().await;
+    admin.create_namespace(namespace("prod", Default::default())).await.unwrap();
+    let accept = vec![proto::FindingCode::SystemPort.into()];
+    let policy = proto::NamespacePolicy { accept, ..Default::default() };
+    admin.create_namespace(namespace("lab", policy)).await.unwrap();
+    let grants = vec![grant("prod", &[]), grant("lab", &[])];
+    let secret = create(&server, token("team", proto::Role::Registrar, grants)).await;
+    let mut team = server.writes_as(Some(&secret.bearer())).await;
+    let low = |namespace: &str| proto::RegisterPortRequest {
+        namespace: namespace.into(),
+        ports: ports(1000, 1000),
+        ..whatever(register("a", 1000))
+    };
+    let facts =
+        denied(team.register_port(low("prod")).await, Code::PermissionDenied, "PERMISSION_DENIED");
+    assert_eq!(facts["role"], "admin");
+    // Where an admin has allowed them for all, they are allowed.
+    team.register_port(low("lab")).await.unwrap();
+    admin.register_port(low("prod")).await.unwrap();
+}
+
+#[tokio::test]
+async fn tokens_are_listed_without_their_secrets_and_changed_at_once() {
+    let server = Server::start();
+    let mut admin = server.writes().await;
+    let secret = create(&server, token("ci", proto::Role::Viewer, vec![])).await;
+    let mut ci = server.writes_as(Some(&secret.bearer())).await;
+    let caller = ci.get_caller(proto::GetCallerRequest {}).await.unwrap().into_inner();
+    assert_eq!(caller.token.unwrap().name, "ci");
+    denied(
+        ci.register_port(register("a", FREE)).await,
+        Code::PermissionDenied,
+        "PERMISSION_DENIED",
+    );
+
+    let update = proto::UpdateTokenRequest {
+        token: Some(proto::Token {
+            name: "ci".into(),
+            grants: vec![grant("default", &[])],
+            ..Default::default()
+        }),
+        update_mask: None,
+    };
+    admin.update_token(update).await.unwrap();
+    ci.register_port(register("a", FREE)).await.unwrap();
+
+    for show_ended in [false, true] {
+        let mut names = Vec::new();
+        let mut page_token = String::new();
+        loop {
+            let request = proto::ListTokensRequest { page_size: 1, page_token, show_ended };
+            let page = admin.list_tokens(request).await.unwrap().into_inner();
+            names.extend(page.tokens.into_iter().map(|token| token.name));
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                assert_eq!(names.len(), page.total_size as usize);
+                break;
+            }
+        }
+        assert_eq!(names, ["admin", "ci"]);
+    }
+    admin.revoke_token(proto::RevokeTokenRequest { name: "ci".into() }).await.unwrap();
+    let list = |show_ended| proto::ListTokensRequest { show_ended, ..Default::default() };
+    let standing = admin.list_tokens(list(false)).await.unwrap().into_inner();
+    assert_eq!(standing.total_size, 1);
+    let all = admin.list_tokens(list(true)).await.unwrap().into_inner();
+    assert!(all.tokens.iter().any(|token| token.name == "ci" && token.revoke_time.is_some()));
+    let last = proto::RevokeTokenRequest { name: "admin".into() };
+    denied(admin.revoke_token(last).await, Code::FailedPrecondition, "LAST_ADMIN");
+    let get = |name: &str| proto::GetTokenRequest { name: name.into() };
+    denied(admin.get_token(get("nobody")).await, Code::NotFound, "TOKEN_NOT_FOUND");
+    assert!(!format!("{all:?}").contains(&secret.0), "no secret is told");
+}
