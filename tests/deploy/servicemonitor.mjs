@@ -1,0 +1,10 @@
+// Fails unless the ServiceMonitor is one to the Prometheus operator's own schema. Reads it as JSON on stdin.
+// usage: servicemonitor.mjs FOLDER_OF_NODE_MODULES
+import { readFileSync } from 'node:fs';
+import { pathToFileURL } from 'node:url';
+
+const [folder] = process.argv.slice(2);
+const models = `${folder}/@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1/index.js`;
+const { ServiceMonitor } = await import(pathToFileURL(models));
+new ServiceMonitor(JSON.parse(readFileSync(0, 'utf8'))).validate();
+console.log('the ServiceMonitor is valid');
