@@ -9,6 +9,7 @@ use crate::access::TokenFormatError;
 use crate::connection::tls::TlsError;
 use crate::store::StoreError;
 use crate::store::sqlite::OpenError;
+use crate::telemetry::TelemetryError;
 
 /// Why the server could not start, or ended before it was told to.
 #[derive(Debug, thiserror::Error)]
@@ -20,37 +21,20 @@ pub enum ServeError {
          127.0.0.1:50051, or add --allow-plaintext"
     )]
     Plaintext(SocketAddr),
-    /// An address can't be listened on.
-    #[error("{flag} {address}: the address can't be listened on")]
+    /// The address can't be listened on.
+    #[error("--listen {address}: the address can't be listened on")]
     Listen {
-        /// What it was given with.
-        flag: &'static str,
         /// Which.
         address: SocketAddr,
         /// Why.
         source: io::Error,
     },
-    /// The log filter can't be understood.
-    #[error("--log {filter:?} is not understood: try info, or portbook=debug")]
-    Log {
-        /// What was given.
-        filter: String,
-        /// Why not.
-        source: tracing_subscriber::filter::ParseError,
-    },
+    /// A setting of what is told can't be used.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
     /// Calls can't be encrypted.
     #[error("--tls-cert, --tls-key or --tls-client-ca can't be used")]
     Tls(#[from] TlsError),
-    /// Traces can't be sent.
-    #[error(
-        "--otlp-endpoint {endpoint:?} can't be used: an address such as http://127.0.0.1:4317 is asked for"
-    )]
-    Otlp {
-        /// What was given.
-        endpoint: String,
-        /// Why not.
-        source: opentelemetry_otlp::ExporterBuildError,
-    },
     /// The database can't be used.
     #[error(transparent)]
     Open(#[from] OpenError),

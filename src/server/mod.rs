@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
-use tokio::task::{JoinError, spawn_blocking};
+use tokio::task::JoinError;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic_health::ServingStatus;
@@ -26,7 +26,7 @@ use self::app::{SERVICES, rpcs};
 use self::signals::Signals;
 use self::start::{ensure_token, patiently, print_ready, raise_open_files};
 use crate::access::PlainToken;
-use crate::config::{AccessArgs, LimitArgs, ServeArgs, TelemetryArgs};
+use crate::config::{AccessArgs, LimitArgs, ServeArgs};
 use crate::connection::tls::{Tls, TlsFiles};
 use crate::connection::{Acceptor, incoming};
 use crate::grpc::layer::authenticate::Authenticate;
@@ -37,8 +37,7 @@ use crate::grpc::status;
 use crate::metrics::Metrics;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Store, StoreError};
-use crate::telemetry::trace::Exporter;
-use crate::telemetry::{self, State};
+use crate::telemetry::Telemetry;
 use crate::writer::{Clock, Writer};
 
 /// Serves until SIGTERM or SIGINT; a second one cuts the grace short. Prints a line on stdout when it
@@ -51,13 +50,12 @@ pub async fn serve(args: ServeArgs) -> Result<(), ServeError> {
         args;
     let AccessArgs { tls_cert, tls_key, tls_client_ca, require_token_for_reads, bootstrap_token } =
         access;
-    let TelemetryArgs { log, log_format, http_listen, otlp_endpoint, trace_ratio } = telemetry;
     let started = Instant::now();
     // An empty variable is one that was not set.
     let chosen = bootstrap_token.filter(|chosen| !chosen.0.is_empty());
     let chosen = chosen.map(|chosen| PlainToken::parse(&chosen.0)).transpose()?;
-    telemetry::start(&log, log_format)
-        .map_err(|source| ServeError::Log { filter: log.clone(), source })?;
+    let stop = CancellationToken::new();
+    let mut telemetry = Telemetry::start(telemetry, rpcs(), &database, &stop)?;
     let files = tls_cert.zip(tls_key).map(|(certificate, key)| TlsFiles {
         certificate,
         key,
@@ -67,63 +65,33 @@ pub async fn serve(args: ServeArgs) -> Result<(), ServeError> {
         return Err(ServeError::Plaintext(listen));
     }
     let tls = files.map(Tls::load).transpose()?.map(Arc::new);
+    note_certificate(&telemetry.metrics, tls.as_deref());
     raise_open_files();
-    let failed = |source| ServeError::Listen { flag: "--listen", address: listen, source };
+    let failed = |source| ServeError::Listen { address: listen, source };
     let listener = TcpListener::bind(listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     let mut signals = Signals::listen()?;
-    let stop = CancellationToken::new();
-
-    let (metrics, mut registry) = Metrics::new(rpcs());
-    let metrics = Arc::new(metrics);
-    let state = State::new(database.clone());
-    registry.register_collector(Box::new(state.clone()));
-    note_certificate(&metrics, tls.as_deref());
-    let http = match http_listen {
-        Some(at) => {
-            let failed = |source| ServeError::Listen { flag: "--http-listen", address: at, source };
-            // For a thread of its own, so not one of this runtime's.
-            let listener = std::net::TcpListener::bind(at).map_err(failed)?;
-            Some(telemetry::http::start(listener, registry, state.clone(), stop.clone())?)
-        }
-        None => None,
-    };
-    let exporter = otlp_endpoint.map(|endpoint| {
-        Exporter::new(&endpoint, trace_ratio)
-            .map_err(|source| ServeError::Otlp { endpoint, source })
-    });
-    let exporter = exporter.transpose()?;
 
     let mut store = patiently(SqliteStore::open(&database)).await?;
     let clock = Clock::system();
     let mut loaded = store.load(clock.now()).await?.into_loaded();
     ensure_token(&mut store, &mut loaded.tokens, chosen, clock.now(), address).await?;
+    let metrics = Arc::clone(&telemetry.metrics);
     let (app, mut writer) =
         App::new(store, loaded, clock, Arc::clone(&metrics), limits.max_request_bytes);
     // What has ended meanwhile is not told as held by the first answer. Where that can't be stored,
     // as on a full disk, reads go on and it is tried again.
     writer.end_leases().await.map_err(ServeError::Writer)?;
-    state.is_of(app.registrar.clone());
-    let http_address = http.as_ref().map(|http| http.address);
-    print_ready(&app.registrar.snapshot(), address, http_address, started)?;
+    telemetry.is_of(app.registrar.clone());
+    print_ready(&app.registrar.snapshot(), address, telemetry.http_address(), started)?;
 
+    let most = limits.max_connections as usize;
     let listening = Listening {
-        acceptor: Acceptor {
-            listener,
-            tls: tls.clone(),
-            most: limits.max_connections as usize,
-            metrics: Arc::clone(&metrics),
-        },
+        acceptor: Acceptor { listener, tls: tls.clone(), most, metrics: Arc::clone(&metrics) },
         limits,
         require_token_for_reads,
         metrics: Arc::clone(&metrics),
-        tracing: exporter.as_ref().map(Exporter::tracing),
-    };
-    let http_end = async {
-        match http {
-            Some(http) => http.end.await,
-            None => std::future::pending().await,
-        }
+        tracing: telemetry.tracing(),
     };
     tokio::select! {
         ended = run(listening, app, writer, stop.cancelled(), shutdown_grace) => {
@@ -132,14 +100,9 @@ pub async fn serve(args: ServeArgs) -> Result<(), ServeError> {
         () = signals.told_twice(&stop, || reload(tls.as_deref(), &metrics)) => {
             return Err(ServeError::ToldTwice);
         }
-        ended = http_end => {
-            let fault = ended.ok().and_then(Result::err);
-            return Err(ServeError::Http(fault.unwrap_or_else(|| io::Error::other("no fault told"))));
-        }
+        fault = telemetry.http_ended() => return Err(ServeError::Http(fault)),
     }
-    if let Some(exporter) = exporter {
-        spawn_blocking(|| exporter.flush()).await.map_err(io::Error::other)?;
-    }
+    telemetry.flush().await;
     tracing::info!(database = %database.display(), "stopped");
     Ok(())
 }

@@ -15,25 +15,22 @@ use tokio::runtime;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::State;
+use super::state::State;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// A listener that has begun to answer.
 #[derive(Debug)]
-pub struct Running {
+pub(super) struct Running {
     /// Where.
-    pub address: SocketAddr,
+    pub(super) address: SocketAddr,
     /// Tells how it ended, if it does by itself.
-    pub end: oneshot::Receiver<io::Result<()>>,
+    pub(super) end: oneshot::Receiver<io::Result<()>>,
 }
 
 /// Answers `/metrics`, `/healthz` and `/readyz` until `stopping` is cancelled and for as long as
 /// the process lives then, no longer ready.
-///
-/// # Errors
-/// If there is no thread for it.
-pub fn start(
+pub(super) fn start(
     listener: TcpListener,
     registry: Registry,
     state: State,

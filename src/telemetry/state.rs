@@ -15,27 +15,25 @@ use crate::writer::Registrar;
 
 /// What there is to tell of a registry.
 #[derive(Clone, Debug)]
-pub struct State {
+pub(super) struct State {
     database: PathBuf,
     registrar: Arc<OnceLock<Registrar>>,
 }
 
 impl State {
     /// Tells of the registry in this file, once there is one.
-    #[must_use]
-    pub fn new(database: PathBuf) -> Self {
+    pub(super) fn new(database: PathBuf) -> Self {
         Self { database, registrar: Arc::default() }
     }
 
     /// There is a registry now.
-    pub fn is_of(&self, registrar: Registrar) {
+    pub(super) fn is_of(&self, registrar: Registrar) {
         // There is one registry in a process.
         let _ = self.registrar.set(registrar);
     }
 
     /// Whether there is a registry, and somebody to write to it.
-    #[must_use]
-    pub fn is_running(&self) -> bool {
+    pub(super) fn is_running(&self) -> bool {
         self.registrar.get().is_some_and(Registrar::is_running)
     }
 }

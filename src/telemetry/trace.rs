@@ -13,14 +13,11 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where spans go, until they are flushed at the end.
 #[derive(Debug)]
-pub struct Exporter(SdkTracerProvider);
+pub(super) struct Exporter(SdkTracerProvider);
 
 impl Exporter {
     /// Sends spans to this collector: of calls whose caller traces them, and this share of the others.
-    ///
-    /// # Errors
-    /// If the address is none.
-    pub fn new(endpoint: &str, ratio: f64) -> Result<Self, ExporterBuildError> {
+    pub(super) fn new(endpoint: &str, ratio: f64) -> Result<Self, ExporterBuildError> {
         let exporter =
             SpanExporter::builder().with_tonic().with_endpoint(endpoint).with_timeout(TIMEOUT);
         let share = Box::new(Sampler::TraceIdRatioBased(ratio));
@@ -34,13 +31,12 @@ impl Exporter {
     }
 
     /// Makes spans.
-    #[must_use]
-    pub fn tracing(&self) -> Tracing {
+    pub(super) fn tracing(&self) -> Tracing {
         Tracing::new(self.0.tracer("portbook"))
     }
 
     /// Sends what was not sent yet; waits for it, so not to be called where others wait.
-    pub fn flush(self) {
+    pub(super) fn flush(self) {
         if let Err(fault) = self.0.shutdown_with_timeout(TIMEOUT) {
             tracing::warn!(%fault, "the last spans could not be sent");
         }
