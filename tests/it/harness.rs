@@ -332,7 +332,7 @@ pub fn first_port(assignment: &proto::Assignment) -> u32 {
 
 /// The registry as its changes tell it.
 #[derive(Default)]
-pub struct Fold(BTreeMap<String, proto::Assignment>);
+pub struct Fold(pub BTreeMap<String, proto::Assignment>);
 
 impl Fold {
     /// Takes over a change, which has to fit what was told before.

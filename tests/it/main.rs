@@ -15,6 +15,7 @@ mod bad_input_trust;
 mod check_and_register;
 mod checking;
 mod command_line;
+mod crashing;
 mod deciding;
 mod ensuring;
 mod history;
