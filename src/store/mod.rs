@@ -178,9 +178,12 @@ pub enum StoreError {
     /// The file is no longer where it was opened: what is written to it would be lost.
     #[error("the database {0} was removed or replaced while it was served: restart the server")]
     Moved(PathBuf),
+    /// There is no space for what is to be written.
+    #[error("the disk of the database is full: free some space on it")]
+    Full(#[source] sqlx::Error),
     /// The database could not read or write.
     #[error("the database could not be read or written")]
-    Database(#[from] sqlx::Error),
+    Database(#[source] sqlx::Error),
     /// What is stored can't be understood.
     #[error("the database holds something that Portbook did not write: {0}")]
     Corrupt(String),

@@ -276,12 +276,19 @@ fn write(message: &str, error: WriteError) -> Status {
             details.add_bad_request_violation("request_id", message);
             Status::with_error_details(Code::InvalidArgument, message, details)
         }
-        WriteError::Store(_) => unavailable(
-            "the change could not be stored, and nothing was changed: try again, and see the \
-             server's log",
-            ErrorReason::StoreUnavailable,
-            [],
-        ),
+        WriteError::Store(fault) => {
+            let message = match *fault {
+                StoreError::Full(_) => {
+                    "the disk of the server is full, so nothing was changed: have space freed on \
+                     it, and try again"
+                }
+                _ => {
+                    "the change could not be stored, and nothing was changed: try again, and see \
+                     the server's log"
+                }
+            };
+            unavailable(message, ErrorReason::StoreUnavailable, [])
+        }
         WriteError::Overloaded => {
             retry_later(Code::ResourceExhausted, message, ErrorReason::Overloaded, RETRY_AFTER)
         }

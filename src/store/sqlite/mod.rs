@@ -2,6 +2,7 @@
 //! the SQL there is.
 
 mod append;
+mod fault;
 mod history;
 mod load;
 mod open;
@@ -227,7 +228,7 @@ mod tests {
                 Err(fault) => break fault,
             }
         };
-        assert!(matches!(full, StoreError::Database(_)), "{full:?}");
+        assert!(matches!(full, StoreError::Full(_)), "{full:?}");
         // Again full, and then there is space again.
         let next = || [entry(&loaded, last.next(), 20_000)];
         assert!(store.append(last, &next()).await.is_err());

@@ -9,6 +9,7 @@ use sqlx::ConnectOptions;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 
+use super::fault::{code, is_full};
 use super::history::SqliteHistory;
 use super::{LockedFile, SqliteStore};
 
@@ -71,6 +72,9 @@ pub enum OpenError {
     /// It can't be written.
     #[error("the database {0} can't be written: check the permissions of the file and its folder")]
     ReadOnly(PathBuf),
+    /// There is no space for it.
+    #[error("the disk of the database {0} is full: free some space on it, and start again")]
+    Full(PathBuf),
     /// SQLite says no.
     #[error("the database {path} could not be opened")]
     Database {
@@ -141,6 +145,9 @@ fn open_failed(path: &Path, source: io::Error) -> OpenError {
     match source.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             OpenError::ReadOnly(path.to_owned())
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            OpenError::Full(path.to_owned())
         }
         _ => OpenError::Lock { path: path.to_owned(), source },
     }
@@ -218,10 +225,9 @@ async fn make_durable(connection: &mut SqliteConnection) -> Result<(), sqlx::Err
 }
 
 fn open_error(path: &Path, source: sqlx::Error) -> OpenError {
-    let code = source.as_database_error().and_then(sqlx::error::DatabaseError::code);
-    let primary = code.and_then(|code| code.parse::<u32>().ok()).map(|code| code & 0xff);
     // SQLite's result codes: PERM, READONLY, CANTOPEN, CORRUPT, NOTADB.
-    match primary {
+    match code(&source).map(|code| code & 0xff) {
+        _ if is_full(&source) => OpenError::Full(path.to_owned()),
         Some(3 | 8 | 14) => OpenError::ReadOnly(path.to_owned()),
         Some(11) => OpenError::Damaged(path.to_owned()),
         Some(26) => OpenError::NotSqlite(path.to_owned()),
