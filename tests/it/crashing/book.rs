@@ -61,10 +61,17 @@ impl Book {
 
     /// Looks at what the server has after a restart, and sends again what was sent before it.
     pub async fn check(&mut self, server: &Server) {
-        let news = self.catch_up(server).await;
-        let recent = std::mem::take(&mut self.recent);
-        self.look_for(&recent, &news);
-        self.repeat(&recent, &news, &mut server.writes().await).await;
+        let mut writes = server.writes().await;
+        loop {
+            let news = self.catch_up(server).await;
+            let recent = std::mem::take(&mut self.recent);
+            if recent.is_empty() {
+                return;
+            }
+            self.look_for(&recent, &news);
+            // What is carried out only now is looked for in the next turn.
+            self.repeat(&recent, &news, &mut writes).await;
+        }
     }
 
     /// Looks at all of it again, from the beginning.

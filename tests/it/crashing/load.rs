@@ -130,7 +130,10 @@ impl Writer {
                     self.forget(namespace, port.unwrap());
                 }
                 Request::Update(it) => {
-                    self.own.remove(&it.assignment.as_ref().unwrap().uid);
+                    let uid = &it.assignment.as_ref().unwrap().uid;
+                    if let Some(What::Assignment(it)) = self.own.get(uid).cloned() {
+                        self.forget(&it.namespace, first_port(&it));
+                    }
                 }
                 _ => {}
             },
