@@ -1,5 +1,7 @@
 //! The arguments that several commands share, and how their words are read.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use http::uri::Authority;
@@ -45,6 +47,14 @@ pub(super) struct ReadArgs {
     /// Answer from the registry inside this program, without a server. It has no registrations.
     #[arg(long)]
     pub(super) offline: bool,
+}
+
+/// Which database a command works on by itself, without a server.
+#[derive(Args, Clone, Debug)]
+pub(super) struct DatabaseArgs {
+    /// The database file.
+    #[arg(long, env = "PORTBOOK_DATABASE", value_name = "FILE", default_value = "portbook.db")]
+    pub(super) database: PathBuf,
 }
 
 /// From where the registry is seen, or where something is registered.

@@ -10,13 +10,13 @@ use http::uri::Authority;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use super::output::clean;
+use super::output::{clean, quoted};
 use super::refusal::Refusal;
 use crate::access::TokenFormatError;
 use crate::iana::IanaError;
 use crate::server::ServeError;
 use crate::store::StoreError;
-use crate::store::sqlite::OpenError;
+use crate::store::sqlite::{BackupError, CopyError, OpenError, RestoreError};
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -75,7 +75,19 @@ pub enum Error {
     StreamEnded,
     /// The embedded registry can't be opened.
     #[error("the embedded registry can't be opened")]
+    Embedded(#[source] OpenError),
+    /// A database or a backup can't be opened.
+    #[error(transparent)]
     Open(#[from] OpenError),
+    /// There is no backup.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    /// Nothing was restored.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    /// Somebody has ended the command.
+    #[error("told to stop: nothing was changed")]
+    ToldToStop,
     /// The embedded registry can't be read.
     #[error("the embedded registry can't be read")]
     Load(#[from] StoreError),
@@ -195,8 +207,46 @@ impl Error {
         match self {
             Self::Refused(refusal) => refusal.hint(),
             Self::Stopped { source, .. } | Self::AtLine { source, .. } => source.hint(),
+            Self::Restore(RestoreError::Faulty { backup, .. }) => {
+                Some(format!("see what is wrong: portbook verify {}", quoted(backup)))
+            }
+            _ => self.damaged().map(|database| {
+                let database = quoted(database);
+                format!(
+                    "see what is wrong: portbook verify {database}; to put a backup in its place: \
+                     portbook restore BACKUP --database {database} --force"
+                )
+            }),
+        }
+    }
+
+    /// The database that it says is damaged, or no database.
+    fn damaged(&self) -> Option<&PathBuf> {
+        let open = match self {
+            Self::Serve(ServeError::Load { database, .. })
+            | Self::Backup(BackupError::Copy(CopyError::Faulty { from: database, .. })) => {
+                return Some(database);
+            }
+            Self::Backup(BackupError::Copy(CopyError::Open(open)))
+            | Self::Restore(RestoreError::Copy(CopyError::Open(open))) => open,
+            Self::Open(open)
+            | Self::Serve(ServeError::Open(open))
+            | Self::Restore(RestoreError::Open(open)) => open,
+            _ => return None,
+        };
+        match open {
+            OpenError::Damaged(database) | OpenError::NotSqlite(database) => Some(database),
             _ => None,
         }
+    }
+
+    /// Whether it is for want of --force.
+    fn is_for_want_of_force(&self) -> bool {
+        matches!(
+            self,
+            Self::Backup(BackupError::Copy(CopyError::Exists(_)))
+                | Self::Restore(RestoreError::Exists(_) | RestoreError::Copy(CopyError::Exists(_)))
+        )
     }
 
     /// The exit code, as `portbook --help` documents it.
@@ -212,6 +262,9 @@ impl Error {
             Self::Refused(_) | Self::NotHeld { .. } => 3,
             Self::Unreachable(_) | Self::Slow(..) => 4,
             Self::Stopped { source, .. } | Self::AtLine { source, .. } => source.code(),
+            Self::Restore(RestoreError::Faulty { .. }) => 6,
+            _ if self.is_for_want_of_force() => 3,
+            _ if self.damaged().is_some() => 6,
             _ => 5,
         }
     }

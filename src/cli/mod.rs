@@ -4,7 +4,9 @@
 
 mod annotate;
 mod args;
+mod backup;
 mod check;
+mod copying;
 mod ensure;
 mod error;
 mod history;
@@ -22,9 +24,11 @@ mod refusal;
 mod register;
 mod release;
 mod renew;
+mod restore;
 mod search;
 mod session;
 mod update;
+mod verify;
 mod watch;
 mod write;
 
@@ -44,9 +48,10 @@ Exit codes:
   0  found, or done
   1  nothing found: no such service, or none on the port (it may be reserved or unassigned)
   2  the command line is not understood
-  3  refused by the server, or not accepted as it is asked about
+  3  refused by the server, not accepted as it is asked about, or not done without --force
   4  the server can't be reached
-  5  any other failure";
+  5  any other failure
+  6  a database or a backup is damaged";
 
 /// The port book of an organisation: IANA's port registry, everyday uses and your own
 /// registrations.
@@ -101,6 +106,12 @@ enum Command {
     /// Any other line is passed through, with (name) behind each thing that is clearly a port:
     /// 192.0.2.1:443, [2001:db8::1]:443, and dpt=, spt=, dport=, sport= or port= with a number.
     Annotate(annotate::AnnotateArgs),
+    /// Back up the database into one file, while a server goes on writing.
+    Backup(backup::BackupArgs),
+    /// Put a backup in the place of the database, which no server may have.
+    Restore(restore::RestoreArgs),
+    /// Look for damage in a backup, or in a database that a server may have. Nothing is changed.
+    Verify(verify::VerifyArgs),
     /// Tell what the registry holds.
     Info(info::InfoArgs),
     /// Print what makes a shell complete the commands.
@@ -125,6 +136,8 @@ pub enum End {
     Nothing,
     /// Something that was asked about would be refused.
     Refused,
+    /// Something that was looked at is damaged.
+    Damaged,
 }
 
 impl End {
@@ -143,6 +156,7 @@ impl From<End> for ExitCode {
             End::Done => Self::SUCCESS,
             End::Nothing => Self::from(1),
             End::Refused => Self::from(3),
+            End::Damaged => Self::from(6),
         }
     }
 }
@@ -183,6 +197,9 @@ impl Command {
             Self::Pool(command) => command.run().await,
             Self::Namespace(command) => command.run().await,
             Self::Annotate(args) => args.run().await,
+            Self::Backup(args) => args.run().await,
+            Self::Restore(args) => args.run().await,
+            Self::Verify(args) => args.run().await,
             Self::Info(args) => args.run().await,
             Self::Completions { shell } => {
                 let mut script = Vec::new();

@@ -127,7 +127,7 @@ fn bearer(token: &PlainToken) -> Result<HeaderValue, TokenFormatError> {
 
 /// The registry inside this program, served as a server would.
 async fn embedded() -> Result<Transport, Error> {
-    let mut store = SqliteStore::in_memory().await?;
+    let mut store = SqliteStore::in_memory().await.map_err(Error::Embedded)?;
     let clock = Clock::system();
     let loaded = store.load(clock.now()).await?.into_loaded();
     let (history, database_id) = (store.history(), loaded.database_id.as_str().into());

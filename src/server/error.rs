@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use tokio::task::JoinError;
 
@@ -44,6 +45,14 @@ pub enum ServeError {
     /// No randomness.
     #[error("the operating system has no randomness for a token")]
     Random(#[from] getrandom::Error),
+    /// What is in the database can't be read.
+    #[error("the database {database} can't be read")]
+    Load {
+        /// Which.
+        database: PathBuf,
+        /// Why.
+        source: StoreError,
+    },
     /// The database fails.
     #[error("the database can't be used")]
     Store(#[from] StoreError),

@@ -74,7 +74,8 @@ pub async fn serve(args: ServeArgs) -> Result<(), ServeError> {
 
     let mut store = patiently(SqliteStore::open(&database)).await?;
     let clock = Clock::system();
-    let mut loaded = store.load(clock.now()).await?.into_loaded();
+    let unread = |source| ServeError::Load { database: database.clone(), source };
+    let mut loaded = store.load(clock.now()).await.map_err(unread)?.into_loaded();
     ensure_token(&mut store, &mut loaded.tokens, chosen, clock.now(), address).await?;
     let metrics = Arc::clone(&telemetry.metrics);
     let (app, mut writer) =

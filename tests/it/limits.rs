@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use portbook::grpc::proto;
 use sqlx::Connection;
-use tonic::{Code, Request};
+use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
@@ -66,22 +66,16 @@ async fn who_calls_too_often_is_told_when_to_call_again() {
 
 #[tokio::test]
 async fn a_deadline_is_kept_and_what_waited_behind_it_is_not_carried_out() {
-    let server = Server::start();
+    let server = with(&["--request-timeout", "1"]);
     // Somebody else has the file: nothing can be committed.
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(server.database());
     let mut holder = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
     sqlx::raw_sql("begin immediate").execute(&mut holder).await.unwrap();
-    let timed = |name: &str, port| {
-        let mut request = Request::new(register(name, port));
-        // As the wire has it, so that the server and not the client keeps it.
-        request.metadata_mut().insert("grpc-timeout", "300m".parse().unwrap());
-        request
-    };
     let mut writes = server.writes().await;
-    let first = writes.register_port(timed("first", FREE)).await;
-    denied(first, Code::DeadlineExceeded, "DEADLINE_PASSED");
-    let second = writes.register_port(timed("second", FREE + 1)).await;
-    denied(second, Code::DeadlineExceeded, "DEADLINE_PASSED");
+    for (name, port) in [("first", FREE), ("second", FREE + 1)] {
+        let late = writes.register_port(register(name, port)).await;
+        denied(late, Code::DeadlineExceeded, "DEADLINE_PASSED");
+    }
     server.lookup(443).await;
     sqlx::raw_sql("rollback").execute(&mut holder).await.unwrap();
     writes.register_port(register("third", FREE + 2)).await.unwrap();

@@ -1,6 +1,9 @@
 //! A database of an older Portbook is brought up to date, and nothing of it is lost.
 
 use std::borrow::Cow;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use portbook::grpc::proto::ChangeKind::{Registered, Released, Updated};
 use portbook::grpc::proto::{
@@ -10,7 +13,8 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{Connection, Executor};
 
-use crate::harness::{FREE, Server, decode, register};
+use crate::backing_up::{back_up, done, restore, verify};
+use crate::harness::{FREE, Server, decode, failed_start, register, serve};
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
@@ -39,16 +43,28 @@ const OLD: &str = r#"
 
 async fn server_on_an_old_database() -> Server {
     let mut server = Server::stopped();
-    let options = SqliteConnectOptions::new().filename(server.database()).create_if_missing(true);
+    write_old_database(&server.database(), OLD).await;
+    server.launch();
+    server
+}
+
+/// A database with the third schema, and in it what the statements write.
+async fn write_old_database(database: &Path, statements: &'static str) {
+    let options = SqliteConnectOptions::new().filename(database).create_if_missing(true);
     let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
     let first_three = MIGRATIONS.iter().filter(|migration| migration.version <= 3);
     let old =
         Migrator { migrations: Cow::Owned(first_three.cloned().collect()), ..Migrator::DEFAULT };
     old.run(&mut connection).await.unwrap();
-    connection.execute(sqlx::raw_sql(OLD)).await.unwrap();
+    connection.execute(sqlx::raw_sql(statements)).await.unwrap();
     connection.close().await.unwrap();
-    server.launch();
-    server
+}
+
+fn names_in(folder: &Path) -> Vec<String> {
+    let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
+    names.sort();
+    names
 }
 
 #[tokio::test]
@@ -94,4 +110,103 @@ async fn what_stood_and_what_happened_is_still_there() {
     request.transports = vec![proto::Transport::Udp.into()];
     let answer = server.writes().await.register_port(request).await.unwrap().into_inner();
     assert_eq!(answer.revision, 5);
+}
+
+#[tokio::test]
+async fn what_an_upgrade_finds_is_backed_up_first() {
+    let mut server = Server::stopped();
+    write_old_database(&server.database(), OLD).await;
+    // One of that name is there: it may be somebody's only one.
+    let first = server.database().with_extension("db.schema-3.backup");
+    fs::write(&first, "an earlier one").unwrap();
+    let mut command = serve(&server.database());
+    command.args(["--log", "info"]).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let log = std::io::BufReader::new(child.stderr.take().unwrap());
+    let told = std::io::BufRead::lines(log).map(Result::unwrap);
+    let told = told.into_iter().find(|line| line.contains("it was backed up")).unwrap();
+    let backup = server.database().with_extension("db.schema-3.2.backup");
+    assert!(told.contains(backup.to_str().unwrap()), "{told}");
+    // It is told before anything is changed, and done when there is an answer.
+    std::io::BufRead::read_line(
+        &mut std::io::BufReader::new(child.stdout.take().unwrap()),
+        &mut String::new(),
+    )
+    .unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    assert_eq!(fs::read(&first).unwrap(), b"an earlier one");
+    let (code, told) = verify(&backup);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("3, older than this Portbook's"), "{told}");
+    assert!(told.contains("up to revision 4, 4 changes"), "looked at in a copy: {told}");
+    let (code, told) = verify(&server.database());
+    assert_eq!(code, Some(0), "what was upgraded is right: {told}");
+    // It is what stood before: restored, it is upgraded again.
+    let mut elsewhere = Server::stopped();
+    done(&mut restore(&backup, &elsewhere.database()));
+    elsewhere.launch();
+    assert!(elsewhere.ready_line.contains("revision 4, 15048 assignments"));
+    server.launch();
+    server.kill();
+    let backups = names_in(server.database().parent().unwrap());
+    let backups = backups.iter().filter(|name| name.ends_with(".backup")).count();
+    assert_eq!(backups, 2, "a database that is up to date needs none");
+}
+
+#[tokio::test]
+async fn without_a_backup_nothing_is_upgraded() {
+    let server = Server::stopped();
+    let database = server.database();
+    write_old_database(&database, OLD).await;
+    let before = fs::read(&database).unwrap();
+    // A disk with no room for a second file, as far as the process can see.
+    let mut full = Command::new("sh");
+    full.args(["-c", "trap '' XFSZ; ulimit -f 500; exec \"$@\"", "sh"]);
+    let command = serve(&database);
+    full.arg(command.get_program()).args(command.get_args()).stdout(Stdio::null());
+    let (code, said) = failed_start(&mut full);
+    assert_eq!(code, Some(5), "{said}");
+    assert!(said.contains("could not be backed up before an upgrade"), "{said}");
+    assert!(said.contains("nothing was changed") && said.contains("schema-3.backup"), "{said}");
+    let others = |name: &String| !name.ends_with("-wal") && !name.ends_with("-shm");
+    let names: Vec<_> = names_in(database.parent().unwrap()).into_iter().filter(others).collect();
+    assert_eq!(names, ["portbook.db"]);
+    assert!(fs::read(&database).unwrap() == before);
+}
+
+#[tokio::test]
+async fn what_nobody_has_used_needs_no_backup() {
+    let mut server = Server::stopped();
+    // A first start that was cut off after the third migration.
+    write_old_database(&server.database(), "pragma application_id = 0x50424f4b").await;
+    server.launch();
+    assert!(server.signal("TERM").success());
+    assert_eq!(names_in(server.database().parent().unwrap()), ["portbook.db"]);
+    let mut server = Server::start();
+    assert!(server.signal("TERM").success());
+    assert_eq!(names_in(server.database().parent().unwrap()), ["portbook.db"]);
+}
+
+#[tokio::test]
+async fn a_newer_database_is_neither_served_nor_backed_up_nor_judged() {
+    let mut server = Server::start();
+    assert!(server.signal("TERM").success());
+    let options = SqliteConnectOptions::new().filename(server.database());
+    let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+    let newer = "insert into _sqlx_migrations (version, description, success, checksum, \
+                 execution_time) values (99, 'later', true, x'00', 0)";
+    connection.execute(newer).await.unwrap();
+    connection.close().await.unwrap();
+    let (code, said) = failed_start(&mut serve(&server.database()));
+    assert_eq!(code, Some(5));
+    assert!(said.contains("was written by a newer Portbook (schema 99"), "{said}");
+    let (code, told) = verify(&server.database());
+    assert_eq!(code, Some(6));
+    assert!(told.contains("schema 99 is newer than this Portbook"), "{told}");
+    assert!(!told.contains("is not as the history tells"), "{told}");
+    let refused = back_up(&server.database(), &server.database().with_extension("b")).output();
+    assert!(!refused.unwrap().status.success());
+    assert_eq!(names_in(server.database().parent().unwrap()), ["portbook.db"]);
 }

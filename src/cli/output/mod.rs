@@ -12,6 +12,7 @@ pub(super) mod table;
 pub(super) mod words;
 
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 
 use clap::ValueEnum;
 use serde_json::Value;
@@ -122,6 +123,16 @@ pub(super) fn remark(text: &str) {
     let _ = writeln!(io::stderr(), "{}", clean(text));
 }
 
+/// A path as a word of a command line.
+pub(super) fn quoted(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+:@%=,".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text.into_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
 /// The text in one line, without what could take over a terminal: control characters, and those
 /// that turn the direction of writing.
 pub(super) fn clean(text: &str) -> String {
@@ -141,6 +152,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_path_is_one_word() {
+        let word = |path| quoted(Path::new(path));
+        assert_eq!(word("/var/lib/portbook.db"), "/var/lib/portbook.db");
+        assert_eq!(word("Tom's $HOME.db"), r"'Tom'\''s $HOME.db'");
+        assert_eq!(word(""), "''");
+    }
 
     #[test]
     fn control_characters_are_taken_out() {

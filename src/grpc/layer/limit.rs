@@ -319,4 +319,21 @@ mod tests {
             assert_eq!(timeout(text), None, "{text:?}");
         }
     }
+
+    #[test]
+    fn the_sooner_of_two_deadlines_holds() {
+        let left = |header: Option<&'static str>, most| {
+            let value = header.map(http::HeaderValue::from_static);
+            let headers = value.map(|value| (http::HeaderName::from_static("grpc-timeout"), value));
+            let deadline = deadline(&headers.into_iter().collect(), most);
+            deadline.map(|deadline| deadline.duration_since(Instant::now()).as_secs_f64().round())
+        };
+        let minute = Some(Duration::from_secs(60));
+        assert_eq!(left(Some("5S"), minute), Some(5.0));
+        assert_eq!(left(Some("2M"), minute), Some(60.0));
+        assert_eq!(left(Some("2M"), None), Some(120.0));
+        assert_eq!(left(Some("nonsense"), minute), Some(60.0));
+        assert_eq!(left(None, None), None);
+        assert_eq!(left(Some("99999999H"), None).is_some_and(|left| left > 0.0), true);
+    }
 }

@@ -202,11 +202,8 @@ pub(super) fn release(
 }
 
 /// Until when the ports of a registration rest that is given back now, if they do.
-pub(super) fn rest_until(
-    snapshot: &Snapshot,
-    record: &Record,
-    now: Timestamp,
-) -> Option<Timestamp> {
+#[must_use]
+pub fn rest_until(snapshot: &Snapshot, record: &Record, now: Timestamp) -> Option<Timestamp> {
     let registration = record.registration()?;
     let view = snapshot.seen_from(&registration.namespace).ok()?;
     let pool = registration.pooled.as_ref().and_then(|pooled| view.pool(&pooled.pool).ok());

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+pub use assignment::rest_until;
 pub use refusal::{Exhausted, Refusal};
 
 use super::assignment::{Etag, Record, Uid};

@@ -17,7 +17,12 @@ pub(super) fn is_full(fault: &sqlx::Error) -> bool {
     matches!(code(fault), Some(FULL | IOERR_SHMSIZE))
 }
 
-/// The extended result code; its lowest byte is the primary one.
-pub(super) fn code(fault: &sqlx::Error) -> Option<u32> {
+/// The result code without what it says beyond its kind.
+pub(super) fn primary_code(fault: &sqlx::Error) -> Option<u32> {
+    code(fault).map(|code| code & 0xff)
+}
+
+/// The extended result code.
+fn code(fault: &sqlx::Error) -> Option<u32> {
     fault.as_database_error()?.code()?.parse().ok()
 }

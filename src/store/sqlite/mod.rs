@@ -2,13 +2,19 @@
 //! the SQL there is.
 
 mod append;
+mod backup;
 mod fault;
 mod history;
 mod load;
 mod open;
+mod partial;
+mod restore;
 mod row;
+mod seal;
+mod source;
 mod texts;
 mod token;
+mod verify;
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -19,7 +25,11 @@ use jiff::Timestamp;
 use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
 
+pub use backup::{BackupError, Saved, backup};
 pub use open::OpenError;
+pub use partial::CopyError;
+pub use restore::{RestoreError, Restored, restore};
+pub use verify::{Check, Outcome, Report, verify};
 
 use self::history::{NoHistory, SqliteHistory};
 use self::row::{FindingRow, change_from, hash_from, revision_from_sql, understood};
@@ -160,10 +170,13 @@ async fn write(
         return Err(StoreError::Conflict { expected, found });
     }
     append::entries(connection, entries).await?;
-    run(connection, "commit").await
+    Ok(run(connection, "commit").await?)
 }
 
-async fn run(connection: &mut SqliteConnection, statement: &'static str) -> Result<(), StoreError> {
+async fn run(
+    connection: &mut SqliteConnection,
+    statement: &'static str,
+) -> Result<(), sqlx::Error> {
     sqlx::raw_sql(statement).execute(connection).await?;
     Ok(())
 }

@@ -9,14 +9,15 @@ use sqlx::ConnectOptions;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 
-use super::fault::{code, is_full};
+use super::fault::{is_full, primary_code};
 use super::history::SqliteHistory;
-use super::{LockedFile, SqliteStore};
+use super::partial::CopyError;
+use super::{LockedFile, SqliteStore, backup, source};
 
-static MIGRATIONS: Migrator = sqlx::migrate!();
+pub(super) static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// Tells a Portbook file from other SQLite files: "PBOK".
-const APPLICATION_ID: i64 = 0x5042_4f4b;
+pub(super) const APPLICATION_ID: i64 = 0x5042_4f4b;
 
 /// Why a database could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +25,17 @@ pub enum OpenError {
     /// A folder stands there.
     #[error("the database path {0} is a folder: give the path of a file")]
     IsFolder(PathBuf),
+    /// There is nothing to be read.
+    #[error("there is no file {0}")]
+    NoFile(PathBuf),
+    /// The file could not be read.
+    #[error("{path} can't be read")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// There is no folder to put it in.
     #[error("the folder of the database {0} does not exist: create it first")]
     NoFolder(PathBuf),
@@ -45,11 +57,14 @@ pub enum OpenError {
     #[error("{0} is not a SQLite database: give the path of a Portbook database or of a new file")]
     NotSqlite(PathBuf),
     /// Its pages contradict each other.
-    #[error(
-        "the database {0} is damaged: restore it from a backup, or see what `sqlite3 FILE .recover` \
-         can save of a copy of it"
-    )]
+    #[error("the database {0} is damaged")]
     Damaged(PathBuf),
+    /// Its log is there, and it is not.
+    #[error(
+        "the database {0} is gone or empty, but its log {0}-wal is there: put the database back, or \
+         move the log away to begin with a new one"
+    )]
+    Gone(PathBuf),
     /// It is a SQLite file of something else.
     #[error(
         "{0} is a SQLite database, but not one of Portbook's: give the path of a Portbook \
@@ -83,6 +98,21 @@ pub enum OpenError {
         /// Why.
         source: sqlx::Error,
     },
+    /// It could not be backed up, which comes before its schema is changed.
+    #[error(
+        "the database {path} has the older schema {schema}, and it could not be backed up before an \
+         upgrade to {known}: nothing was changed"
+    )]
+    Backup {
+        /// The file.
+        path: PathBuf,
+        /// Its schema version.
+        schema: i64,
+        /// The newest one known here.
+        known: i64,
+        /// Why.
+        source: Box<CopyError>,
+    },
     /// The schema could not be brought up to date.
     #[error("the schema of the database {path} could not be brought up to date")]
     Migrate {
@@ -107,6 +137,12 @@ impl SqliteStore {
         if folder.is_some_and(|folder| !folder.is_dir()) {
             return Err(OpenError::NoFolder(path.to_owned()));
         }
+        // SQLite would delete the log of a database that is gone, and begin anew.
+        let is_gone = path.metadata().map_or(true, |file| file.len() == 0);
+        let log = source::beside(path, "-wal").metadata();
+        if is_gone && log.is_ok_and(|log| log.len() > 0) {
+            return Err(OpenError::Gone(path.to_owned()));
+        }
         let file = lock(path)?;
         // In full, for SQLite has a meaning of its own for names such as `:memory:`.
         let real = path.canonicalize().map_err(|source| open_failed(path, source))?;
@@ -129,7 +165,7 @@ impl SqliteStore {
 
 /// A lock on the file itself, so that two names of one file meet at it. It is of another kind than
 /// SQLite's own locks, and the system releases it however the process ends.
-fn lock(path: &Path) -> Result<File, OpenError> {
+pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
     let failed = |source| open_failed(path, source);
     let mut options = File::options();
     let file = options.read(true).write(true).create(true).truncate(false).open(path);
@@ -160,7 +196,8 @@ async fn prepare(
 ) -> Result<SqliteConnection, OpenError> {
     let failed = |source: sqlx::Error| open_error(path, source);
     let mut connection = options.disable_statement_logging().connect().await.map_err(failed)?;
-    check_owner(&mut connection, path).await?;
+    let schema = check_owner(&mut connection, path).await?;
+    keep_what_was(&mut connection, path, schema).await?;
     make_durable(&mut connection).await.map_err(failed)?;
     MIGRATIONS.run(&mut connection).await.map_err(|source| match source {
         sqlx::migrate::MigrateError::Execute(source)
@@ -170,7 +207,8 @@ async fn prepare(
     Ok(connection)
 }
 
-async fn check_owner(connection: &mut SqliteConnection, path: &Path) -> Result<(), OpenError> {
+/// That the file is Portbook's, and no newer one's; the schema it has, 0 if it is new.
+async fn check_owner(connection: &mut SqliteConnection, path: &Path) -> Result<i64, OpenError> {
     let failed = |source: sqlx::Error| open_error(path, source);
     let tables: i64 = sqlx::query_scalar("select count(*) from sqlite_schema")
         .fetch_one(&mut *connection)
@@ -181,12 +219,11 @@ async fn check_owner(connection: &mut SqliteConnection, path: &Path) -> Result<(
         .await
         .map_err(failed)?;
     if owner == APPLICATION_ID {
-        let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
-        let found = applied_version(connection).await.map_err(failed)?;
+        let (found, known) = (applied_version(connection).await.map_err(failed)?, newest_schema());
         if found > known {
             return Err(OpenError::Newer { path: path.to_owned(), found, known });
         }
-        return Ok(());
+        return Ok(found);
     }
     if owner != 0 || tables > 0 {
         return Err(OpenError::NotPortbook(path.to_owned()));
@@ -195,7 +232,47 @@ async fn check_owner(connection: &mut SqliteConnection, path: &Path) -> Result<(
         .execute(connection)
         .await
         .map_err(failed)?;
-    Ok(())
+    Ok(0)
+}
+
+/// The newest schema that is known here.
+pub(super) fn newest_schema() -> i64 {
+    MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or_default()
+}
+
+/// Backs up a database whose schema is about to be changed, unless nobody has used it yet.
+async fn keep_what_was(
+    connection: &mut SqliteConnection,
+    path: &Path,
+    schema: i64,
+) -> Result<(), OpenError> {
+    let known = newest_schema();
+    if schema == 0 || schema == known {
+        return Ok(());
+    }
+    let is_used: bool = sqlx::query_scalar(
+        "select exists (select 1 from token) or exists (select 1 from revision)",
+    )
+    .fetch_one(&mut *connection)
+    .await
+    .map_err(|fault| open_error(path, fault))?;
+    if !is_used {
+        return Ok(());
+    }
+    let real = path.canonicalize().map_err(|source| open_failed(path, source))?;
+    match backup::before_upgrade(connection, &real, schema).await {
+        Ok(backup) => {
+            tracing::info!(
+                backup = %backup.display(), schema, known,
+                "the database has an older schema: it was backed up, and is brought up to date"
+            );
+            Ok(())
+        }
+        Err(source) => {
+            let (path, source) = (path.to_owned(), Box::new(source));
+            Err(OpenError::Backup { path, schema, known, source })
+        }
+    }
 }
 
 /// The newest migration that the file has, 0 for a new file.
@@ -224,9 +301,9 @@ async fn make_durable(connection: &mut SqliteConnection) -> Result<(), sqlx::Err
     Ok(())
 }
 
-fn open_error(path: &Path, source: sqlx::Error) -> OpenError {
+pub(super) fn open_error(path: &Path, source: sqlx::Error) -> OpenError {
     // SQLite's result codes: PERM, READONLY, CANTOPEN, CORRUPT, NOTADB.
-    match code(&source).map(|code| code & 0xff) {
+    match primary_code(&source) {
         _ if is_full(&source) => OpenError::Full(path.to_owned()),
         Some(3 | 8 | 14) => OpenError::ReadOnly(path.to_owned()),
         Some(11) => OpenError::Damaged(path.to_owned()),

@@ -1,7 +1,7 @@
 //! Reading everything that is held, at the start of a server.
 
-mod own;
-mod reference;
+pub(super) mod own;
+pub(super) mod reference;
 
 use jiff::Timestamp;
 use sqlx::sqlite::SqliteConnection;
@@ -15,9 +15,9 @@ pub(super) async fn contents(
     connection: &mut SqliteConnection,
     now: Timestamp,
 ) -> Result<Contents, StoreError> {
-    let registry = sqlx::query!("select database_id, iana_date, iana_sha256 from registry")
-        .fetch_one(&mut *connection)
-        .await?;
+    let database_id =
+        sqlx::query_scalar!("select database_id from registry").fetch_one(&mut *connection).await?;
+    let edition = edition(connection).await?;
     let mut reference = reference::iana(connection).await?;
     reference.extend(reference::common(connection).await?);
     let revision = last_revision(connection).await?;
@@ -26,8 +26,8 @@ pub(super) async fn contents(
         .fetch_optional(&mut *connection)
         .await?;
     Ok(Contents {
-        database_id: registry.database_id,
-        edition: Edition { iana_date: registry.iana_date, iana_sha256: registry.iana_sha256 },
+        database_id,
+        edition,
         reference,
         guides: reference::guides(connection).await?,
         namespaces: own::namespaces(connection).await?,
@@ -38,4 +38,10 @@ pub(super) async fn contents(
         last_time: last_time.map(time_from_sql).transpose()?,
         tokens: token::all(connection).await?,
     })
+}
+
+/// Which IANA registry the database has.
+pub(super) async fn edition(connection: &mut SqliteConnection) -> Result<Edition, StoreError> {
+    let edition = sqlx::query_as!(Edition, "select iana_date, iana_sha256 from registry");
+    Ok(edition.fetch_one(connection).await?)
 }

@@ -11,7 +11,7 @@ use crate::store::sqlite::row::{AssignmentRow, NamespaceRow, PoolRow, time_from_
 use crate::store::sqlite::texts::SharedTexts;
 
 /// The namespaces, by name.
-pub(super) async fn namespaces(
+pub(in crate::store::sqlite) async fn namespaces(
     connection: &mut SqliteConnection,
 ) -> Result<Vec<Namespace>, StoreError> {
     let rows = sqlx::query_scalar!(
@@ -28,7 +28,9 @@ pub(super) async fn namespaces(
 }
 
 /// The pools, by namespace and name.
-pub(super) async fn pools(connection: &mut SqliteConnection) -> Result<Vec<Pool>, StoreError> {
+pub(in crate::store::sqlite) async fn pools(
+    connection: &mut SqliteConnection,
+) -> Result<Vec<Pool>, StoreError> {
     let rows = sqlx::query_scalar!(
         r#"select json_group_array(json_object(
              'namespace', namespace, 'name', name, 'description', description,
@@ -45,7 +47,7 @@ pub(super) async fn pools(connection: &mut SqliteConnection) -> Result<Vec<Pool>
 }
 
 /// The registrations, by namespace, transport and port.
-pub(super) async fn assignments(
+pub(in crate::store::sqlite) async fn assignments(
     connection: &mut SqliteConnection,
 ) -> Result<Vec<Assignment>, StoreError> {
     let mut texts = SharedTexts::default();
@@ -103,7 +105,7 @@ async fn assignments_after(
 
 /// What was given back and still rests, with the time until which it does. What happened in a
 /// namespace that was deleted since is not part of a new one of that name.
-pub(super) async fn resting(
+pub(in crate::store::sqlite) async fn resting(
     connection: &mut SqliteConnection,
     now: Timestamp,
 ) -> Result<Vec<(Assignment, Timestamp)>, StoreError> {

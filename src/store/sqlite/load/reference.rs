@@ -40,7 +40,9 @@ struct IanaRow {
 const CHUNK: u32 = 1024;
 
 /// IANA's records, in the registry's order.
-pub(super) async fn iana(connection: &mut SqliteConnection) -> Result<Vec<Assignment>, StoreError> {
+pub(in crate::store::sqlite) async fn iana(
+    connection: &mut SqliteConnection,
+) -> Result<Vec<Assignment>, StoreError> {
     let last =
         sqlx::query_scalar!(r#"select coalesce(max(ordinal), 0) as "last!: u32" from iana_record"#)
             .fetch_one(&mut *connection)
@@ -130,7 +132,7 @@ struct CommonRow {
 }
 
 /// The common uses.
-pub(super) async fn common(
+pub(in crate::store::sqlite) async fn common(
     connection: &mut SqliteConnection,
 ) -> Result<Vec<Assignment>, StoreError> {
     let rows = sqlx::query_scalar!(
@@ -177,7 +179,9 @@ struct GuideRow {
 }
 
 /// The guides.
-pub(super) async fn guides(connection: &mut SqliteConnection) -> Result<Vec<Guide>, StoreError> {
+pub(in crate::store::sqlite) async fn guides(
+    connection: &mut SqliteConnection,
+) -> Result<Vec<Guide>, StoreError> {
     let rows = sqlx::query_scalar!(
         r#"select json_group_array(json_array(
              guide_id, title, full_name, summary, category, encryption, use_instead,

@@ -1,0 +1,88 @@
+//! `portbook verify`: whether a database or a backup is what it should be.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::args::{DatabaseArgs, OutputArgs};
+use super::output::{self, clean, quoted, table};
+use super::{End, Error};
+use crate::store::sqlite::{Check, Outcome, Report, verify};
+
+/// The arguments of `portbook verify`.
+#[derive(Args, Debug)]
+pub(super) struct VerifyArgs {
+    /// A backup, or a database. Left out: the one that --database names.
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+
+    #[command(flatten)]
+    database: DatabaseArgs,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl VerifyArgs {
+    pub(super) async fn run(self) -> Result<End, Error> {
+        let Self { file, database: DatabaseArgs { database }, output } = self;
+        let file = file.unwrap_or(database);
+        let report = verify(&file, Timestamp::now()).await?;
+        output::answer(output.output, &report)?;
+        if report.is_right() {
+            return Ok(End::Done);
+        }
+        let file = quoted(&file);
+        output::remark(&if report.is_backup {
+            format!("{file} can't be restored: use another backup")
+        } else {
+            format!(
+                "to put a backup in its place: portbook restore BACKUP --database {file} --force; \
+                 without one, see what `sqlite3 {file} .recover` can save"
+            )
+        });
+        Ok(End::Damaged)
+    }
+}
+
+const fn outcome(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Right => "ok",
+        Outcome::Left => "-",
+        Outcome::Wrong => "WRONG",
+    }
+}
+
+impl output::Answer for Report {
+    fn table(&self) -> String {
+        let rows = self.checks.iter().map(|check| {
+            vec![check.name.to_owned(), outcome(check.outcome).to_owned(), clean(&check.detail)]
+        });
+        let header = ["CHECK", "RESULT", "DETAIL"].map(String::from).to_vec();
+        table::plain(Some(header), rows)
+    }
+
+    fn objects(&self) -> Vec<Value> {
+        let object = |check: &Check| {
+            let result = match check.outcome {
+                Outcome::Right => "OK",
+                Outcome::Left => "NOT_CHECKED",
+                Outcome::Wrong => "WRONG",
+            };
+            json!({"check": check.name, "result": result, "detail": check.detail})
+        };
+        self.checks.iter().map(object).collect()
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "is_right": self.is_right(),
+            "is_backup": self.is_backup,
+            "revision": self.revision.map(|revision| revision.0),
+            "assignments": self.assignments,
+            "checks": self.objects(),
+        })
+    }
+}
