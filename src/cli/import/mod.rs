@@ -264,6 +264,7 @@ fn told(faults: &[Fault]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -308,6 +309,37 @@ mod tests {
         assert!(planned(b"Port,Service,Colour\n1,a,red\n", &["--ignore-column", "colour"]).is_ok());
         let fault = planned(b"Dear all,\nsee below.\n", &[]).unwrap_err();
         assert!(fault.starts_with("ports: no table of registrations is found"), "{fault}");
+    }
+
+    proptest! {
+        /// Tables with bytes of them changed, taken out or repeated, and files of anything.
+        #[test]
+        fn no_file_makes_it_panic(
+            good in proptest::sample::select(vec![
+                &b"Port,Protocol,Service,Description\n9100,udp,etcd,\"a, b\"\n9101-9104,,crio,\n"[..],
+                b"\xef\xbb\xbfPort;Protocol;Service\r\n9100;UDP;etcd\r\n9101;TCP/UDP;crio\r\n",
+                b"port\ttransport\tname\n80\ttcp\thttp\n443\ttcp,udp\thttps\n",
+                b"| Port(s) | Protocol | Process | Owning team |\n|---|:-:|---|---|\n\
+                  | 9112 | TCP | [net-metrics](x) | `net` |\n| 9114-9117 | TCP/UDP | net\\|db | |\n",
+            ]),
+            mistakes in proptest::collection::vec((any::<usize>(), any::<u8>(), 0..4_u8), 0..8),
+            times in prop_oneof![8 => Just(1_usize), 1 => 2..40_usize],
+            anything in proptest::collection::vec(any::<u8>(), 0..400),
+        ) {
+            let mut bytes = good.repeat(times);
+            for (place, byte, kind) in mistakes {
+                let place = place % bytes.len().max(1);
+                match kind {
+                    0 => bytes.insert(place.min(bytes.len()), byte),
+                    1 => bytes.truncate(place.max(1)),
+                    2 if place < bytes.len() => drop(bytes.remove(place)),
+                    _ if place < bytes.len() => bytes[place] = byte,
+                    _ => {}
+                }
+            }
+            let _ = planned(&bytes, &["--transport", "tcp"]);
+            let _ = planned(&anything, &[]);
+        }
     }
 
     #[test]
