@@ -5,6 +5,7 @@ use portbook::grpc::proto::{self, FindingCode, Transport};
 use tonic::Code;
 
 use crate::harness::{FREE, Server, bad_fields, failed_start, ports, refused, register, serve};
+use crate::raw::call;
 
 /// A uid that nothing has.
 const UID: &str = "7f70d13f-1294-517b-b3ec-000000000000";
@@ -223,72 +224,19 @@ async fn updates_and_releases_name_each_field_that_is_not_valid() {
     invalid(writes.release_port(both).await, field, &["port"]);
 }
 
-/// Sends bytes as they are, which no generated client would.
-async fn send_raw(server: &Server, path: &'static str, body: Vec<u8>) -> tonic::Status {
-    let mut grpc = tonic::client::Grpc::new(server.channel().await);
-    grpc.ready().await.unwrap();
-    let request = tonic::Request::new(body);
-    let path = http::uri::PathAndQuery::from_static(path);
-    grpc.unary(request, path, RawCodec).await.map(|_: tonic::Response<Vec<u8>>| ()).unwrap_err()
-}
-
-#[derive(Default)]
-struct RawCodec;
-
-impl tonic::codec::Codec for RawCodec {
-    type Encode = Vec<u8>;
-    type Decode = Vec<u8>;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl tonic::codec::Encoder for RawCodec {
-    type Item = Vec<u8>;
-    type Error = tonic::Status;
-
-    fn encode(
-        &mut self,
-        item: Vec<u8>,
-        buffer: &mut tonic::codec::EncodeBuf<'_>,
-    ) -> Result<(), tonic::Status> {
-        bytes::BufMut::put_slice(buffer, &item);
-        Ok(())
-    }
-}
-
-impl tonic::codec::Decoder for RawCodec {
-    type Item = Vec<u8>;
-    type Error = tonic::Status;
-
-    fn decode(
-        &mut self,
-        buffer: &mut tonic::codec::DecodeBuf<'_>,
-    ) -> Result<Option<Vec<u8>>, tonic::Status> {
-        Ok(Some(bytes::Buf::copy_to_bytes(buffer, bytes::Buf::remaining(buffer)).to_vec()))
-    }
-}
-
 #[tokio::test]
 async fn bytes_that_are_no_message_have_their_reason_too() {
     let server = Server::start();
     let lookup = "/portbook.v1.PortRegistryService/LookupPort";
     for garbage in [vec![0xff; 40], vec![0x08], vec![0x1a, 0x05, b'a'], vec![0x1a, 0x01, 0xff]] {
-        let (code, reason, _) = refused::<()>(Err(send_raw(&server, lookup, garbage).await));
+        let (code, reason, _) = refused(call(server.channel().await, lookup, garbage).await);
         assert_eq!((code, reason.as_str()), (Code::InvalidArgument, "MALFORMED_MESSAGE"));
     }
-    let large = send_raw(&server, lookup, vec![0; 2 * 1024 * 1024]).await;
-    let (code, reason, _) = refused::<()>(Err(large));
+    let large = call(server.channel().await, lookup, vec![0; 2 * 1024 * 1024]).await;
+    let (code, reason, _) = refused(large);
     assert_eq!((code, reason.as_str()), (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"));
     for path in ["/portbook.v1.PortRegistryService/Nonsense", "/no.such.Service/Rpc"] {
-        let (code, reason, _) = refused::<()>(Err(send_raw(&server, path, vec![]).await));
+        let (code, reason, _) = refused(call(server.channel().await, path, vec![]).await);
         assert_eq!((code, reason.as_str()), (Code::Unimplemented, "UNKNOWN_METHOD"));
     }
     server.lookup(443).await;

@@ -81,7 +81,8 @@ impl Server {
         log
     }
 
-    fn launch_as(&mut self, command: &mut Command) {
+    /// Starts the server like this.
+    pub fn launch_as(&mut self, command: &mut Command) {
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let line = lines.next().unwrap_or_else(|| Ok(String::new())).unwrap();

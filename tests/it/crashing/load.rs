@@ -184,7 +184,7 @@ impl Writer {
         let first = 10_000 + place * APART;
         // The ports of a run are released by uid, one transport at a time: no runs here, so that
         // there is a write that releases several transports together.
-        let transports = &TRANSPORTS[..1 + self.dice.roll(4) as usize];
+        let transports = &TRANSPORTS[..=self.dice.roll(4) as usize];
         let ttl = match self.dice.roll(4) {
             0 => seconds(1),
             1 => seconds(3_600),

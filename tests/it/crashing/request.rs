@@ -7,6 +7,7 @@ use tonic::Status;
 use crate::harness::Writes;
 
 /// A write.
+#[expect(clippy::large_enum_variant, reason = "there are few at a time")]
 #[derive(Clone, Debug)]
 pub enum Request {
     Register(proto::RegisterPortRequest),
@@ -24,6 +25,7 @@ pub enum Request {
 }
 
 /// What a write was about.
+#[expect(clippy::large_enum_variant, reason = "there are few at a time")]
 #[derive(Clone, Debug, PartialEq)]
 pub enum What {
     Assignment(proto::Assignment),

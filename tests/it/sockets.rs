@@ -1,0 +1,272 @@
+//! What can be done to the server by whoever reaches its port, without a token: it may end their
+//! connection, but goes on serving the others, in bounded memory.
+//!
+//! `FLOOD_REQUESTS` (default 5000) is how many malformed requests are sent. For a million:
+//!
+//! ```sh
+//! FLOOD_REQUESTS=1000000 cargo test --test it sockets::malformed -- --nocapture
+//! ```
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+use crate::harness::{Dice, Server, in_time, serve};
+use crate::raw::{
+    CONTINUATION, DATA, END_HEADERS, Frames, GOAWAY, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS,
+    WINDOW_UPDATE, call, frame, lookup_headers,
+};
+
+const MIB: u64 = 1024;
+/// How many send malformed requests at a time.
+const SENDERS: usize = 64;
+const LOOKUP: &str = "/portbook.v1.PortRegistryService/LookupPort";
+/// `:status: 431` (Request Header Fields Too Large) and nothing else, as HPACK has it.
+const REFUSED: &[u8] = &[0x48, 0x83, 0x69, 0x90, 0xff];
+/// The last stream that was taken, none, and then the code.
+const CALM: &[u8] = &[0, 0, 0, 0, 0, 0, 0, ENHANCE_YOUR_CALM];
+/// An error code of RFC 9113, section 7.
+const ENHANCE_YOUR_CALM: u8 = 11;
+
+/// That others are served, and that memory has not grown by more than this, in KiB, at any time.
+async fn assert_unharmed(server: &Server, before: u64, most: u64) {
+    in_time(server.lookup(443)).await;
+    let (_, peak) = server.memory_kib();
+    println!("{before} KiB before, {peak} KiB at most");
+    assert!(peak < before + most, "{before} KiB before, {peak} KiB at most");
+}
+
+/// A server that has answered once, and the most memory that it had until then.
+async fn warm() -> (Server, u64) {
+    let server = Server::start();
+    server.lookup(443).await;
+    let (_, peak) = server.memory_kib();
+    (server, peak)
+}
+
+/// The error code of the GOAWAY with which the server has ended the connection.
+async fn goaway(mut frames: Frames) -> Option<u8> {
+    let mut code = None;
+    while let Some((kind, payload)) = in_time(frames.next()).await {
+        if kind == GOAWAY {
+            code = Some(payload[7]);
+        }
+    }
+    code
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_of_a_gibibyte_is_refused_before_it_is_there() {
+    const SIZE: usize = 1 << 30;
+    let (server, before) = warm().await;
+    let stream = TcpStream::connect(&server.address).await.unwrap();
+    let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let request = http::Request::post(format!("http://{}{LOOKUP}", server.address))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(())
+        .unwrap();
+    let (answer, mut body) = client.send_request(request, false).unwrap();
+    let sending = tokio::spawn(async move {
+        let mut head = vec![0];
+        head.extend(u32::try_from(SIZE).unwrap().to_be_bytes());
+        let mut sent = 0;
+        let mut next = Bytes::from(head);
+        while sent < SIZE {
+            body.reserve_capacity(next.len());
+            let ready = std::future::poll_fn(|context| body.poll_capacity(context)).await;
+            let Some(Ok(room)) = ready else { break };
+            let part = next.split_to(room.min(next.len()));
+            sent += part.len();
+            if body.send_data(part, false).is_err() {
+                break;
+            }
+            if next.is_empty() {
+                next = Bytes::from(vec![0; 64 * 1024]);
+            }
+        }
+        sent
+    });
+    let answer = in_time(answer).await.unwrap();
+    let status = Status::from_header_map(answer.headers()).unwrap();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    let details = status.get_error_details();
+    assert_eq!(details.error_info().unwrap().reason, "MESSAGE_TOO_LARGE");
+    let sent = in_time(sending).await.unwrap();
+    println!("refused after {sent} bytes of {SIZE}");
+    assert!(sent < 16 << 20, "{sent}");
+    connection.abort();
+
+    // Whoever does not wait for room has the connection ended.
+    let mut frames = Frames::open(&server.address).await;
+    let headers = frame(HEADERS, END_HEADERS, 1, &lookup_headers());
+    frames.stream.write_all(&headers).await.unwrap();
+    let (data, mut sent) = (frame(DATA, 0, 1, &[0; 16 * 1024]), 0);
+    while sent < SIZE && in_time(frames.stream.write_all(&data)).await.is_ok() {
+        sent += data.len();
+    }
+    println!("cut off after {sent} bytes of {SIZE}");
+    assert!(sent < 64 << 20, "{sent}");
+    assert_unharmed(&server, before, 16 * MIB).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn malformed_requests_are_all_answered() {
+    let count: usize = std::env::var("FLOOD_REQUESTS").map_or(5_000, |it| it.parse().unwrap());
+    let (server, before) = warm().await;
+    let channel = server.channel().await;
+    let started = Instant::now();
+    let senders = (0..SENDERS).map(|sender| {
+        let channel = channel.clone();
+        tokio::spawn(async move {
+            let (mut dice, mut told) = (Dice::new(sender as u64), BTreeMap::new());
+            for _ in 0..count / SENDERS {
+                let paths = [LOOKUP, "/portbook.v1.PortAdminService/RegisterPort", "/no.such/Rpc"];
+                let path = paths[dice.roll(paths.len() as u32) as usize];
+                let mut body = vec![0xff; dice.roll(200) as usize];
+                body.extend((0..dice.roll(50)).map(|_| dice.roll(256) as u8).collect::<Vec<_>>());
+                let status = call(channel.clone(), path, body).await.unwrap_err();
+                let details = status.get_error_details();
+                let info = details.error_info();
+                let info = info.unwrap_or_else(|| panic!("no ErrorInfo: {status:?}"));
+                *told.entry((status.code() as i32, info.reason.clone())).or_insert(0) += 1;
+            }
+            told
+        })
+    });
+    let mut told = BTreeMap::<_, usize>::new();
+    for sender in senders.collect::<Vec<_>>() {
+        for (what, times) in sender.await.unwrap() {
+            *told.entry(what).or_default() += times;
+        }
+    }
+    let answered = count / SENDERS * SENDERS;
+    println!("{answered} answered in {:.1?}: {told:?}", started.elapsed());
+    assert_eq!(told.values().sum::<usize>(), answered);
+    let reasons: Vec<_> = told.keys().map(|(_, reason)| reason.as_str()).collect();
+    for reason in ["MALFORMED_MESSAGE", "TOKEN_MISSING", "UNKNOWN_METHOD"] {
+        assert!(reasons.contains(&reason), "{told:?}");
+    }
+    assert_unharmed(&server, before, 16 * MIB).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pings_without_end_hold_up_nobody() {
+    let (server, before) = warm().await;
+    let mut frames = Frames::open(&server.address).await;
+    let pings = frame(PING, 0, 0, b"pingping").repeat(1_000);
+    let started = Instant::now();
+    let flood = tokio::spawn(async move {
+        // Without a look at the answers: it blocks where nobody takes more, and may be ended.
+        let mut sent = 0;
+        while sent < 1_000_000 && frames.stream.write_all(&pings).await.is_ok() {
+            sent += 1_000;
+        }
+        (sent, frames)
+    });
+    let mut slowest = Duration::ZERO;
+    for _ in 0..200 {
+        let asked = Instant::now();
+        server.lookup(443).await;
+        slowest = slowest.max(asked.elapsed());
+    }
+    let is_over = flood.is_finished();
+    println!(
+        "in {:.1?}: a lookup took {slowest:?} at most; flood over: {is_over}",
+        started.elapsed()
+    );
+    assert_unharmed(&server, before, 16 * MIB).await;
+    flood.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_that_are_taken_back_at_once_end_their_connection() {
+    let (server, before) = warm().await;
+    let mut frames = Frames::open(&server.address).await;
+    let mut sent = 0;
+    for number in 0..10_000 {
+        let stream = 2 * number + 1;
+        let mut both = frame(HEADERS, END_HEADERS, stream, &lookup_headers());
+        // CANCEL
+        both.extend(frame(RST_STREAM, 0, stream, &[0, 0, 0, 8]));
+        if frames.stream.write_all(&both).await.is_err() {
+            break;
+        }
+        sent += 1;
+    }
+    let code = goaway(frames).await;
+    println!("{sent} sent; ended with {code:?}");
+    // The reset of the connection may have overtaken the words.
+    assert!(code == Some(ENHANCE_YOUR_CALM) || (code.is_none() && sent < 10_000), "{code:?}");
+    assert_unharmed(&server, before, 16 * MIB).await;
+}
+
+/// Fields that are not kept, `count` of them with 100 bytes each.
+fn fields(count: usize) -> Vec<u8> {
+    let mut field = b"\x00\x06x-bomb\x64".to_vec();
+    field.extend([b'b'; 100]);
+    field.repeat(count)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn headers_without_end_are_not_kept() {
+    let (server, before) = warm().await;
+    // Blocks that never end.
+    let mut frames = Frames::open(&server.address).await;
+    frames.stream.write_all(&frame(HEADERS, 0, 1, &lookup_headers())).await.unwrap();
+    let (more, mut sent) = (frame(CONTINUATION, 0, 1, &fields(150)), 0);
+    while sent < 256 << 20 && in_time(frames.stream.write_all(&more)).await.is_ok() {
+        sent += more.len();
+    }
+    println!("endless: cut off after {sent} bytes");
+    assert!(sent < 64 << 20, "{sent}");
+
+    // Many fields, and few bytes that stand for many.
+    let mut bomb = lookup_headers();
+    bomb.extend(b"\x40\x06x-bomb\x7f\xa1\x1e");
+    bomb.extend([b'b'; 4_000]);
+    bomb.extend([0xbe; 10_000]);
+    let mut many = frame(HEADERS, 0, 1, &lookup_headers());
+    many.extend(frame(CONTINUATION, 0, 1, &fields(140)));
+    many.extend(frame(CONTINUATION, END_HEADERS, 1, &fields(140)));
+    let bomb = frame(HEADERS, END_HEADERS, 1, &bomb);
+    let too_large = (HEADERS, REFUSED);
+    for (name, bytes, expected) in [("many", many, too_large), ("bomb", bomb, (GOAWAY, CALM))] {
+        let mut frames = Frames::open(&server.address).await;
+        frames.stream.write_all(&bytes).await.unwrap();
+        let answer = loop {
+            match in_time(frames.next()).await.unwrap() {
+                (SETTINGS | WINDOW_UPDATE, _) => {}
+                answer => break answer,
+            }
+        };
+        assert_eq!((answer.0, &answer.1[..expected.1.len()]), expected, "{name}: {answer:?}");
+    }
+    assert_unharmed(&server, before, 16 * MIB).await;
+}
+
+#[tokio::test]
+async fn a_client_that_stops_within_the_preface_holds_up_neither_others_nor_a_stop() {
+    let mut server = Server::stopped();
+    let mut command = serve(&server.database());
+    command.args(["--shutdown-grace", "2"]);
+    server.launch_as(&mut command);
+    let mut halves = Vec::new();
+    for _ in 0..100 {
+        let mut stream = TcpStream::connect(&server.address).await.unwrap();
+        stream.write_all(&PREFACE[..12]).await.unwrap();
+        halves.push(stream);
+    }
+    in_time(server.lookup(443)).await;
+    let started = Instant::now();
+    let status = tokio::task::spawn_blocking(move || server.signal("TERM")).await.unwrap();
+    println!("stopped in {:.1?} with {} half-open connections", started.elapsed(), halves.len());
+    assert!(status.success(), "{status}");
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+}
