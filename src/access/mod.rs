@@ -1,11 +1,13 @@
 //! Access: who calls, how that is known, and what they may do. Pure, as the domain is.
 
 mod permission;
+mod recover;
 mod secret;
 mod token;
 mod tokens;
 
 pub use permission::{Denied, permit, permit_findings};
+pub use recover::Recovered;
 pub use secret::{PlainToken, TokenFormatError, TokenHash};
 pub use token::{
     Actor, Credential, Former, Grants, NotAToken, Overlap, Role, Secret, Token, TokenName,

@@ -124,8 +124,8 @@ impl Tokens {
         names: impl IntoIterator<Item = &'n str>,
         now: Timestamp,
     ) -> Result<&Arc<Token>, AuthError> {
-        let named = names.into_iter().filter_map(|name| self.by_name.get(&name.parse().ok()?));
-        let mut known = named.filter(|token| token.credential == Credential::Certificate);
+        let tokens = names.into_iter().filter_map(|name| self.by_name.get(&name.parse().ok()?));
+        let mut known = tokens.filter(|token| token.credential == Credential::Certificate);
         valid(known.next().ok_or(AuthError::Unknown)?, now)
     }
 

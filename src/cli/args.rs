@@ -4,20 +4,35 @@ use std::path::PathBuf;
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use http::uri::Authority;
 
 use super::output::Format;
+use super::session::{Address, TlsArgs};
 use super::{moment, parse};
 use crate::access::PlainToken;
 use crate::grpc::proto;
 use crate::registry::name::NamespaceName;
 
+/// Where the server is, and how it is reached.
+#[derive(Args, Clone, Debug)]
+pub(super) struct PlaceArgs {
+    /// The server: host:port, http://host:port or, encrypted, https://host:port.
+    #[arg(
+        long,
+        env = "PORTBOOK_ADDR",
+        value_name = "HOST:PORT",
+        default_value = "127.0.0.1:50051"
+    )]
+    pub(super) addr: Address,
+
+    #[command(flatten)]
+    pub(super) tls: TlsArgs,
+}
+
 /// Where the server is, and what to show it.
 #[derive(Args, Clone)]
 pub(super) struct ServerArgs {
-    /// The server: host:port, or http://host:port.
-    #[arg(long, env = "PORTBOOK_ADDR", value_name = "HOST:PORT", default_value = "127.0.0.1:50051", value_parser = parse::server_address)]
-    pub(super) addr: Authority,
+    #[command(flatten)]
+    pub(super) place: PlaceArgs,
 
     /// The token, which writes need.
     #[arg(long, env = "PORTBOOK_TOKEN", value_name = "TOKEN", hide_env_values = true)]
@@ -34,7 +49,7 @@ impl ServerArgs {
 
 impl std::fmt::Debug for ServerArgs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ServerArgs").field("addr", &self.addr).finish_non_exhaustive()
+        f.debug_struct("ServerArgs").field("place", &self.place).finish_non_exhaustive()
     }
 }
 

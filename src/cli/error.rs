@@ -6,13 +6,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use http::uri::Authority;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use super::output::{clean, quoted};
 use super::refusal::Refusal;
+use super::session::{Address, ConnectionFault, TlsError};
+use super::token::RecoverError;
 use crate::access::TokenFormatError;
+use crate::grpc::proto::{port_admin_service_server, port_registry_service_server};
 use crate::iana::IanaError;
 use crate::server::ServeError;
 use crate::store::StoreError;
@@ -31,10 +33,30 @@ pub enum Error {
     #[error(
         "no Portbook server answers at {0}; start one with 'portbook serve', or add --offline to a read"
     )]
-    Unreachable(Authority),
+    Unreachable(Address),
     /// The server takes too long.
     #[error("the server at {0} has not answered within {seconds} seconds", seconds = .1.as_secs())]
-    Slow(Authority, Duration),
+    Slow(Address, Duration),
+    /// The connection fails, and it is known why.
+    #[error("no connection to {addr}")]
+    Connection {
+        /// Where to.
+        addr: Address,
+        /// Why.
+        source: ConnectionFault,
+    },
+    /// The files for an encrypted connection can't be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The server is there, and does not serve.
+    #[error("the server at {0} is not serving")]
+    NotServing(Address),
+    /// The server is there, and never has such a service.
+    #[error("the server has no service {0:?}")]
+    NoService(String),
+    /// A token can't be recovered.
+    #[error(transparent)]
+    Recover(#[from] RecoverError),
     /// The server says no.
     #[error("{}", .0.message)]
     Refused(Refusal),
@@ -126,16 +148,28 @@ fn were(rest: &[String]) -> String {
 
 impl Error {
     /// What a status means that came from this address.
-    pub(super) fn from_status(status: &Status, addr: &Authority) -> Self {
+    pub(super) fn from_status(status: &Status, addr: &Address) -> Self {
         let info = status.get_details_error_info().filter(|info| info.domain == "portbook");
         let is_silence = status.code() == Code::Unavailable && info.is_none();
         // A status with a cause was made here, of a connection that failed.
-        if is_silence || status.source().is_some() {
+        if let Some(fault) = status.source() {
+            return match ConnectionFault::behind(fault) {
+                Some(source) => Self::Connection { addr: addr.clone(), source },
+                None => Self::Unreachable(addr.clone()),
+            };
+        }
+        if is_silence {
             return Self::Unreachable(addr.clone());
         }
+        let retry = status.get_details_retry_info().and_then(|info| info.retry_delay);
         let (reason, facts) = info.map(|info| (info.reason, info.metadata)).unwrap_or_default();
         match status.code() {
-            Code::InvalidArgument
+            // A deadline of somebody between here and the server has no reason.
+            Code::DeadlineExceeded if reason.is_empty() => {
+                Self::Call("the deadline has passed".into())
+            }
+            Code::DeadlineExceeded
+            | Code::InvalidArgument
             | Code::NotFound
             | Code::AlreadyExists
             | Code::PermissionDenied
@@ -145,7 +179,7 @@ impl Error {
             | Code::ResourceExhausted
             | Code::Unauthenticated
             | Code::Unavailable => {
-                Self::Refused(Refusal { message: clean(status.message()), reason, facts })
+                Self::Refused(Refusal { message: clean(status.message()), reason, facts, retry })
             }
             code => {
                 let message =
@@ -172,9 +206,18 @@ impl Error {
     pub(super) fn is_passing(&self) -> bool {
         match self {
             Self::Unreachable(_) | Self::Slow(..) | Self::StreamEnded => true,
+            // A server that is only starting or stopping looks like this too.
+            Self::Connection { source, .. } => {
+                matches!(source, ConnectionFault::Ended | ConnectionFault::Mute)
+            }
             Self::Refused(refusal) => matches!(
                 refusal.reason.as_str(),
-                "SHUTTING_DOWN" | "OVERLOADED" | "STORE_UNAVAILABLE" | "HISTORY_UNAVAILABLE"
+                "SHUTTING_DOWN"
+                    | "OVERLOADED"
+                    | "RATE_LIMITED"
+                    | "DEADLINE_PASSED"
+                    | "STORE_UNAVAILABLE"
+                    | "HISTORY_UNAVAILABLE"
             ),
             _ => false,
         }
@@ -207,6 +250,11 @@ impl Error {
         match self {
             Self::Refused(refusal) => refusal.hint(),
             Self::Stopped { source, .. } | Self::AtLine { source, .. } => source.hint(),
+            Self::NoService(_) => Some(format!(
+                "those it has: {}, {}; without a name the whole server is asked about",
+                port_registry_service_server::SERVICE_NAME,
+                port_admin_service_server::SERVICE_NAME
+            )),
             Self::Restore(RestoreError::Faulty { backup, .. }) => {
                 Some(format!("see what is wrong: portbook verify {}", quoted(backup)))
             }
@@ -257,10 +305,17 @@ impl Error {
 
     fn code(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::Token(_) => 2,
-            Self::Refused(refusal) if refusal.reason == "SHUTTING_DOWN" => 4,
-            Self::Refused(_) | Self::NotHeld { .. } => 3,
-            Self::Unreachable(_) | Self::Slow(..) => 4,
+            Self::Usage(_) | Self::Token(_) | Self::Tls(_) => 2,
+            Self::Refused(refusal)
+                if matches!(refusal.reason.as_str(), "SHUTTING_DOWN" | "DEADLINE_PASSED") =>
+            {
+                4
+            }
+            Self::Refused(_) | Self::NotHeld { .. } | Self::NoService(_) => 3,
+            Self::Unreachable(_)
+            | Self::Slow(..)
+            | Self::Connection { .. }
+            | Self::NotServing(_) => 4,
             Self::Stopped { source, .. } | Self::AtLine { source, .. } => source.code(),
             Self::Restore(RestoreError::Faulty { .. }) => 6,
             _ if self.is_for_want_of_force() => 3,
@@ -297,7 +352,7 @@ mod tests {
             facts.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
         let details = ErrorDetails::with_error_info(reason, "portbook", facts);
         let status = Status::with_error_details(code, "No\u{1b}[31m.", details);
-        Error::from_status(&status, &Authority::from_static("localhost:1"))
+        Error::from_status(&status, &"localhost:1".parse().unwrap())
     }
 
     #[test]
@@ -322,9 +377,23 @@ mod tests {
     fn what_passes_by_itself_is_told_from_what_does_not() {
         assert!(error(Code::Unavailable, "SHUTTING_DOWN", &[]).is_passing());
         assert!(error(Code::Unavailable, "HISTORY_UNAVAILABLE", &[]).is_passing());
-        assert!(Error::Unreachable(Authority::from_static("localhost:1")).is_passing());
+        assert!(error(Code::ResourceExhausted, "RATE_LIMITED", &[]).is_passing());
+        assert!(!error(Code::ResourceExhausted, "POOL_EXHAUSTED", &[]).is_passing());
+        let failed = |source| Error::Connection { addr: "https://a:1".parse().unwrap(), source };
+        assert!(failed(ConnectionFault::Ended).is_passing());
+        assert!(!failed(ConnectionFault::Untrusted).is_passing());
+        assert!(Error::Unreachable("localhost:1".parse().unwrap()).is_passing());
         assert!(!error(Code::OutOfRange, "IN_THE_FUTURE", &[]).is_passing());
         assert!(!error(Code::NotFound, "NAMESPACE_NOT_FOUND", &[]).is_passing());
+    }
+
+    #[test]
+    fn who_calls_too_often_is_told_when_to_come_back() {
+        let mut details = ErrorDetails::with_error_info("RATE_LIMITED", "portbook", HashMap::new());
+        details.set_retry_info(Some(Duration::from_millis(1500)));
+        let status = Status::with_error_details(Code::ResourceExhausted, "Slowly.", details);
+        let refused = Error::from_status(&status, &"localhost:1".parse().unwrap());
+        assert_eq!(refused.report(), "Slowly.\ntry again in 1.5s");
     }
 
     #[test]
@@ -339,7 +408,7 @@ mod tests {
 
     #[test]
     fn exit_codes_tell_refusals_from_silence() {
-        let addr = Authority::from_static("localhost:1");
+        let addr = "localhost:1".parse().unwrap();
         let silence = Error::from_status(&Status::unavailable("tcp connect error"), &addr);
         assert_eq!(silence.code(), 4);
         assert!(silence.report().starts_with("no Portbook server answers at localhost:1;"));
@@ -348,6 +417,11 @@ mod tests {
         assert_eq!(error(Code::Unavailable, "STORE_UNAVAILABLE", &[]).code(), 3);
         assert_eq!(error(Code::Unavailable, "SHUTTING_DOWN", &[]).code(), 4);
         assert_eq!(error(Code::Internal, "INTERNAL", &[]).code(), 5);
+        assert_eq!(error(Code::DeadlineExceeded, "DEADLINE_PASSED", &[]).code(), 4);
+        assert_eq!(Error::from_status(&Status::deadline_exceeded("?"), &addr).code(), 5);
+        let untrusted =
+            Error::Connection { addr: addr.clone(), source: ConnectionFault::Untrusted };
+        assert_eq!(untrusted.code(), 4);
         assert_eq!(Error::from_status(&Status::unknown("?"), &addr).code(), 5);
     }
 }

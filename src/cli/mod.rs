@@ -9,6 +9,7 @@ mod check;
 mod copying;
 mod ensure;
 mod error;
+mod health;
 mod history;
 mod import;
 mod info;
@@ -27,6 +28,7 @@ mod renew;
 mod restore;
 mod search;
 mod session;
+mod token;
 mod update;
 mod verify;
 mod watch;
@@ -49,7 +51,7 @@ Exit codes:
   1  nothing found: no such service, or none on the port (it may be reserved or unassigned)
   2  the command line is not understood
   3  refused by the server, not accepted as it is asked about, or not done without --force
-  4  the server can't be reached
+  4  the server can't be reached, or does not serve
   5  any other failure
   6  a database or a backup is damaged";
 
@@ -100,6 +102,9 @@ enum Command {
     /// List, show, create, change and delete namespaces, in which a port can be held once.
     #[command(subcommand)]
     Namespace(namespace::NamespaceCommand),
+    /// List, show, create, change and end tokens, by which callers are known.
+    #[command(subcommand)]
+    Token(token::TokenCommand),
     /// Put service names on the ports in the lines of stdin.
     ///
     /// A line that is only a key (443, 443/tcp, tcp/443) gives a line with the service name, or -.
@@ -114,6 +119,8 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Tell what the registry holds.
     Info(info::InfoArgs),
+    /// Ask the server whether it serves: exit code 0 if it does, 4 if not.
+    Health(health::HealthArgs),
     /// Print what makes a shell complete the commands.
     Completions {
         /// The shell.
@@ -196,11 +203,13 @@ impl Command {
             Self::Watch(args) => args.run().await,
             Self::Pool(command) => command.run().await,
             Self::Namespace(command) => command.run().await,
+            Self::Token(command) => command.run().await,
             Self::Annotate(args) => args.run().await,
             Self::Backup(args) => args.run().await,
             Self::Restore(args) => args.run().await,
             Self::Verify(args) => args.run().await,
             Self::Info(args) => args.run().await,
+            Self::Health(args) => args.run().await,
             Self::Completions { shell } => {
                 let mut script = Vec::new();
                 clap_complete::generate(shell, &mut Cli::command(), "portbook", &mut script);
@@ -237,6 +246,8 @@ mod tests {
             "watch",
             "namespace list",
             "pool show web",
+            "token list",
+            "health",
         ] {
             let words = format!("portbook {line}");
             assert!(Cli::try_parse_from(words.split(' ')).is_ok(), "{words}");

@@ -1,10 +1,8 @@
-//! How people write what they ask for: ports, names, endpoints, labels, addresses.
+//! How people write what they ask for: ports, names, endpoints, labels.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
-
-use http::uri::Authority;
 
 use crate::grpc::proto;
 use crate::registry::assignment::Uid;
@@ -36,10 +34,6 @@ pub(super) enum WordError {
     Label,
     #[error("this is no finding; these can be acknowledged: {}", acknowledgeable())]
     Finding,
-    #[error("an address is written as host:port or http://host:port")]
-    Address,
-    #[error("the client speaks plain HTTP/2 only: write http://host:port")]
-    Https,
 }
 
 fn acknowledgeable() -> String {
@@ -248,19 +242,6 @@ pub(super) fn finding_code(text: &str) -> Result<proto::FindingCode, WordError> 
         .ok_or(WordError::Finding)
 }
 
-/// `host:port` or `http://host:port`.
-pub(super) fn server_address(text: &str) -> Result<Authority, WordError> {
-    if text.starts_with("https://") {
-        return Err(WordError::Https);
-    }
-    let address = text.strip_prefix("http://").unwrap_or(text);
-    let address = address.strip_suffix('/').unwrap_or(address);
-    match address.parse::<Authority>() {
-        Ok(authority) if authority.port_u16().is_some() && !address.contains('@') => Ok(authority),
-        _ => Err(WordError::Address),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -341,17 +322,6 @@ mod tests {
     }
 
     #[test]
-    fn server_addresses_have_a_port() {
-        for text in ["localhost:1", "http://localhost:1", "http://localhost:1/"] {
-            assert_eq!(server_address(text).unwrap().as_str(), "localhost:1");
-        }
-        assert_eq!(server_address("[::1]:50051").unwrap().as_str(), "[::1]:50051");
-        for text in ["", "localhost", "https://a:1", "a:1/b", "u@a:1", "a:99999", "a b:1"] {
-            assert!(server_address(text).is_err(), "{text:?}");
-        }
-    }
-
-    #[test]
     fn lists_are_given_as_a_whole_and_can_be_empty() {
         for text in ["", "none", "None"] {
             assert_eq!(runs(text).unwrap().iter().count(), 0, "{text:?}");
@@ -390,7 +360,6 @@ mod tests {
             let _ = text.parse::<PortSpec>();
             let _ = runs(&text);
             let _ = codes(&text);
-            let _ = server_address(&text);
         }
 
         #[test]

@@ -1,6 +1,7 @@
 //! What the server says where it says no, and what would help.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use itertools::Itertools;
 
@@ -16,6 +17,8 @@ pub struct Refusal {
     pub(super) reason: String,
     /// The metadata of the reason, as the API documents it.
     pub(super) facts: HashMap<String, String>,
+    /// When to try again, where that is told.
+    pub(super) retry: Option<Duration>,
 }
 
 impl Refusal {
@@ -106,8 +109,49 @@ impl Refusal {
             "TOKEN_MISSING" => {
                 "give the token with --token, or in the variable PORTBOOK_TOKEN".into()
             }
+            "TOKEN_INVALID" => {
+                "an admin can make another: portbook token create; where there is no \
+                                admin left, on the server's machine: portbook token recover"
+                    .into()
+            }
+            "TOKEN_EXPIRED" => {
+                "an admin can move its end: portbook token update NAME --ttl 90d".into()
+            }
+            "PERMISSION_DENIED" => self.denied(),
+            "TOKEN_NOT_FOUND" => "all there are or were: portbook token list --ended".into(),
+            "TOKEN_ALREADY_EXISTS" => format!(
+                "what it may do: portbook token show {token}; a new secret for it: portbook token \
+                 rotate {token}",
+                token = word("token")
+            ),
+            "TOKEN_REVOKED" => "names that are taken: portbook token list --ended".into(),
+            "LAST_ADMIN" => "such a one: portbook token create NAME --role admin".into(),
+            "NO_SECRET" => "its certificate is renewed by whoever issued it".into(),
+            "RATE_LIMITED" | "OVERLOADED" => {
+                format!("try again in {:?}", self.retry.unwrap_or(Duration::from_secs(1)))
+            }
+            "DEADLINE_PASSED" => "a write may still be carried out: look with portbook history \
+                                  before it is made again, or repeat it with the same --request-id"
+                .into(),
             _ => return None,
         })
+    }
+
+    /// What somebody may do who may not do this, and how they come to more.
+    fn denied(&self) -> String {
+        let own = "what your token may do: portbook token show";
+        let flags = match (self.fact("role"), self.fact("namespace")) {
+            (Some(role), _) if role == "registrar" => {
+                "--role registrar --grant NAMESPACE".to_owned()
+            }
+            (Some(role), _) => format!("--role {role}"),
+            (None, Some(namespace)) => {
+                let pool = self.fact("pool").map(|pool| format!("/{pool}")).unwrap_or_default();
+                format!("--grant {namespace}{pool}, and the grants it has")
+            }
+            (None, None) => return own.to_owned(),
+        };
+        format!("{own}; an admin can change that: portbook token update NAME {flags}")
     }
 
     /// The flag for a namespace that is not the default.
@@ -142,8 +186,12 @@ mod tests {
     fn a_refusal_says_what_to_do_next() {
         let hint = |reason: &str, facts: &[(&str, &str)]| {
             let facts = facts.iter().map(|&(key, value)| (key.to_owned(), value.to_owned()));
-            let refusal =
-                Refusal { message: String::new(), reason: reason.into(), facts: facts.collect() };
+            let refusal = Refusal {
+                message: String::new(),
+                reason: reason.into(),
+                facts: facts.collect(),
+                retry: None,
+            };
             refusal.hint().unwrap_or_default()
         };
         assert_eq!(
@@ -179,6 +227,20 @@ mod tests {
             hint("FORBIDDEN_BY_POLICY", &[("codes", codes), ("namespace", "prod")]),
             "the policy forbids SYSTEM_PORT,DYNAMIC_PORT: portbook namespace show prod"
         );
+        let denied = "what your token may do: portbook token show; an admin can change that: \
+                      portbook token update NAME";
+        for (facts, flags) in [
+            (
+                &[("namespace", "prod"), ("pool", "web")][..],
+                "--grant prod/web, and the grants it has",
+            ),
+            (&[("role", "admin"), ("namespace", "")], "--role admin"),
+            (&[("role", "registrar")], "--role registrar --grant NAMESPACE"),
+        ] {
+            assert_eq!(hint("PERMISSION_DENIED", facts), format!("{denied} {flags}"));
+        }
+        assert_eq!(hint("PERMISSION_DENIED", &[]), "what your token may do: portbook token show");
+        assert_eq!(hint("OVERLOADED", &[]), "try again in 1s");
         assert_eq!(hint("INVALID_FIELD", &[]), "");
     }
 }

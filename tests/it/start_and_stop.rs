@@ -135,3 +135,40 @@ async fn a_start_that_was_cut_off_is_taken_up_again() {
         assert!(line.contains("revision 0, 15047 assignments"), "{line:?}");
     }
 }
+
+#[test]
+fn whoever_watches_over_a_server_learns_whether_it_serves() {
+    let mut server = Server::start();
+    let health = |server: &Server, service: Option<&str>| {
+        let mut command = portbook();
+        command.arg("health").args(service).env("PORTBOOK_ADDR", &server.address);
+        // Who asks for its health need not be known.
+        let output = command.env("PORTBOOK_TOKEN", "short").output().unwrap();
+        let said =
+            [&output.stdout, &output.stderr].map(|said| String::from_utf8_lossy(said).into_owned());
+        (output.status.code(), said.concat())
+    };
+    for service in [None, Some("portbook.v1.PortAdminService")] {
+        assert_eq!(health(&server, service), (Some(0), "serving\n".to_owned()));
+    }
+    let (code, said) = health(&server, Some("portbook.v1.Nothing"));
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("has no service \"portbook.v1.Nothing\"\nthose it has: "), "{said}");
+    server.kill();
+    let (code, said) = health(&server, None);
+    assert_eq!(code, Some(4), "{said}");
+    assert!(said.contains("no Portbook server answers"), "{said}");
+}
+
+#[test]
+fn a_silent_server_is_not_waited_for() {
+    // It takes connections, and says nothing.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut command = portbook();
+    command.args(["health", "--addr", &listener.local_addr().unwrap().to_string()]);
+    let started = Instant::now();
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(4));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("within 3 seconds"));
+    assert!(started.elapsed() < Duration::from_secs(30));
+}

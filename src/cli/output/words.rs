@@ -56,6 +56,16 @@ pub(in crate::cli) fn change_kind(number: i32) -> Option<&'static str> {
     word(number, "CHANGE_KIND_", proto::ChangeKind::as_str_name)
 }
 
+/// `VIEWER`, `REGISTRAR` or `ADMIN`.
+pub(in crate::cli) fn role(number: i32) -> Option<&'static str> {
+    word(number, "ROLE_", proto::Role::as_str_name)
+}
+
+/// `SECRET` or `CERTIFICATE`.
+pub(in crate::cli) fn credential(number: i32) -> Option<&'static str> {
+    word(number, "CREDENTIAL_", proto::Credential::as_str_name)
+}
+
 /// A time in RFC 3339, to the second.
 pub(in crate::cli) fn time(time: prost_types::Timestamp) -> String {
     prost_types::Timestamp { nanos: 0, ..time }.to_string()
@@ -90,6 +100,7 @@ mod tests {
         assert_eq!(severity(1), Some("BLOCKER"));
         assert_eq!(outcome(2), Some("ACKNOWLEDGEMENT_REQUIRED"));
         assert_eq!(change_kind(6), Some("NAMESPACE_CREATED"));
+        assert_eq!((role(2), credential(2)), (Some("REGISTRAR"), Some("CERTIFICATE")));
         assert_eq!(match_reason(6), Some("part of a word"));
         assert_eq!((source(0), source(99), match_reason(0)), (None, None, None));
     }

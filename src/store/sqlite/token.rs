@@ -37,7 +37,8 @@ pub(super) async fn put(
          role = excluded.role, grants = excluded.grants, sha256 = excluded.sha256, \
          rotate_time = excluded.rotate_time, former_sha256 = excluded.former_sha256, \
          former_expire_time = excluded.former_expire_time, expire_time = excluded.expire_time, \
-         update_time = excluded.update_time, revoke_time = excluded.revoke_time",
+         creator = excluded.creator, update_time = excluded.update_time, \
+         revoke_time = excluded.revoke_time",
         row.name,
         row.description,
         row.role,

@@ -1,23 +1,27 @@
 //! Who answers: a server on the network, or the registry inside this program, behind one client.
 
+mod address;
+mod fault;
+mod tls;
+
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use http::header::AUTHORIZATION;
-use http::uri::Authority;
 use http::{HeaderValue, Request};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Response, Status, Streaming};
 use tower::util::BoxCloneService;
 use tower::{BoxError, ServiceExt};
 use uuid::Uuid;
 
-use super::Error;
-use super::args::{ReadArgs, ServerArgs};
+use super::args::{PlaceArgs, ReadArgs, ServerArgs};
+use super::{Error, output};
 use crate::access::{PlainToken, TokenFormatError};
 use crate::grpc::proto::port_admin_service_client::PortAdminServiceClient;
 use crate::grpc::proto::port_registry_service_client::PortRegistryServiceClient;
@@ -29,10 +33,16 @@ use crate::store::Store;
 use crate::store::sqlite::SqliteStore;
 use crate::writer::{Clock, World, writer};
 
+pub(super) use self::address::Address;
+pub(super) use self::fault::ConnectionFault;
+pub(super) use self::tls::{TlsArgs, TlsError};
+
 /// Carries calls, wherever to.
 pub(super) type Transport = BoxCloneService<Request<Body>, http::Response<Body>, BoxError>;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// For the connection and, on it, the handshake of the encryption.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// A page of 1,000 records with every text at its longest stays below it.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
@@ -40,34 +50,50 @@ const MAX_ANSWER: usize = 64 * 1024 * 1024;
 /// The way to one registry.
 pub(super) struct Session {
     transport: Transport,
-    addr: Authority,
+    addr: Address,
+    /// Whether anything has been heard from there yet.
+    has_answered: AtomicBool,
 }
 
 impl Session {
     /// The way to where a read is answered.
     pub(super) async fn open(args: &ReadArgs) -> Result<Self, Error> {
         if args.offline {
-            let addr = args.server.addr.clone();
-            return Ok(Self { transport: embedded().await?, addr });
+            return Ok(Self::new(embedded().await?, args.server.place.addr.clone()));
         }
         Self::connect(&args.server).await
     }
 
-    /// The way to a server.
+    /// The way to a server, which is shown the token.
     pub(super) async fn connect(args: &ServerArgs) -> Result<Self, Error> {
         let authorization = args.plain_token()?.as_ref().map(bearer).transpose()?;
-        let addr = args.addr.clone();
-        let unreachable = |_| Error::Unreachable(addr.clone());
-        let endpoint = Endpoint::from_shared(format!("http://{addr}")).map_err(unreachable)?;
-        let channel =
-            endpoint.connect_timeout(CONNECT_TIMEOUT).connect().await.map_err(unreachable)?;
-        let with_token = channel.map_request(move |mut request: Request<Body>| {
-            if let Some(authorization) = &authorization {
-                request.headers_mut().insert(AUTHORIZATION, authorization.clone());
-            }
-            request
-        });
-        Ok(Self { transport: BoxCloneService::new(with_token.map_err(BoxError::from)), addr })
+        let addr = &args.place.addr;
+        if authorization.is_some() && addr.is_in_the_clear() {
+            warn_of_the_clear(addr);
+        }
+        let with_token =
+            channel(&args.place).await?.map_request(move |mut request: Request<Body>| {
+                if let Some(authorization) = &authorization {
+                    request.headers_mut().insert(AUTHORIZATION, authorization.clone());
+                }
+                request
+            });
+        Ok(Self::new(BoxCloneService::new(with_token.map_err(BoxError::from)), addr.clone()))
+    }
+
+    /// The way to a server that need not know who asks.
+    pub(super) async fn connect_unknown(place: &PlaceArgs) -> Result<Self, Error> {
+        let channel = channel(place).await?.map_err(BoxError::from);
+        Ok(Self::new(BoxCloneService::new(channel), place.addr.clone()))
+    }
+
+    fn new(transport: Transport, addr: Address) -> Self {
+        Self { transport, addr, has_answered: AtomicBool::new(false) }
+    }
+
+    /// What carries the calls.
+    pub(super) fn transport(&self) -> Transport {
+        self.transport.clone()
     }
 
     /// The reads.
@@ -95,7 +121,7 @@ impl Session {
         call: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Result<T, Error> {
         match timeout(limit, call).await {
-            Ok(answer) => answer.map(Response::into_inner).map_err(|status| self.error(&status)),
+            Ok(answer) => self.heard(answer).map(Response::into_inner),
             Err(_) => Err(Error::Slow(self.addr.clone(), limit)),
         }
     }
@@ -107,15 +133,60 @@ impl Session {
         answers: &mut Streaming<T>,
     ) -> Result<Option<T>, Error> {
         match timeout(limit, answers.message()).await {
-            Ok(answer) => answer.map_err(|status| self.error(&status)),
+            Ok(answer) => self.heard(answer),
             Err(_) => Err(Error::Slow(self.addr.clone(), limit)),
         }
     }
 
+    fn heard<T>(&self, answer: Result<T, Status>) -> Result<T, Error> {
+        let answer = answer.map_err(|status| self.error(&status));
+        if !matches!(answer, Err(Error::Unreachable(_) | Error::Connection { .. })) {
+            self.has_answered.store(true, Ordering::Relaxed);
+        }
+        answer
+    }
+
     /// What a status of this session means.
     pub(super) fn error(&self, status: &Status) -> Error {
-        Error::from_status(status, &self.addr)
+        let error = Error::from_status(status, &self.addr);
+        if self.has_answered.load(Ordering::Relaxed) {
+            return error;
+        }
+        // The connection was made and then lost before anything came of it.
+        match error {
+            Error::Unreachable(addr) if addr.is_encrypted() => {
+                Error::Connection { addr, source: ConnectionFault::Ended }
+            }
+            Error::Unreachable(addr) => Error::Connection { addr, source: ConnectionFault::Mute },
+            error => error,
+        }
     }
+}
+
+async fn channel(place: &PlaceArgs) -> Result<Channel, Error> {
+    let PlaceArgs { addr, tls } = place;
+    let unreachable = |_| Error::Unreachable(addr.clone());
+    let endpoint = Endpoint::from_shared(addr.uri()).map_err(unreachable)?;
+    let endpoint = tls.apply(endpoint.connect_timeout(CONNECT_TIMEOUT), addr)?;
+    match timeout(HANDSHAKE_TIMEOUT, endpoint.connect()).await {
+        Ok(Ok(channel)) => Ok(channel),
+        Ok(Err(fault)) if addr.is_encrypted() => Err(match ConnectionFault::in_handshake(&fault) {
+            Some(source) => Error::Connection { addr: addr.clone(), source },
+            None => Error::Unreachable(addr.clone()),
+        }),
+        Ok(Err(fault)) => Err(unreachable(fault)),
+        Err(_) => Err(Error::Slow(addr.clone(), HANDSHAKE_TIMEOUT)),
+    }
+}
+
+fn warn_of_the_clear(addr: &Address) {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        output::remark(&format!(
+            "portbook: the token crosses the network to {addr} in the clear: write \
+             --addr https://{addr} if the server speaks TLS"
+        ));
+    });
 }
 
 fn bearer(token: &PlainToken) -> Result<HeaderValue, TokenFormatError> {
@@ -152,8 +223,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_embedded_registry_answers_like_a_server() {
-        let addr = Authority::from_static("localhost:1");
-        let session = Session { transport: embedded().await.unwrap(), addr };
+        let session = Session::new(embedded().await.unwrap(), "localhost:1".parse().unwrap());
         let request = proto::LookupServiceRequest {
             service_name: "no such service".into(),
             ..proto::LookupServiceRequest::default()
@@ -177,9 +247,10 @@ mod tests {
     #[tokio::test]
     async fn nobody_at_the_address_is_told_as_such() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let addr: Authority = listener.local_addr().unwrap().to_string().parse().unwrap();
+        let addr: Address = listener.local_addr().unwrap().to_string().parse().unwrap();
         drop(listener);
-        let args = ServerArgs { addr: addr.clone(), token: None };
+        let place = PlaceArgs { addr: addr.clone(), tls: TlsArgs::default() };
+        let args = ServerArgs { place, token: None };
         let refused = Session::connect(&args).await.map(|_| ()).unwrap_err();
         assert!(matches!(refused, Error::Unreachable(at) if at == addr));
     }

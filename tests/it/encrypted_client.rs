@@ -1,0 +1,273 @@
+//! The command line on an encrypted connection, and what it says where there can be none.
+//!
+//! The encryption is that of a small front made here, which passes everything on to a real server.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::Arc;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
+    date_time_ymd,
+};
+use tempfile::TempDir;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::{RootCertStore, ServerConfig};
+
+use crate::harness::{Server, TOKEN, portbook};
+
+/// An authority, and files of what it issues.
+struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    folder: TempDir,
+}
+
+/// A certificate and its key, as files.
+#[derive(Clone)]
+struct Identity {
+    cert: PathBuf,
+    key: PathBuf,
+}
+
+impl Authority {
+    fn new() -> Self {
+        Self::named("An authority")
+    }
+
+    fn named(name: &str) -> Self {
+        let mut params = CertificateParams::new([]).unwrap();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let folder = TempDir::new().unwrap();
+        std::fs::write(folder.path().join("ca.pem"), issuer.pem()).unwrap();
+        Self { issuer, folder }
+    }
+
+    fn ca(&self) -> PathBuf {
+        self.folder.path().join("ca.pem")
+    }
+
+    fn issue(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Identity {
+        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        let cert = params.signed_by(&key, &self.issuer).unwrap();
+        let folder = tempfile::tempdir_in(self.folder.path()).unwrap().keep();
+        let identity = Identity { cert: folder.join("cert.pem"), key: folder.join("key.pem") };
+        std::fs::write(&identity.cert, cert.pem()).unwrap();
+        std::fs::write(&identity.key, key.serialize_pem()).unwrap();
+        identity
+    }
+}
+
+/// What a front asks of its callers, and what it speaks.
+struct Front<'a> {
+    identity: Identity,
+    clients_of: Option<&'a Authority>,
+    protocol: &'static [u8],
+}
+
+impl Front<'_> {
+    /// Encrypts for the server behind, until the test ends.
+    async fn run(self, server: &Server) -> SocketAddr {
+        let builder = ServerConfig::builder_with_provider(Arc::new(
+            tokio_rustls::rustls::crypto::ring::default_provider(),
+        ))
+        .with_safe_default_protocol_versions()
+        .unwrap();
+        let builder = match self.clients_of {
+            Some(authority) => {
+                let mut roots = RootCertStore::empty();
+                roots.add(authority.issuer.der().clone()).unwrap();
+                let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+                builder.with_client_cert_verifier(
+                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                        .build()
+                        .unwrap(),
+                )
+            }
+            None => builder.with_no_client_auth(),
+        };
+        let cert = CertificateDer::from_pem_file(&self.identity.cert).unwrap();
+        let key = PrivateKeyDer::from_pem_file(&self.identity.key).unwrap();
+        let mut config = builder.with_single_cert(vec![cert], key).unwrap();
+        config.alpn_protocols = vec![self.protocol.to_vec()];
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, behind) = (listener.local_addr().unwrap(), server.address.clone());
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (acceptor, behind) = (acceptor.clone(), behind.clone());
+                tokio::spawn(async move {
+                    // Callers that fail the handshake, and ends of connections, are what is tested.
+                    if let Ok(mut stream) = acceptor.accept(stream).await {
+                        let mut behind = TcpStream::connect(behind).await.unwrap();
+                        let _ = copy_bidirectional(&mut stream, &mut behind).await;
+                    }
+                });
+            }
+        });
+        address
+    }
+}
+
+const GRPC: &[u8] = b"h2";
+
+fn lookup(addr: &str) -> Command {
+    let mut command = portbook();
+    command.args(["lookup", "443", "--addr", addr]);
+    command
+}
+
+fn with(mut command: Command, flags: &[(&str, &Path)]) -> Command {
+    for (flag, path) in flags {
+        command.arg(flag).arg(path);
+    }
+    command
+}
+
+async fn ended(mut command: Command) -> Output {
+    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+}
+
+async fn works(command: Command) {
+    let output = ended(command).await;
+    assert!(output.status.success(), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("https"), "{output:?}");
+    assert!(output.stderr.is_empty(), "{output:?}");
+}
+
+/// What is said by a command that can't connect.
+async fn fails(command: Command) -> String {
+    let output = ended(command).await;
+    assert_eq!(output.status.code(), Some(4), "{output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[tokio::test]
+async fn a_trusted_server_is_talked_to_encrypted() {
+    let (server, authority) = (Server::start(), Authority::new());
+    let identity = authority.issue("localhost", |_| {});
+    let front = Front { identity, clients_of: None, protocol: GRPC }.run(&server).await;
+    let at = format!("https://localhost:{}", front.port());
+    let ca = authority.ca();
+    works(with(lookup(&at), &[("--ca", &ca)])).await;
+    // By the variables, and by what the system trusts.
+    let mut command = lookup(&at);
+    command.env("PORTBOOK_CA", &ca).env("PORTBOOK_TOKEN", TOKEN);
+    works(command).await;
+    let mut command = lookup(&at);
+    command.env("SSL_CERT_FILE", &ca).env_remove("SSL_CERT_DIR");
+    works(command).await;
+    let mut command = portbook();
+    command.args(["token", "show", "--addr", &at, "--token", TOKEN, "--ca"]).arg(&ca);
+    assert!(ended(command).await.status.success());
+}
+
+#[tokio::test]
+async fn a_server_that_can_not_be_trusted_is_told_as_such() {
+    let (server, authority) = (Server::start(), Authority::new());
+    let (other, namesake) = (Authority::named("Another"), Authority::new());
+    let good = || authority.issue("localhost", |_| {});
+    let old = authority.issue("localhost", |params| {
+        params.not_before = date_time_ymd(2020, 1, 1);
+        params.not_after = date_time_ymd(2021, 1, 1);
+    });
+    let early =
+        authority.issue("localhost", |params| params.not_before = date_time_ymd(4000, 1, 1));
+    let elsewhere = authority.issue("db.example.com", |_| {});
+    let itself = authority.issue("localhost", |params| {
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    });
+    let (ca, other_ca, namesake_ca) = (authority.ca(), other.ca(), namesake.ca());
+    let untrusted = "not issued by an authority that is trusted here: give that authority's \
+                     certificate with --ca";
+    for (identity, protocol, ca, said) in [
+        (good(), GRPC, &other_ca, untrusted),
+        (good(), GRPC, &namesake_ca, untrusted),
+        (old, GRPC, &ca, "has expired (2021-01-01T00:00:00Z)"),
+        (early, GRPC, &ca, "is not valid yet (4000-01-01T00:00:00Z): look at the clocks"),
+        (
+            elsewhere,
+            GRPC,
+            &ca,
+            "not for the host in --addr, but for db.example.com: write one of these",
+        ),
+        (itself, GRPC, &ca, "is that of an authority"),
+        (good(), b"http/1.1", &ca, "speaks TLS, but not gRPC"),
+    ] {
+        let front = Front { identity, clients_of: None, protocol }.run(&server).await;
+        let at = format!("https://localhost:{}", front.port());
+        let told = fails(with(lookup(&at), &[("--ca", ca)])).await;
+        assert!(told.starts_with(&format!("portbook: no connection to {at}: ")), "{told}");
+        assert!(told.contains(said), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_certificate_is_shown_where_it_is_asked_for() {
+    let (server, authority, other) = (Server::start(), Authority::new(), Authority::new());
+    let identity = authority.issue("localhost", |_| {});
+    let clients_of = Some(&authority);
+    let front = Front { identity, clients_of, protocol: GRPC }.run(&server).await;
+    let at = format!("https://localhost:{}", front.port());
+    let ca = authority.ca();
+    let lookup_as = |identity: &Identity| {
+        with(lookup(&at), &[("--ca", &ca), ("--cert", &identity.cert), ("--key", &identity.key)])
+    };
+    works(lookup_as(&authority.issue("ci", |_| {}))).await;
+
+    let old = authority.issue("ci", |params| params.not_after = date_time_ymd(2021, 1, 1));
+    let told = fails(lookup_as(&old)).await;
+    assert!(told.contains("the client certificate, as it has expired"), "{told}");
+    let told = fails(lookup_as(&other.issue("ci", |_| {}))).await;
+    assert!(told.contains("does not accept the client certificate: give one"), "{told}");
+    // The server says so, or is gone before that is heard.
+    for _ in 0..20 {
+        let told = fails(with(lookup(&at), &[("--ca", &ca)])).await;
+        assert!(told.contains("asks for a client certificate"), "{told}");
+        assert!(told.contains("--cert and --key"), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn encryption_at_one_end_alone_is_told() {
+    let (server, authority) = (Server::start(), Authority::new());
+    let identity = authority.issue("localhost", |_| {});
+    let front = Front { identity, clients_of: None, protocol: GRPC }.run(&server).await;
+    let told =
+        fails(with(lookup(&format!("https://{}", server.address)), &[("--ca", &authority.ca())]))
+            .await;
+    assert!(told.contains("does not speak TLS there: write http://"), "{told}");
+    let told = fails(lookup(&front.to_string())).await;
+    assert!(told.contains("if it speaks TLS, write https:// in --addr"), "{told}");
+    let mut command = portbook();
+    command.args(["health", "--addr", &front.to_string()]);
+    assert!(fails(command).await.contains("write https:// in --addr"));
+}
+
+#[test]
+fn a_token_in_the_clear_is_warned_of_once() {
+    // Nothing listens at port 1.
+    let run = |addr: &str, token: Option<&str>| {
+        let mut command = lookup(addr);
+        if let Some(token) = token {
+            command.env("PORTBOOK_TOKEN", token);
+        }
+        String::from_utf8(command.output().unwrap().stderr).unwrap()
+    };
+    let told = run("0.0.0.0:1", Some(TOKEN));
+    assert_eq!(told.matches("crosses the network to 0.0.0.0:1 in the clear").count(), 1, "{told}");
+    assert!(!told.contains(TOKEN), "{told}");
+    for (addr, token) in [("0.0.0.0:1", None), ("localhost:1", Some(TOKEN))] {
+        assert!(!run(addr, token).contains("in the clear"), "{addr}");
+    }
+}

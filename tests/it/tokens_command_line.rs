@@ -1,0 +1,158 @@
+//! Tokens on the command line: an admin shares out the work, and finds a way back in.
+
+use std::process::{Command, Output};
+
+use portbook::grpc::proto::NamespacePolicy;
+
+use crate::command_line::{redacted, told};
+use crate::harness::{Server, TOKEN, failed_start, namespace, portbook};
+
+/// A command with this token; the words of a line have no spaces in them.
+fn as_holder(server: &Server, secret: &str, line: &str) -> Output {
+    let mut command = portbook();
+    command.args(line.split_whitespace()).env("PORTBOOK_ADDR", &server.address);
+    command.env("PORTBOOK_TOKEN", secret).output().unwrap()
+}
+
+fn out(output: &Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// The secret alone, as a script takes it.
+fn secret(server: &Server, line: &str) -> String {
+    let told = out(&as_holder(server, TOKEN, &format!("{line} --quiet")));
+    let secret = told.strip_suffix('\n').unwrap();
+    assert!(secret.starts_with("pbk_") && !secret.contains(char::is_whitespace), "{told:?}");
+    secret.to_owned()
+}
+
+/// The text without what differs from run to run, secrets among it.
+fn steady(text: &str, server: &Server) -> String {
+    let mut parts = text.split("pbk_");
+    let mut steady = parts.next().unwrap().to_owned();
+    for part in parts {
+        let rest = part.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || "-_".contains(c));
+        steady = steady + "SECRET" + rest;
+    }
+    redacted(&steady.replace(&server.database().display().to_string(), "DATABASE"), server)
+}
+
+#[tokio::test]
+async fn a_registrar_registers_where_an_admin_has_granted_it() {
+    let server = Server::start();
+    server
+        .writes()
+        .await
+        .create_namespace(namespace("payments", NamespacePolicy::default()))
+        .await
+        .unwrap();
+    let admin = |line: &str| told(line, &as_holder(&server, TOKEN, line));
+    let mut story = [
+        "token create ci --role registrar --grant payments --ttl 90d --description Deploys",
+        "token create ci --role viewer",
+        "token create ci2 --role registrar",
+        "token create typo --role registrar --grant payment,default/apps",
+        "token create ci.example.com --role viewer --certificate",
+        "token list",
+        "token show ci",
+        "token show nobody",
+        "token revoke admin",
+        "token rotate ci.example.com",
+    ]
+    .map(admin)
+    .to_vec();
+
+    let ci = secret(&server, "token rotate ci");
+    let registrar = |line: &str| told(line, &as_holder(&server, &ci, line));
+    story.extend(
+        [
+            "token show",
+            "register billing 7450 --namespace payments",
+            "register billing 7450",
+            "namespace create mine",
+            "token list",
+        ]
+        .map(registrar),
+    );
+    story.extend(
+        [
+            "history --namespace payments",
+            "token update ci --grant default --no-end",
+            "token update ci",
+            "token revoke ci",
+            "token revoke ci",
+            "token list --ended",
+        ]
+        .map(admin),
+    );
+    story.push(registrar("token show"));
+    insta::assert_snapshot!(steady(&story.join("\n"), &server));
+}
+
+#[test]
+fn programs_get_the_secret_and_the_grants() {
+    let server = Server::start();
+    let line = "token create ci --role registrar --grant default/b,default/a --output json";
+    let made: serde_json::Value =
+        serde_json::from_str(&out(&as_holder(&server, TOKEN, line))).unwrap();
+    assert!(made["secret"].as_str().unwrap().starts_with("pbk_"));
+    assert_eq!(made["grants"], serde_json::json!([{"namespace": "default", "pools": ["a", "b"]}]));
+    assert_eq!((&made["role"], &made["credential"]), (&"REGISTRAR".into(), &"SECRET".into()));
+    let rows = out(&as_holder(&server, TOKEN, "token list --output csv"));
+    let mut lines = rows.lines();
+    assert!(lines.next().unwrap().starts_with("name,description,role,grants,credential,"));
+    assert!(lines.next().unwrap().starts_with("admin,,ADMIN,,SECRET,"));
+    assert!(lines.next().unwrap().starts_with("ci,,REGISTRAR,\"default/a,default/b\",SECRET,"));
+    assert!(!rows.contains("pbk_"), "{rows}");
+}
+
+#[test]
+fn the_secret_before_a_new_one_is_taken_for_its_overlap() {
+    let server = Server::start();
+    let first = secret(&server, "token create ci --role viewer");
+    let shown = |secret: &str| as_holder(&server, secret, "token show").status.code();
+    let second = secret(&server, "token rotate ci --overlap 1h");
+    assert_eq!((shown(&first), shown(&second)), (Some(0), Some(0)));
+    let told = out(&as_holder(&server, &second, "token show"));
+    assert!(told.contains("old secret until"), "{told}");
+    let third = secret(&server, "token rotate ci");
+    assert_eq!([&first, &second, &third].map(|of| shown(of)), [Some(3), Some(3), Some(0)]);
+}
+
+fn recover(server: &Server) -> Command {
+    let mut command = portbook();
+    command.args(["token", "recover"]).env("PORTBOOK_DATABASE", server.database());
+    command
+}
+
+#[test]
+fn whoever_has_the_machine_finds_a_way_back_in() {
+    let mut server = Server::start();
+    let as_told = |command: &mut Command| told("token recover", &command.output().unwrap());
+    let mut story = vec![as_told(&mut recover(&server))];
+    let shown =
+        |server: &Server, secret: &str| as_holder(server, secret, "token show").status.code();
+    assert_eq!(shown(&server, TOKEN), Some(0), "nothing has changed");
+
+    assert!(server.signal("TERM").success());
+    story.push(as_told(&mut recover(&server)));
+    let again = out(&recover(&server).arg("--quiet").output().unwrap());
+    let other = out(&recover(&server).args(["--name", "ops", "--quiet"]).output().unwrap());
+    server.launch();
+    assert_eq!(shown(&server, TOKEN), Some(3), "the lost secret is not taken any more");
+    assert_eq!((shown(&server, again.trim()), shown(&server, other.trim())), (Some(0), Some(0)));
+    story.push(told("token list", &as_holder(&server, other.trim(), "token list")));
+
+    let elsewhere = server.database().with_file_name("elsewhere.db");
+    let missing = recover(&server).env("PORTBOOK_DATABASE", &elsewhere).output().unwrap();
+    story.push(
+        told("token recover", &missing).replace(&elsewhere.display().to_string(), "ELSEWHERE"),
+    );
+    assert!(!elsewhere.exists());
+    std::fs::write(&elsewhere, "no database").unwrap();
+    let (code, said) = failed_start(recover(&server).env("PORTBOOK_DATABASE", &elsewhere));
+    assert_eq!(code, Some(5));
+    assert!(said.contains("is not a SQLite database"), "{said}");
+    insta::assert_snapshot!(steady(&story.join("\n"), &server));
+}
