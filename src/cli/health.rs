@@ -39,13 +39,43 @@ async fn check(place: &PlaceArgs, service: String) -> Result<End, Error> {
     let session = Session::connect_unknown(place).await?;
     let mut health = HealthClient::new(session.transport());
     let answer = health.check(HealthCheckRequest { service: service.clone() }).await;
-    match answer.map(|answer| answer.into_inner().status()) {
-        Ok(ServingStatus::Serving) => output::print("serving\n"),
-        Ok(ServingStatus::ServiceUnknown) => Err(Error::NoService(service)),
-        Ok(ServingStatus::NotServing | ServingStatus::Unknown) => {
+    if answer.as_ref().is_err_and(|status| status.code() == Code::NotFound) {
+        return Err(Error::NoService(service));
+    }
+    match session.heard(answer)?.into_inner().status() {
+        ServingStatus::Serving => output::print("serving\n"),
+        ServingStatus::ServiceUnknown => Err(Error::NoService(service)),
+        ServingStatus::NotServing | ServingStatus::Unknown => {
             Err(Error::NotServing(place.addr.clone()))
         }
-        Err(status) if status.code() == Code::NotFound => Err(Error::NoService(service)),
-        Err(status) => Err(session.error(&status)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_stream::wrappers::TcpListenerStream;
+    use tonic::transport::Server;
+    use tonic_health::server::health_reporter;
+
+    use super::*;
+    use crate::cli::session::{Address, TlsArgs};
+
+    #[tokio::test]
+    async fn a_server_that_is_there_and_does_not_serve_is_not_healthy() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr: Address = listener.local_addr().unwrap().to_string().parse().unwrap();
+        let (reporter, service) = health_reporter();
+        reporter.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+        reporter.set_service_status("up", tonic_health::ServingStatus::Serving).await;
+        let server = Server::builder().add_service(service);
+        tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+        let args = |service: &str| HealthArgs {
+            service: service.into(),
+            place: PlaceArgs { addr: addr.clone(), tls: TlsArgs::default() },
+        };
+        let down = args("").run().await.unwrap_err();
+        assert!(matches!(down, Error::NotServing(_)), "{down:?}");
+        assert_eq!(args("up").run().await.unwrap(), End::Done);
+        assert!(matches!(args("else").run().await, Err(Error::NoService(name)) if name == "else"));
     }
 }

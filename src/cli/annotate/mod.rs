@@ -9,7 +9,7 @@ use std::io::{self, BufRead, Write};
 use std::thread;
 
 use clap::Args;
-use futures_util::TryFutureExt;
+use futures_util::FutureExt;
 use tokio::sync::mpsc;
 use tokio::try_join;
 use tokio_stream::wrappers::ReceiverStream;
@@ -70,7 +70,7 @@ impl AnnotateArgs {
         let mut registry = session.registry();
         let labelled = registry
             .annotate_ports(ReceiverStream::new(requested))
-            .map_err(|status| session.error(&status));
+            .map(|answer| session.heard(answer));
         let answer = async {
             let labels = Labels::new(&session, labelled.await?.into_inner());
             write_blocks(to_write, labels).await
@@ -223,8 +223,7 @@ impl<'a> Labels<'a> {
     async fn of(&mut self, count: usize) -> Result<Vec<&str>, Error> {
         let mut numbers: Vec<u32> = Vec::with_capacity(count);
         while numbers.len() < count {
-            let answer =
-                self.answers.message().await.map_err(|status| self.session.error(&status))?;
+            let answer = self.session.heard(self.answers.message().await)?;
             let answer = answer.ok_or(Error::StreamEnded)?;
             self.names.extend(answer.new_labels.iter().map(|label| clean(&label.service_name)));
             numbers.extend(answer.label_numbers);

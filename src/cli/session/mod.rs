@@ -138,7 +138,8 @@ impl Session {
         }
     }
 
-    fn heard<T>(&self, answer: Result<T, Status>) -> Result<T, Error> {
+    /// An answer, and what it means if it is a status; from then on the server is known to be there.
+    pub(super) fn heard<T>(&self, answer: Result<T, Status>) -> Result<T, Error> {
         let answer = answer.map_err(|status| self.error(&status));
         if !matches!(answer, Err(Error::Unreachable(_) | Error::Connection { .. })) {
             self.has_answered.store(true, Ordering::Relaxed);
@@ -146,8 +147,7 @@ impl Session {
         answer
     }
 
-    /// What a status of this session means.
-    pub(super) fn error(&self, status: &Status) -> Error {
+    fn error(&self, status: &Status) -> Error {
         let error = Error::from_status(status, &self.addr);
         if self.has_answered.load(Ordering::Relaxed) {
             return error;
