@@ -201,7 +201,12 @@ async fn a_server_that_can_not_be_trusted_is_told_as_such() {
             &ca,
             "not for the host in --addr, but for db.example.com: write one of these",
         ),
-        (itself, GRPC, &ca, "is that of an authority"),
+        (
+            itself,
+            GRPC,
+            &ca,
+            "is that of an authority: give the server one that such an authority has issued, or",
+        ),
         (good(), b"http/1.1", &ca, "speaks TLS, but not gRPC"),
     ] {
         let front = Front { identity, clients_of: None, protocol }.run(&server).await;

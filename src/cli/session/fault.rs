@@ -37,10 +37,10 @@ pub enum ConnectionFault {
          authority's certificate with --ca"
     )]
     Untrusted,
-    /// A self-made certificate that is not made for a server.
+    /// A self-made certificate that is not made for a server, as `openssl req -x509` makes them.
     #[error(
-        "the server's certificate is that of an authority: give the server one of its own, issued \
-         by that authority"
+        "the server's certificate is that of an authority: give the server one that such an \
+         authority has issued, or make it with basicConstraints=CA:FALSE"
     )]
     Authority,
     /// The certificate is for other names.
