@@ -129,16 +129,25 @@ fn note_certificate(metrics: &Metrics, tls: Option<&Tls>) {
 }
 
 /// How calls come in.
-struct Listening {
-    acceptor: Acceptor,
-    limits: LimitArgs,
-    require_token_for_reads: bool,
-    metrics: Arc<Metrics>,
-    tracing: Option<Tracing>,
+#[derive(Debug)]
+pub struct Listening {
+    /// Where, and how encrypted.
+    pub acceptor: Acceptor,
+    /// How many.
+    pub limits: LimitArgs,
+    /// Whether reads need a token too.
+    pub require_token_for_reads: bool,
+    /// Where they are counted.
+    pub metrics: Arc<Metrics>,
+    /// Who makes spans of them.
+    pub tracing: Option<Tracing>,
 }
 
 /// Serves until `shutdown` completes, lets calls end within `grace`, and gives the store back.
-async fn run<S: Store>(
+///
+/// # Errors
+/// If the writer or the transport ends by itself.
+pub async fn run<S: Store>(
     listening: Listening,
     app: App,
     writer: Writer<S>,
@@ -175,6 +184,9 @@ async fn run<S: Store>(
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .http2_keepalive_timeout(Some(Duration::from_secs(20)))
         .http2_max_header_list_size(16 * 1024)
+        // The transport has no limit by itself for streams that a client makes the server reset
+        // (CVE-2025-8671); this is the one that the layer below would have.
+        .http2_max_local_error_reset_streams(Some(1024))
         .max_concurrent_streams(max_streams_per_connection)
         .layer(Observe::new(Arc::clone(&metrics), tracing))
         .layer(MapResponseLayer::new(status::explain))
