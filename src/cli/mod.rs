@@ -53,7 +53,7 @@ Exit codes:
   3  refused by the server, not accepted as it is asked about, or not done without --force
   4  the server can't be reached, or does not serve
   5  any other failure
-  6  a database or a backup is damaged";
+  6  a database or a backup is damaged, or not one that this version can use";
 
 /// The port book of an organisation: IANA's port registry, everyday uses and your own
 /// registrations.
