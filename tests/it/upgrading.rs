@@ -123,19 +123,14 @@ async fn what_an_upgrade_finds_is_backed_up_first() {
     command.args(["serve", "--listen", "127.0.0.1:0", "--database"]).arg(server.database());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    let log = std::io::BufReader::new(child.stderr.take().unwrap());
-    let told = std::io::BufRead::lines(log).map(Result::unwrap);
-    let told = told.into_iter().find(|line| line.contains("it was backed up")).unwrap();
-    let backup = server.database().with_extension("db.schema-3.2.backup");
-    assert!(told.contains(backup.to_str().unwrap()), "{told}");
-    // It is told before anything is changed, and done when there is an answer.
-    std::io::BufRead::read_line(
-        &mut std::io::BufReader::new(child.stdout.take().unwrap()),
-        &mut String::new(),
-    )
-    .unwrap();
+    let mut ready = String::new();
+    let stdout = child.stdout.take().unwrap();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut ready).unwrap();
     child.kill().unwrap();
-    child.wait().unwrap();
+    let said = String::from_utf8(child.wait_with_output().unwrap().stderr).unwrap();
+    let backup = server.database().with_extension("db.schema-3.2.backup");
+    let told = said.lines().find(|line| line.contains("it was backed up")).unwrap();
+    assert!(told.contains(backup.to_str().unwrap()), "{told}");
 
     assert_eq!(fs::read(&first).unwrap(), b"an earlier one");
     let (code, told) = verify(&backup);
