@@ -257,7 +257,8 @@ async fn a_restore_that_is_cut_off_leaves_the_old_database_or_the_new_one() {
     fs::copy(&database, &aside).unwrap();
     let log = database.with_extension("db-wal");
     let old_log = fs::read(&log).unwrap();
-    for delay in (0..30).map(|step| step * 25) {
+    // Ever later, until one is done before it is cut off, however slow the machine is.
+    for delay in (0..100).map(|step| step * step * 2) {
         // The old database again, with what was written last in its log.
         fs::copy(&aside, &database).unwrap();
         fs::write(&log, &old_log).unwrap();
