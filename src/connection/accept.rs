@@ -65,8 +65,7 @@ impl Acceptor {
                 },
                 Err(fault) if is_of_the_client(&fault) => {}
                 Err(fault) => {
-                    let error = &fault as &dyn std::error::Error;
-                    tracing::error!(error, "no connection can be accepted");
+                    tracing::error!(%fault, "no connection can be accepted");
                     sleep(AFTER_FAULT).await;
                 }
             }

@@ -6,12 +6,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use clap::Parser;
 use futures_util::future::join_all;
 use jiff::Timestamp;
-use portbook::access::{Actor, PlainToken};
+use portbook::access::{Actor, PlainToken, Token};
+use portbook::config::ServeArgs;
+use portbook::connection::Acceptor;
 use portbook::grpc::proto;
+use portbook::metrics::Metrics;
 use portbook::registry::assignment::Revision;
-use portbook::server::{App, ServeError, run};
+use portbook::server::{App, Listening, ServeError, run};
 use portbook::store::history::History;
 use portbook::store::sqlite::SqliteStore;
 use portbook::store::{Answered, Contents, Entry, Store, StoreError};
@@ -56,6 +60,17 @@ impl Store for Gated {
     ) -> Result<Option<Answered>, StoreError> {
         self.store.answered(actor, request_id).await
     }
+
+    async fn put_token(&mut self, token: &Token) -> Result<(), StoreError> {
+        self.store.put_token(token).await
+    }
+}
+
+/// The settings of a server to which nothing is said.
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    serve: ServeArgs,
 }
 
 /// A server on such a store.
@@ -71,16 +86,26 @@ async fn start() -> Running {
     let mut server = Server::stopped();
     let mut store = SqliteStore::open(&server.database()).await.unwrap();
     let token = PlainToken::parse(TOKEN).unwrap();
-    store.add_token(&Actor("admin".into()), token.hash(), Timestamp::now()).await.unwrap();
+    store.put_token(&Token::first_admin(token.hash(), Timestamp::now())).await.unwrap();
     let ((asks, asked), (verdicts, waits)) = (unbounded_channel(), unbounded_channel());
     let mut store = Gated { store, asked: asks, verdicts: waits };
     let loaded = store.load(Timestamp::now()).await.unwrap().into_loaded();
-    let (app, writer) = App::new(store, loaded, Clock::system(), 1024 * 1024);
+    let metrics = Arc::new(Metrics::new([]).0);
+    let clock = Clock::system();
+    let (app, writer) = App::new(store, loaded, clock, Arc::clone(&metrics), 1024 * 1024);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     server.address = listener.local_addr().unwrap().to_string();
     let stop = CancellationToken::new();
     let grace = Duration::from_secs(10);
-    let task = tokio::spawn(run(listener, app, writer, stop.clone().cancelled_owned(), grace));
+    let limits = Line::parse_from(["serve"]).serve.limits;
+    let listening = Listening {
+        acceptor: Acceptor { listener, tls: None, most: 100, metrics: Arc::clone(&metrics) },
+        limits,
+        require_token_for_reads: false,
+        metrics,
+        tracing: None,
+    };
+    let task = tokio::spawn(run(listening, app, writer, stop.clone().cancelled_owned(), grace));
     Running { server, asked, verdicts, stop, task }
 }
 

@@ -3,6 +3,7 @@
 
 use std::fs::{File, TryLockError};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use sqlx::ConnectOptions;
@@ -168,7 +169,8 @@ impl SqliteStore {
 pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
     let failed = |source| open_failed(path, source);
     let mut options = File::options();
-    let file = options.read(true).write(true).create(true).truncate(false).open(path);
+    // A new one is its owner's alone: it has the hashes of tokens.
+    let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
     let file = file.map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -290,11 +292,12 @@ async fn applied_version(connection: &mut SqliteConnection) -> Result<i64, sqlx:
         .await
 }
 
-/// A commit is on the disk when it returns, and readers of the file never wait for it.
+/// A commit is on the disk when it returns, and readers of the file never wait for it. No other
+/// folder is needed, which may be one that can't be written.
 async fn make_durable(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     sqlx::raw_sql(
         "pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on; \
-         pragma busy_timeout = 5000",
+         pragma busy_timeout = 5000; pragma temp_store = memory",
     )
     .execute(connection)
     .await?;
