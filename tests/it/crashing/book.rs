@@ -11,6 +11,8 @@ use crate::harness::{Fold, Server, Writes, sql_counts};
 
 /// How many writes with an id are sent again after each round.
 const REPEATED: usize = 12;
+/// How often leases may end just while history is compared with what stands.
+const TURNS: usize = 50;
 
 /// What was written, as far as it is known.
 #[derive(Default)]
@@ -46,6 +48,11 @@ impl Book {
         }
     }
 
+    /// Whether nothing was lost, and nothing is there by halves.
+    pub fn is_kept(&self) -> bool {
+        self.lost.is_empty() && self.half_applied.is_empty()
+    }
+
     /// What of it a writer has.
     pub fn own(&self, name: &str) -> BTreeMap<String, What> {
         let held = self.fold.0.values().filter(|record| record.service_name == name);
@@ -69,6 +76,9 @@ impl Book {
                 return;
             }
             self.look_for(&recent, &news);
+            if !self.is_kept() {
+                return;
+            }
             // What is carried out only now is looked for in the next turn.
             self.repeat(&recent, &news, &mut writes).await;
         }
@@ -88,7 +98,7 @@ impl Book {
     /// Reads what is new in the history, and sees that it leads to what stands.
     async fn catch_up(&mut self, server: &Server) -> BTreeMap<u64, Vec<Change>> {
         let mut all = BTreeMap::new();
-        loop {
+        for _ in 0..TURNS {
             let news = self.since(server).await;
             for (revision, changes) in &news {
                 assert_eq!(*revision, self.revision + 1, "a gap in the history");
@@ -104,6 +114,7 @@ impl Book {
                 return all;
             }
         }
+        panic!("the history ends at {}, and the registry is further", self.revision);
     }
 
     /// The changes that were not looked at, by revision.
