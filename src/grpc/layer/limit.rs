@@ -271,10 +271,6 @@ impl http_body::Body for Encoded {
     fn is_end_stream(&self) -> bool {
         self.rest.is_empty() && self.trailers.is_none()
     }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.rest.len() as u64)
-    }
 }
 
 /// When the call is to be over: as its client says, and not later than this from now.
