@@ -6,7 +6,7 @@ mod secret;
 mod token;
 mod tokens;
 
-pub use permission::{Denied, permit, permit_findings};
+pub use permission::{Denied, permit, permit_administration, permit_findings};
 pub use recover::Recovered;
 pub use secret::{PlainToken, TokenFormatError, TokenHash};
 pub use token::{

@@ -88,6 +88,17 @@ pub fn permit_findings(findings: &[Finding], role: &Role) -> Result<(), Denied> 
     }
 }
 
+/// Whether somebody of this role may change tokens.
+///
+/// # Errors
+/// If not.
+pub fn permit_administration(role: &Role) -> Result<(), Denied> {
+    match role {
+        Role::Admin => Ok(()),
+        Role::Viewer | Role::Registrar(_) => Err(Denied::Role { needed: "admin" }),
+    }
+}
+
 const fn needed(command: &Command) -> &'static str {
     match command {
         Command::Register(_)

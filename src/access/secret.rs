@@ -16,6 +16,8 @@ pub struct PlainToken(String);
 #[error("a token has {MIN_LENGTH}-{MAX_LENGTH} visible ASCII characters")]
 pub struct TokenFormatError;
 
+/// How the secrets made here begin, so that people and scanners know one when they see it.
+pub(super) const SECRET_PREFIX: &str = "pbk_";
 const MIN_LENGTH: usize = 16;
 const MAX_LENGTH: usize = 256;
 
@@ -27,7 +29,7 @@ impl PlainToken {
     pub fn generate() -> Result<Self, getrandom::Error> {
         let mut bits = [0; 32];
         getrandom::fill(&mut bits)?;
-        Ok(Self(format!("pbk_{}", BASE64_URL_SAFE_NO_PAD.encode(bits))))
+        Ok(Self(format!("{SECRET_PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(bits))))
     }
 
     /// A token that somebody chose.

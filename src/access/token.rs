@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::secret::TokenHash;
+use super::secret::{SECRET_PREFIX, TokenHash};
 use crate::registry::lease::Bounded;
 use crate::registry::name::{NamespaceName, PoolName};
 use crate::registry::text::Text;
@@ -24,20 +24,32 @@ impl Actor {
     }
 }
 
-/// The name of a token: 1-253 visible ASCII characters, as those of certificates are.
+/// The name of a token: 1-253 visible ASCII characters, as those of certificates are. What begins as
+/// a secret does is none: it was written in the wrong place.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TokenName(Arc<str>);
 
 /// A text that is no name of a token.
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} is no name of a token: 1-253 visible ASCII characters are asked for")]
-pub struct NotAToken(String);
+pub enum NotAToken {
+    /// It looks like a secret.
+    #[error("begins with {SECRET_PREFIX}, as secrets do: the name of a token is asked for")]
+    Secret,
+    /// It is too long, or has other characters.
+    #[error("{0:?} is no name of a token: 1-253 visible ASCII characters are asked for")]
+    Other(String),
+}
 
 impl TokenName {
     /// The name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The name of the token that this actor has.
+    pub(super) fn of(actor: &Actor) -> Self {
+        Self(Arc::clone(&actor.0))
     }
 
     /// Whoever has this token, as the history names them.
@@ -51,10 +63,13 @@ impl FromStr for TokenName {
     type Err = NotAToken;
 
     fn from_str(text: &str) -> Result<Self, NotAToken> {
-        if (1..=253).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let is_visible = text.bytes().all(|byte| byte.is_ascii_graphic());
+        if text.starts_with(SECRET_PREFIX) {
+            Err(NotAToken::Secret)
+        } else if (1..=253).contains(&text.len()) && is_visible {
             Ok(Self(text.into()))
         } else {
-            Err(NotAToken(text.chars().take(64).collect()))
+            Err(NotAToken::Other(text.chars().take(64).collect()))
         }
     }
 }
@@ -77,6 +92,15 @@ pub enum Role {
 }
 
 impl Role {
+    /// Where it may register, if it may not everywhere.
+    #[must_use]
+    pub const fn grants(&self) -> Option<&Grants> {
+        match self {
+            Self::Registrar(grants) => Some(grants),
+            Self::Viewer | Self::Admin => None,
+        }
+    }
+
     /// Its name, as the API has it.
     #[must_use]
     pub const fn name(&self) -> &'static str {
@@ -91,6 +115,17 @@ impl Role {
 /// Where a registrar may register: namespaces, and of each the pools, or all of it if there are none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grants(pub Arc<BTreeMap<NamespaceName, BTreeSet<PoolName>>>);
+
+/// As the command line takes them: `prod,staging/apps`.
+impl fmt::Display for Grants {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let places = self.0.iter().flat_map(|(namespace, pools)| {
+            let whole = pools.is_empty().then(|| namespace.to_string());
+            whole.into_iter().chain(pools.iter().map(move |pool| format!("{namespace}/{pool}")))
+        });
+        f.write_str(&places.collect::<Vec<_>>().join(","))
+    }
+}
 
 impl Grants {
     /// Whether they let somebody take or give back ports of this namespace that come from this pool,

@@ -94,7 +94,8 @@ pub enum TokenRefusal {
     NoSecret(TokenName),
     /// Nobody would be left.
     #[error(
-        "{0} is the last token of role admin that does not end by itself: make another one first"
+        "{0} is the last token of role admin that has a secret and does not end by itself: make another \
+         one first"
     )]
     LastAdmin(TokenName),
     /// It would have ended already.
@@ -127,6 +128,14 @@ impl Tokens {
         let tokens = names.into_iter().filter_map(|name| self.by_name.get(&name.parse().ok()?));
         let mut known = tokens.filter(|token| token.credential == Credential::Certificate);
         valid(known.next().ok_or(AuthError::Unknown)?, now)
+    }
+
+    /// The token by which somebody acts, as it is now.
+    ///
+    /// # Errors
+    /// If it is no longer valid.
+    pub fn acting(&self, actor: &Actor, now: Timestamp) -> Result<&Arc<Token>, AuthError> {
+        valid(self.by_name.get(&TokenName::of(actor)).ok_or(AuthError::Unknown)?, now)
     }
 
     /// The token of this name.
@@ -315,8 +324,12 @@ fn still_to_come(
     }
 }
 
+/// An admin that is there whatever the certificates of the server become.
 fn is_lasting_admin(token: &Token) -> bool {
-    token.role == Role::Admin && token.revoke_time.is_none() && token.expire_time.is_none()
+    token.role == Role::Admin
+        && token.revoke_time.is_none()
+        && token.expire_time.is_none()
+        && token.credential != Credential::Certificate
 }
 
 #[cfg(test)]

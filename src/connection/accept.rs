@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
-use super::tls::{Tls, names_of};
+use super::tls::{Tls, certificate_of};
 use super::{Connection, FIRST_WORDS, Open, Stream};
 use crate::grpc::layer::peer::Peer;
 use crate::metrics::Metrics;
@@ -74,8 +74,9 @@ impl Acceptor {
 }
 
 fn is_of_the_client(fault: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    matches!(fault.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, UnexpectedEof};
+    let kinds = [ConnectionAborted, ConnectionRefused, ConnectionReset, UnexpectedEof];
+    kinds.contains(&fault.kind())
 }
 
 /// The connection, once it is encrypted if it is to be.
@@ -90,15 +91,18 @@ async fn agree(
         tracing::debug!(peer = %address, %fault, "connection lost");
         return None;
     }
-    let peer =
-        |names: Arc<[String]>| Peer { address, certificate_names: names, unread: Arc::default() };
+    let peer = |certificate| Peer { address, certificate, unread: Arc::default() };
     let Some(tls) = tls else {
-        return Some(Connection::new(Stream::Plain(stream), peer([].into()), open));
+        return Some(Connection::new(Stream::Plain(stream), peer(None), open));
     };
     match timeout(FIRST_WORDS, tls.acceptor().accept(stream)).await {
         Ok(Ok(stream)) => {
-            let names = names_of(stream.get_ref().1.peer_certificates());
-            Some(Connection::new(Stream::Tls(Box::new(stream)), peer(names), open))
+            let certificate = certificate_of(stream.get_ref().1.peer_certificates());
+            Some(Connection::new(Stream::Tls(Box::new(stream)), peer(certificate), open))
+        }
+        Ok(Err(fault)) if is_of_the_client(&fault) => {
+            tracing::debug!(peer = %address, %fault, "TLS handshake not made");
+            None
         }
         Ok(Err(fault)) => {
             tracing::warn!(peer = %address, reason = %fault, "TLS handshake failed");

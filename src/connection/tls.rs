@@ -16,6 +16,8 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 
+use crate::grpc::layer::peer::Certificate;
+
 /// The files, all PEM.
 #[derive(Clone, Debug)]
 pub struct TlsFiles {
@@ -174,15 +176,19 @@ fn end_of(certificate: Option<&CertificateDer<'_>>) -> Option<Timestamp> {
     Timestamp::from_second(certificate.validity().not_after.timestamp()).ok()
 }
 
-/// The names of whoever has shown these certificates to be their own: the alternative names of
-/// types DNS, URI and email, or the common name where there is none of these.
-pub(super) fn names_of(certificates: Option<&[CertificateDer<'_>]>) -> Arc<[String]> {
-    let certificate = certificates.and_then(<[_]>::first);
-    let parsed = certificate.and_then(|der| X509Certificate::from_der(der).ok());
-    let Some((_, certificate)) = parsed else { return [].into() };
+/// The certificate of whoever has shown these to be their own, the first of them.
+pub(super) fn certificate_of(shown: Option<&[CertificateDer<'_>]>) -> Option<Arc<Certificate>> {
+    let first = shown?.first()?;
+    let (_, certificate) = X509Certificate::from_der(first).ok()?;
+    let names = names_of(&certificate);
+    Some(Arc::new(Certificate { names, end: end_of(Some(first))? }))
+}
+
+/// The alternative names of types DNS, URI and email, or the common name where there is none of these.
+fn names_of(certificate: &X509Certificate<'_>) -> Vec<String> {
     let alternative = certificate.subject_alternative_name().ok().flatten();
     let names = alternative.iter().flat_map(|names| &names.value.general_names);
-    let names: Arc<[String]> = names
+    let names: Vec<String> = names
         .filter_map(|name| match name {
             GeneralName::DNSName(name) | GeneralName::URI(name) | GeneralName::RFC822Name(name) => {
                 Some((*name).to_owned())

@@ -6,7 +6,6 @@ use prost::Message;
 use prost_types::FileDescriptorSet;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
-use uuid::Uuid;
 
 use super::ServeError;
 use crate::grpc::admin_service::AdminService;
@@ -15,7 +14,6 @@ use crate::grpc::proto::port_admin_service_server::{self, PortAdminServiceServer
 use crate::grpc::proto::port_registry_service_server::{self, PortRegistryServiceServer};
 use crate::grpc::registry_service::RegistryService;
 use crate::metrics::Metrics;
-use crate::registry::assignment::Uid;
 use crate::store::history::History;
 use crate::store::{Loaded, Store};
 use crate::writer::{Clock, Registrar, World, Writer, writer};
@@ -42,8 +40,7 @@ impl App {
         max_request_bytes: u32,
     ) -> (Self, Writer<S>) {
         let (history, database_id) = (store.history(), loaded.database_id.as_str().into());
-        let world = World { clock, new_uid: Box::new(|| Uid::new(Uuid::now_v7())), metrics };
-        let (registrar, writer) = writer(store, loaded, world);
+        let (registrar, writer) = writer(store, loaded, World::system(clock, metrics));
         let max_request_bytes = max_request_bytes as usize;
         (Self { registrar, history, database_id, max_request_bytes }, writer)
     }

@@ -8,6 +8,8 @@ mod start;
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -32,13 +34,17 @@ use crate::connection::{Acceptor, incoming};
 use crate::grpc::layer::authenticate::Authenticate;
 use crate::grpc::layer::limit::{Limit, Limits};
 use crate::grpc::layer::observe::Observe;
+use crate::grpc::layer::rate::Rate;
 use crate::grpc::layer::trace::Tracing;
 use crate::grpc::status;
 use crate::metrics::Metrics;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Store, StoreError};
+use crate::store::{Loaded, Store, StoreError};
 use crate::telemetry::Telemetry;
 use crate::writer::{Clock, Writer};
+
+/// What stands before each message in gRPC: whether it is compressed, and its length.
+const PREFIX: usize = 5;
 
 /// Serves until SIGTERM or SIGINT; a second one cuts the grace short. Prints a line on stdout when it
 /// is ready.
@@ -72,11 +78,15 @@ pub async fn serve(args: ServeArgs) -> Result<(), ServeError> {
     let address = listener.local_addr().map_err(failed)?;
     let mut signals = Signals::listen()?;
 
-    let mut store = patiently(SqliteStore::open(&database)).await?;
     let clock = Clock::system();
-    let unread = |source| ServeError::Load { database: database.clone(), source };
-    let mut loaded = store.load(clock.now()).await.map_err(unread)?.into_loaded();
-    ensure_token(&mut store, &mut loaded.tokens, chosen, clock.now(), address).await?;
+    // A start that is told to stop has nothing to end: whatever it was at is taken up by the next.
+    let (store, loaded) = tokio::select! {
+        opened = open(&database, chosen, &clock, address) => opened?,
+        () = signals.next(|| ()) => {
+            tracing::info!("told to stop while starting");
+            return Ok(());
+        }
+    };
     let metrics = Arc::clone(&telemetry.metrics);
     let (app, mut writer) =
         App::new(store, loaded, clock, Arc::clone(&metrics), limits.max_request_bytes);
@@ -94,18 +104,34 @@ pub async fn serve(args: ServeArgs) -> Result<(), ServeError> {
         metrics: Arc::clone(&metrics),
         tracing: telemetry.tracing(),
     };
-    tokio::select! {
-        ended = run(listening, app, writer, stop.cancelled(), shutdown_grace) => {
-            ended?.close().await?;
-        }
+    let ended = tokio::select! {
+        ended = run(listening, app, writer, stop.cancelled(), shutdown_grace) => match ended {
+            Ok(store) => store.close().await.map_err(ServeError::Store),
+            Err(fault) => Err(fault),
+        },
         () = signals.told_twice(&stop, || reload(tls.as_deref(), &metrics)) => {
-            return Err(ServeError::ToldTwice);
+            Err(ServeError::ToldTwice)
         }
-        fault = telemetry.http_ended() => return Err(ServeError::Http(fault)),
-    }
+        fault = telemetry.http_ended() => Err(ServeError::Http(fault)),
+    };
     telemetry.flush().await;
+    ended?;
     tracing::info!(database = %database.display(), "stopped");
     Ok(())
+}
+
+/// The store, what it holds, and its first token if it had none.
+async fn open(
+    database: &Path,
+    chosen: Option<PlainToken>,
+    clock: &Clock,
+    address: SocketAddr,
+) -> Result<(SqliteStore, Loaded), ServeError> {
+    let mut store = patiently(SqliteStore::open(database)).await?;
+    let unread = |source| ServeError::Load { database: database.to_owned(), source };
+    let mut loaded = store.load(clock.now()).await.map_err(unread)?.into_loaded();
+    ensure_token(&mut store, &mut loaded.tokens, chosen, clock.now(), address).await?;
+    Ok((store, loaded))
 }
 
 /// Reads the certificates again. If they can't be used, those there were are used on.
@@ -162,21 +188,22 @@ pub async fn run<S: Store>(
         max_streaming_calls,
         request_timeout,
         rate_limit,
-        max_request_bytes: _,
+        max_request_bytes,
     } = limits;
     let limits = Limits {
         calls: max_calls as usize,
         streaming_calls: max_streaming_calls as usize,
         timeout: request_timeout,
-        rate: rate_limit,
+        request_bytes: max_request_bytes as usize + PREFIX,
     };
+    let rate = Rate::new(rate_limit, Arc::clone(&metrics));
     let stopping = CancellationToken::new();
     let mut writing = tokio::spawn(writer.run(stopping.clone()));
     let (health, health_service) = tonic_health::server::health_reporter();
     for service in SERVICES {
         health.set_service_status(service, ServingStatus::Serving).await;
     }
-    let authenticate = Authenticate::new(app.registrar.clone(), require_token_for_reads);
+    let authenticate = Authenticate::new(app.registrar.clone(), rate, require_token_for_reads);
     // Streams and the listener end when `draining` is cancelled, the writer when `stopping` is.
     let draining = CancellationToken::new();
     let routes = app.routes(draining.clone())?.add_service(health_service);

@@ -22,7 +22,7 @@ impl Signals {
     }
 
     /// Waits for the next SIGTERM or SIGINT, and does at each SIGHUP what it asks for.
-    async fn next(&mut self, at_hang_up: impl Fn()) {
+    pub(super) async fn next(&mut self, at_hang_up: impl Fn()) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,

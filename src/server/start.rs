@@ -24,14 +24,11 @@ pub(super) async fn patiently<T>(opening: impl Future<Output = T>) -> T {
     loop {
         match timeout(PATIENCE, &mut opening).await {
             Ok(opened) => return opened,
-            Err(_) => {
-                let seconds = started.elapsed().as_secs();
-                // With stderr gone there is nobody to tell.
-                let _ = writeln!(
-                    io::stderr(),
-                    "portbook: preparing the database (a new one is seeded with IANA's registry): {seconds} s"
-                );
-            }
+            Err(_) => tracing::info!(
+                seconds = started.elapsed().as_secs(),
+                "preparing the database: a new one is seeded with IANA's registry, an older one \
+                 brought up to date"
+            ),
         }
     }
 }

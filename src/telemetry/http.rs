@@ -15,6 +15,7 @@ use tokio::runtime;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use super::bounded::Bounded;
 use super::state::State;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -43,7 +44,7 @@ pub(super) fn start(
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            axum::serve(listener, routes(Arc::new(registry), state, stopping)).await
+            axum::serve(Bounded::new(listener), routes(Arc::new(registry), state, stopping)).await
         })
     };
     // The thread ends with the process; if it ends before, that is told.

@@ -1,5 +1,6 @@
 //! What the server tells of itself: its log on stderr, metrics and probes over HTTP, and traces.
 
+mod bounded;
 mod http;
 mod log;
 mod state;

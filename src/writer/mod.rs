@@ -20,7 +20,9 @@ pub use world::{Clock, World};
 
 use self::batch::Batch;
 use self::registrar::{Administration, Waiting};
-use crate::access::{Actor, Role, Tokens, permit, permit_findings};
+use crate::access::{
+    Actor, Token, TokenCommand, Tokens, permit, permit_administration, permit_findings,
+};
 use crate::registry::command::Command;
 use crate::registry::decide::{Decision, decide};
 use crate::registry::snapshot::Snapshot;
@@ -143,6 +145,10 @@ impl<S: Store> Writer<S> {
         while !batch.is_full()
             && let Some(Waiting { proposal, reply }) = waiting.next()
         {
+            // Whoever has stopped waiting before their turn asks for nothing any more.
+            if reply.is_closed() {
+                continue;
+            }
             let answer = self.answer(&mut batch, proposal).await;
             decided.push((reply, answer));
         }
@@ -186,24 +192,29 @@ impl<S: Store> Writer<S> {
     /// Changes a token: decides, commits, publishes and replies.
     async fn administer(&mut self, asked: Administration) {
         let Administration { command, by, reply } = asked;
-        let now = self.world.clock.now();
-        let tokens = self.tokens.load_full();
-        let changed = match tokens.decide(command, &by, now) {
-            Ok(token) => match self.store.put_token(&token).await {
-                Ok(()) => {
-                    let token = Arc::new(token);
-                    self.tokens.store(Arc::new(tokens.with(Arc::clone(&token))));
-                    Ok(token)
-                }
-                Err(fault) => {
-                    tracing::error!(error = &fault as &dyn std::error::Error, "token not stored");
-                    Err(AdministerError::Store(fault))
-                }
-            },
-            Err(refusal) => Err(refusal.into()),
-        };
+        if reply.is_closed() {
+            return;
+        }
+        let changed = self.change_token(command, &by).await;
         // A caller who no longer waits has missed nothing but the reply.
         let _ = reply.send(changed);
+    }
+
+    async fn change_token(
+        &mut self,
+        command: TokenCommand,
+        by: &Actor,
+    ) -> Result<Arc<Token>, AdministerError> {
+        let (tokens, now) = (self.tokens.load_full(), self.world.clock.now());
+        permit_administration(&tokens.acting(by, now)?.role)?;
+        let token = Arc::new(tokens.decide(command, by, now)?);
+        self.store.put_token(&token).await.map_err(|fault| {
+            self.world.metrics.commit_failed();
+            tracing::error!(error = &fault as &dyn std::error::Error, "token not stored");
+            AdministerError::Store(fault)
+        })?;
+        self.tokens.store(Arc::new(tokens.with(Arc::clone(&token))));
+        Ok(token)
     }
 
     fn publish(&self, batch: Batch) {
@@ -227,7 +238,6 @@ impl<S: Store> Writer<S> {
             let proposal = Proposal {
                 command: Command::Expire(end),
                 actor: Actor::portbook(),
-                role: Role::Admin,
                 reason: String::new(),
                 request: None,
                 validate_only: false,
@@ -249,13 +259,16 @@ impl<S: Store> Writer<S> {
         batch: &mut Batch,
         proposal: Proposal,
     ) -> Result<Outcome, WriteError> {
-        permit(&batch.snapshot, &proposal.command, &proposal.role)?;
+        // The token as it is now: a call that began before it was changed is held to the change.
+        let tokens = self.tokens.load_full();
+        let role = &tokens.acting(&proposal.actor, self.world.clock.now())?.role;
+        permit(&batch.snapshot, &proposal.command, role)?;
         if let Some(first) = self.first_answer(batch, &proposal).await? {
             return Ok(first);
         }
         let now = self.world.clock.now();
         let decision = decide(&batch.snapshot, &proposal.command, &mut self.world.context(now))?;
-        permit_findings(&decision.findings, &proposal.role)?;
+        permit_findings(&decision.findings, role)?;
         if proposal.validate_only || decision.changes.is_empty() {
             let Decision { changes, unchanged, findings } = decision;
             let revision = batch.snapshot.revision();

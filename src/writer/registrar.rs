@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::world::Clock;
-use crate::access::{Actor, Denied, Role, Token, TokenCommand, TokenRefusal, Tokens};
+use crate::access::{Actor, AuthError, Denied, Token, TokenCommand, TokenRefusal, Tokens};
 use crate::metrics::{Metrics, Shed};
 use crate::registry::assignment::Revision;
 use crate::registry::change::Change;
@@ -22,10 +22,8 @@ use crate::store::{Entry, RequestKey, StoreError};
 pub struct Proposal {
     /// What is asked for.
     pub command: Command,
-    /// Who asks.
+    /// Who asks. What they may do is looked up when it is decided.
     pub actor: Actor,
-    /// What they may do.
-    pub role: Role,
     /// Why, in the actor's words.
     pub reason: String,
     /// How to know the request again.
@@ -50,6 +48,9 @@ pub struct Outcome {
 /// Why a command changed nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
+    /// The actor's token is no longer valid.
+    #[error(transparent)]
+    Unauthenticated(#[from] AuthError),
     /// The actor may not.
     #[error(transparent)]
     Denied(#[from] Denied),
@@ -73,6 +74,12 @@ pub enum WriteError {
 /// Why a token was not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum AdministerError {
+    /// The token of whoever asks is no longer valid.
+    #[error(transparent)]
+    Unauthenticated(#[from] AuthError),
+    /// It is not an admin's.
+    #[error(transparent)]
+    Denied(#[from] Denied),
     /// It can't be done.
     #[error(transparent)]
     Refused(#[from] TokenRefusal),
@@ -149,7 +156,7 @@ impl Registrar {
 
     /// Has a command decided and, if it is accepted, committed. When it returns, every snapshot
     /// taken from then on shows the change. The command is carried out even if the caller stops
-    /// waiting.
+    /// waiting, unless that was before its turn came.
     ///
     /// # Errors
     /// If it changed nothing; the error says why.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use crate::metrics::Metrics;
 use crate::registry::assignment::Uid;
@@ -46,6 +47,12 @@ impl std::fmt::Debug for Clock {
 }
 
 impl World {
+    /// The world as it is, by this clock.
+    #[must_use]
+    pub fn system(clock: Clock, metrics: Arc<Metrics>) -> Self {
+        Self { clock, new_uid: Box::new(|| Uid::new(Uuid::now_v7())), metrics }
+    }
+
     pub(super) fn context(&mut self, now: Timestamp) -> Context<'_> {
         Context { now, new_uid: &mut *self.new_uid }
     }

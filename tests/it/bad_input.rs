@@ -252,12 +252,18 @@ fn a_database_that_can_not_be_used_is_told_apart() {
         assert_eq!(said.trim_end().lines().count(), 1, "{said}");
         said
     };
+    let no_database = |path: &std::path::Path| {
+        let (code, said) = failed_start(&mut serve(path));
+        assert_eq!(code, Some(6), "{said}");
+        assert!(said.contains("portbook verify") && said.contains("portbook restore"), "{said}");
+        said
+    };
     assert!(said(folder.path()).contains("is a folder"));
     assert!(said(&at("no/such/file.db")).contains("folder of the database"));
     assert!(said(std::path::Path::new("/proc/portbook.db")).contains("/proc/portbook.db"));
     std::fs::write(at("text.db"), "this is a shopping list, and no database at all\n".repeat(100))
         .unwrap();
-    assert!(said(&at("text.db")).contains("is not a SQLite database"));
+    assert!(no_database(&at("text.db")).contains("is not a SQLite database"));
     assert_eq!(std::fs::read(at("text.db")).unwrap()[..4], *b"this", "left as it was");
 }
 

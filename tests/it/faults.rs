@@ -97,7 +97,8 @@ async fn start() -> Running {
     server.address = listener.local_addr().unwrap().to_string();
     let stop = CancellationToken::new();
     let grace = Duration::from_secs(10);
-    let limits = Line::parse_from(["serve"]).serve.limits;
+    // More may be under way than may wait for the writer.
+    let limits = Line::parse_from(["serve", "--max-calls", "10000"]).serve.limits;
     let listening = Listening {
         acceptor: Acceptor { listener, tls: None, most: 100, metrics: Arc::clone(&metrics) },
         limits,

@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use crate::harness::{Dice, Server, in_time, serve};
+use crate::harness::{Dice, FREE, Server, in_time, register, serve};
 use crate::raw::{
     CONTINUATION, DATA, END_HEADERS, Frames, GOAWAY, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS,
     WINDOW_UPDATE, call, frame, lookup_headers,
@@ -301,4 +301,31 @@ async fn a_client_that_stops_within_the_preface_holds_up_neither_others_nor_a_st
     println!("stopped in {:.1?} with {} half-open connections", started.elapsed(), halves.len());
     assert!(status.success(), "{status}");
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn calls_that_are_begun_and_never_said_take_no_place_from_others() {
+    let (server, before) = warm().await;
+    let block = lookup_headers();
+    let mut begun = Vec::new();
+    // More than may be under way.
+    for _ in 0..12 {
+        let mut frames = Frames::open(&server.address).await;
+        for stream in (1..200).step_by(2) {
+            let head = frame(HEADERS, END_HEADERS, stream, &block);
+            frames.stream.write_all(&head).await.unwrap();
+        }
+        begun.push(frames);
+    }
+    // Once the last of them was heard.
+    let ping = frame(PING, 0, 0, &[0; 8]);
+    for frames in &mut begun {
+        frames.stream.write_all(&ping).await.unwrap();
+        while in_time(frames.next()).await.unwrap().0 != PING {}
+    }
+    server.writes().await.register_port(register("billing", FREE)).await.unwrap();
+    assert_unharmed(&server, before, 32 * MIB).await;
+    // Who never says it is told so.
+    let last = &mut begun[0];
+    while in_time(last.next()).await.unwrap().0 != HEADERS {}
 }

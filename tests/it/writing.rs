@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
 use jiff::{SignedDuration, Timestamp};
-use portbook::access::{Actor, Role, Token};
+use portbook::access::{Actor, PlainToken, Token, Tokens};
 use portbook::metrics::Metrics;
 use portbook::registry::assignment::{Revision, Uid};
 use portbook::registry::change::Change;
@@ -82,7 +82,10 @@ async fn start() -> Running {
         fails: Arc::clone(&fails),
         largest: Arc::clone(&largest),
     };
-    let loaded = store.load(Timestamp::UNIX_EPOCH).await.unwrap().into_loaded();
+    let mut loaded = store.load(Timestamp::UNIX_EPOCH).await.unwrap().into_loaded();
+    let secret = PlainToken::generate().unwrap();
+    let admin = Token::first_admin(secret.hash(), Timestamp::UNIX_EPOCH);
+    loaded.tokens = Tokens::from_iter([admin]);
     let told = Arc::clone(&seconds);
     let now = move || Timestamp::from_second(told.load(Ordering::Relaxed)).unwrap();
     let new_uid = Box::new(|| Uid::new(Uuid::now_v7()));
@@ -113,15 +116,8 @@ fn registration(port: u16, ttl: Option<i64>) -> Register {
 }
 
 fn proposal(command: Command) -> Proposal {
-    let actor = Actor("test".into());
-    Proposal {
-        command,
-        actor,
-        role: Role::Admin,
-        reason: String::new(),
-        request: None,
-        validate_only: false,
-    }
+    let actor = Actor("admin".into());
+    Proposal { command, actor, reason: String::new(), request: None, validate_only: false }
 }
 
 impl Running {

@@ -18,7 +18,6 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Response, Status, Streaming};
 use tower::util::BoxCloneService;
 use tower::{BoxError, ServiceExt};
-use uuid::Uuid;
 
 use super::args::{PlaceArgs, ReadArgs, ServerArgs};
 use super::{Error, output};
@@ -28,7 +27,6 @@ use crate::grpc::proto::port_registry_service_client::PortRegistryServiceClient;
 use crate::grpc::proto::port_registry_service_server::PortRegistryServiceServer;
 use crate::grpc::registry_service::RegistryService;
 use crate::metrics::Metrics;
-use crate::registry::assignment::Uid;
 use crate::store::Store;
 use crate::store::sqlite::SqliteStore;
 use crate::writer::{Clock, World, writer};
@@ -202,11 +200,7 @@ async fn embedded() -> Result<Transport, Error> {
     let clock = Clock::system();
     let loaded = store.load(clock.now()).await?.into_loaded();
     let (history, database_id) = (store.history(), loaded.database_id.as_str().into());
-    let world = World {
-        clock,
-        new_uid: Box::new(|| Uid::new(Uuid::now_v7())),
-        metrics: Arc::new(Metrics::new([]).0),
-    };
+    let world = World::system(clock, Arc::new(Metrics::new([]).0));
     let (registrar, _) = writer(store, loaded, world);
     let service = RegistryService::new(registrar, history, database_id, CancellationToken::new());
     let server = PortRegistryServiceServer::new(service);

@@ -46,8 +46,8 @@ impl AdminService {
         let fingerprint = fingerprint(rpc, &request);
         let (command, note) = parse(|fields| read(fields, request, fingerprint))?;
         let Note { request, reason, validate_only } = note;
-        let (actor, role) = (caller.name.actor(), caller.role.clone());
-        let proposal = Proposal { command, actor, role, reason, request, validate_only };
+        let actor = caller.name.actor();
+        let proposal = Proposal { command, actor, reason, request, validate_only };
         let outcome = self.registrar.propose(proposal).await?;
         let actor = caller.name.as_str();
         tracing::info!(rpc, actor, validate_only, revision = outcome.revision.0, "write");

@@ -118,6 +118,8 @@ impl AdminService {
         tracing::info!(
             token = token.name.as_str(),
             role = token.role.name(),
+            grants = token.role.grants().map(tracing::field::display),
+            expire_time = token.expire_time.map(tracing::field::display),
             actor = by.name.as_str(),
             "token {what}"
         );

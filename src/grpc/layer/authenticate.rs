@@ -9,6 +9,7 @@ use tonic::body::Body;
 use tower::{Layer, Service};
 
 use super::peer::Peer;
+use super::rate::Rate;
 use crate::access::{AuthError, Denied, PlainToken, Role, Token};
 use crate::grpc::proto::{port_admin_service_server, port_registry_service_server};
 use crate::grpc::status::CallError;
@@ -18,14 +19,16 @@ use crate::writer::Registrar;
 #[derive(Clone, Debug)]
 pub struct Authenticate {
     registrar: Registrar,
+    rate: Rate,
     is_needed_to_read: bool,
 }
 
 impl Authenticate {
-    /// Checks calls against the tokens of this registry; reads too, if that is asked for.
+    /// Checks calls against the tokens of this registry, and how often each caller calls; whoever
+    /// only reads needs a token if that is asked for.
     #[must_use]
-    pub const fn new(registrar: Registrar, is_needed_to_read: bool) -> Self {
-        Self { registrar, is_needed_to_read }
+    pub const fn new(registrar: Registrar, rate: Rate, is_needed_to_read: bool) -> Self {
+        Self { registrar, rate, is_needed_to_read }
     }
 }
 
@@ -59,19 +62,17 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let need = self.checks.need(&request);
-        if matches!(need, Need::Nothing | Need::Read) {
-            return Either::Left(self.inner.call(request));
-        }
-        let caller = match self.checks.caller(&request) {
-            Ok(caller) => caller,
-            Err(refusal) => return Either::Right(ready(Ok(refusal.into_http())).boxed()),
+        let caller = match self.checks.check(&request) {
+            Ok(None) => return Either::Left(self.inner.call(request)),
+            Ok(Some(caller)) => caller,
+            Err((caller, refusal)) => {
+                let mut refusal = refusal.into_http();
+                if let Some(caller) = caller {
+                    refusal.extensions_mut().insert(caller);
+                }
+                return Either::Right(ready(Ok(refusal)).boxed());
+            }
         };
-        if let Err(denied) = need.check(&caller.role) {
-            let mut refusal = CallError::from(denied).into_http();
-            refusal.extensions_mut().insert(caller);
-            return Either::Right(ready(Ok(refusal)).boxed());
-        }
         request.extensions_mut().insert(Arc::clone(&caller));
         // Whoever observes the call learns whose it was.
         let answer = self.inner.call(request).map_ok(|mut response| {
@@ -124,10 +125,31 @@ impl Need {
 }
 
 impl Authenticate {
-    fn need(&self, request: &Request<Body>) -> Need {
-        match Need::of(request.uri().path()) {
+    /// Whose call it is, if anybody's, and that it may be made. A refusal tells whose it was.
+    fn check(
+        &self,
+        request: &Request<Body>,
+    ) -> Result<Option<Arc<Token>>, (Option<Arc<Token>>, CallError)> {
+        let need = match Need::of(request.uri().path()) {
+            Need::Nothing => return Ok(None),
             Need::Read if self.is_needed_to_read => Need::Token,
             need => need,
+        };
+        let peer = request.extensions().get::<Peer>();
+        let caller = match self.caller(request) {
+            Ok(caller) => Some(caller),
+            // Reads are open to whoever brings no token.
+            Err(CallError::TokenMissing) if need == Need::Read => None,
+            // Whoever guesses is counted by where they are.
+            Err(fault) => return Err((None, self.rate.check(None, peer).err().unwrap_or(fault))),
+        };
+        let checked = self.rate.check(caller.as_deref(), peer).and_then(|()| match &caller {
+            Some(caller) => Ok(need.check(&caller.role)?),
+            None => Ok(()),
+        });
+        match checked {
+            Ok(()) => Ok(caller),
+            Err(refusal) => Err((caller, refusal)),
         }
     }
 
@@ -138,10 +160,14 @@ impl Authenticate {
             return Ok(Arc::clone(tokens.by_secret(&secret, now)?));
         }
         let peer = request.extensions().get::<Peer>();
-        let names = peer.map(|peer| &peer.certificate_names[..]).unwrap_or_default();
-        match tokens.by_certificate(names.iter().map(String::as_str), now) {
+        let certificate = peer.and_then(|peer| peer.certificate.as_deref());
+        let Some(certificate) = certificate.filter(|certificate| now < certificate.end) else {
+            return Err(CallError::TokenMissing);
+        };
+        match tokens.by_certificate(certificate.names.iter().map(String::as_str), now) {
             Ok(token) => Ok(Arc::clone(token)),
-            Err(AuthError::Unknown) if names.is_empty() => Err(CallError::TokenMissing),
+            // A certificate that stands for no token is none the worse for it.
+            Err(AuthError::Unknown) => Err(CallError::TokenMissing),
             Err(fault) => Err(fault.into()),
         }
     }

@@ -1,21 +1,18 @@
-//! How much is taken on at once, for how long, and from whom how often.
+//! How much is taken on at once, and for how long.
 //!
 //! What is too much is refused before it costs anything, so that what is taken on is done in time,
 //! and a health check is always answered.
 
-use std::net::IpAddr;
-use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use governor::clock::{Clock, DefaultClock};
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use futures_util::TryFutureExt;
 use http::{HeaderMap, Request, Response};
-use http_body::{Frame, SizeHint};
-use http_body_util::BodyExt;
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::{BodyExt, Full};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 use tonic::Status;
@@ -23,8 +20,7 @@ use tonic::body::Body;
 use tower::{Layer, Service};
 
 use super::peer::{Peer, Unread, Waiting};
-use super::rpc::{Kind, Rpc};
-use crate::access::{Token, TokenName};
+use super::rpc::Kind;
 use crate::grpc::status::CallError;
 use crate::metrics::{Metrics, Shed};
 
@@ -37,85 +33,54 @@ pub struct Limits {
     pub streaming_calls: usize,
     /// How long a call with one answer may take.
     pub timeout: Duration,
-    /// How many calls a second one token, or one address without a token, may make.
-    pub rate: Option<NonZeroU32>,
+    /// How many bytes a request may have, with the five before its message.
+    pub request_bytes: usize,
 }
 
+/// How long the rest of a request may take to come, once it has begun.
+const REQUEST: Duration = Duration::from_secs(5);
 /// How long a call that costs more than its refusal may have waited for its turn.
 const PATIENCE: Duration = Duration::from_millis(50);
 /// The largest part of an answer that is handed to a connection at once.
 const CHUNK: usize = 64 * 1024;
-/// How many bytes of answers to costly calls may wait for clients to read them.
+/// How many bytes of answers to costly calls may wait for clients to read them, and how many of them
+/// for one client.
 const UNREAD: usize = 256 * 1024 * 1024;
+const UNREAD_OF_ONE: usize = UNREAD / 8;
+/// How long a client may take to read an answer: this long, and a second more for so many bytes.
+const READING: Duration = Duration::from_secs(30);
+const READ_A_SECOND: u64 = 16 * 1024;
 /// The transport has a timer for the deadline too, without our words for it: ours is first.
 const MARGIN: Duration = Duration::from_millis(3);
 
 /// Keeps calls within limits.
 #[derive(Clone, Debug)]
-pub struct Limit {
+pub struct Limit(Arc<Room>);
+
+/// What there is room for.
+#[derive(Debug)]
+struct Room {
     calls: Arc<Semaphore>,
     streaming_calls: Arc<Semaphore>,
     unread: Arc<Semaphore>,
     timeout: Duration,
-    rate: Option<Arc<DefaultKeyedRateLimiter<Caller>>>,
+    request_bytes: usize,
     metrics: Arc<Metrics>,
-}
-
-/// Whose calls are counted together.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Caller {
-    Token(TokenName),
-    Address(IpAddr),
-    Unknown,
 }
 
 impl Limit {
     /// Keeps calls within these limits.
     #[must_use]
     pub fn new(limits: Limits, metrics: Arc<Metrics>) -> Self {
-        let Limits { calls, streaming_calls, timeout, rate } = limits;
-        Self {
+        let Limits { calls, streaming_calls, timeout, request_bytes } = limits;
+        Self(Arc::new(Room {
             calls: Arc::new(Semaphore::new(calls)),
             streaming_calls: Arc::new(Semaphore::new(streaming_calls)),
             unread: Arc::new(Semaphore::new(UNREAD)),
             timeout,
-            rate: rate.map(|rate| Arc::new(RateLimiter::keyed(Quota::per_second(rate)))),
+            request_bytes,
             metrics,
-        }
-    }
-
-    /// A place for the call, or why there is none.
-    fn admit(&self, rpc: Rpc, request: &Request<Body>) -> Result<Place, CallError> {
-        if rpc.kind == Kind::Health {
-            return Ok(Place { _permit: None, deadline: deadline(request.headers(), None) });
-        }
-        self.check_rate(request)?;
-        let (room, timeout) = match rpc.kind {
-            Kind::Streaming => (&self.streaming_calls, None),
-            _ => (&self.calls, Some(self.timeout)),
-        };
-        let permit = Arc::clone(room).try_acquire_owned().map_err(|_| {
-            self.metrics.shed(Shed::TooMany);
-            CallError::Overloaded
-        })?;
-        Ok(Place { _permit: Some(permit), deadline: deadline(request.headers(), timeout) })
-    }
-
-    fn check_rate(&self, request: &Request<Body>) -> Result<(), CallError> {
-        let Some(limiter) = &self.rate else { return Ok(()) };
-        let extensions = request.extensions();
-        let caller = match (extensions.get::<Arc<Token>>(), extensions.get::<Peer>()) {
-            (Some(token), _) => Caller::Token(token.name.clone()),
-            (None, Some(peer)) => Caller::Address(peer.address.ip().to_canonical()),
-            (None, None) => Caller::Unknown,
-        };
-        limiter.check_key(&caller).map_err(|until| {
-            self.metrics.shed(Shed::Rate);
-            let wait = until.wait_time_from(DefaultClock::default().now());
-            // Whoever has not called for a while need not be known any more.
-            limiter.retain_recent();
-            CallError::RateLimited(wait)
-        })
+        }))
     }
 }
 
@@ -123,7 +88,7 @@ impl<S> Layer<S> for Limit {
     type Service = Limited<S>;
 
     fn layer(&self, inner: S) -> Limited<S> {
-        Limited { inner, limit: self.clone() }
+        Limited { inner, room: Arc::clone(&self.0) }
     }
 }
 
@@ -131,20 +96,14 @@ impl<S> Layer<S> for Limit {
 #[derive(Clone, Debug)]
 pub struct Limited<S> {
     inner: S,
-    limit: Limit,
-}
-
-/// What a call that is under way holds.
-#[derive(Debug)]
-struct Place {
-    _permit: Option<OwnedSemaphorePermit>,
-    deadline: Option<Instant>,
+    room: Arc<Room>,
 }
 
 impl<S> Service<Request<Body>> for Limited<S>
 where
-    S: Service<Request<Body>, Response = Response<Body>>,
-    S::Future: Send + 'static,
+    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send,
 {
     type Response = Response<Body>;
     type Error = S::Error;
@@ -155,40 +114,101 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let rpc = Rpc::of(request.uri().path());
-        let place = match self.limit.admit(rpc, &request) {
-            Ok(place) => place,
-            Err(refusal) => return Box::pin(async { Ok(refusal.into_http()) }),
-        };
-        let unread = request.extensions().get::<Peer>().map(|peer| Arc::clone(&peer.unread));
-        let (arrived, limit) = (Instant::now(), self.limit.clone());
-        // Nothing is done before it is polled: what is shed then has cost nothing.
-        let answer = self.inner.call(request);
+        let arrived = Instant::now();
+        let room = Arc::clone(&self.room);
+        let ready = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, ready);
         Box::pin(async move {
-            if rpc.kind == Kind::Costly && arrived.elapsed() > PATIENCE {
-                limit.metrics.shed(Shed::Late);
-                return Ok(CallError::Overloaded.into_http());
+            let kind = Kind::of(request.uri().path());
+            if kind == Kind::Costly && arrived.elapsed() > PATIENCE {
+                return Ok(room.shed(Shed::Late).into_http());
             }
-            let response = match place.deadline {
-                Some(deadline) => match timeout_at(deadline, answer).await {
-                    Ok(response) => response?,
-                    Err(_) => return Ok(CallError::DeadlinePassed.into_http()),
-                },
-                None => answer.await?,
+            let unread = request.extensions().get::<Peer>().map(|peer| Arc::clone(&peer.unread));
+            let deadline = room.deadline(kind, request.headers());
+            // A call takes its place once it has been said: nobody holds one by saying nothing.
+            let request = match room.heard(kind, request).await {
+                Ok(request) => request,
+                Err(refusal) => return Ok(refusal.into_http()),
             };
-            Ok(match rpc.kind {
-                Kind::Streaming => response.map(|inner| Body::new(Held { inner, _held: place })),
-                Kind::Costly => limit.encoded(response, unread).await,
+            let place = match room.place(kind) {
+                Ok(place) => place,
+                Err(refusal) => return Ok(refusal.into_http()),
+            };
+            let answer = inner.call(request).and_then(async |response| match kind {
+                Kind::Streaming | Kind::Conversing => {
+                    Ok(response.map(|inner| Body::new(Held { inner, _held: place })))
+                }
+                Kind::Costly => Ok(room.encoded(response, unread).await),
                 Kind::Health | Kind::Plain => {
                     let _held = unread.map(|unread| unread.waits());
-                    response.map(|inner| Body::new(Held { inner, _held }))
+                    Ok(response.map(|inner| Body::new(Held { inner, _held })))
                 }
-            })
+            });
+            match deadline {
+                Some(deadline) => match timeout_at(deadline, answer).await {
+                    Ok(response) => response,
+                    Err(_) => Ok(CallError::DeadlinePassed.into_http()),
+                },
+                None => answer.await,
+            }
         })
     }
 }
 
-impl Limit {
+impl Room {
+    fn shed(&self, cause: Shed) -> CallError {
+        self.metrics.shed(cause);
+        CallError::Overloaded
+    }
+
+    fn deadline(&self, kind: Kind, headers: &HeaderMap) -> Option<Instant> {
+        let most = match kind {
+            Kind::Plain | Kind::Costly => Some(self.timeout),
+            Kind::Health | Kind::Streaming | Kind::Conversing => None,
+        };
+        deadline(headers, most)
+    }
+
+    /// A place for a call, or that there is none.
+    fn place(&self, kind: Kind) -> Result<Option<OwnedSemaphorePermit>, CallError> {
+        let places = match kind {
+            Kind::Health => return Ok(None),
+            Kind::Plain | Kind::Costly => &self.calls,
+            Kind::Streaming | Kind::Conversing => &self.streaming_calls,
+        };
+        let place = Arc::clone(places).try_acquire_owned();
+        place.map(Some).map_err(|_| self.shed(Shed::TooMany))
+    }
+
+    /// The request with all that its client had to say, if it is one question and comes in time.
+    async fn heard(&self, kind: Kind, request: Request<Body>) -> Result<Request<Body>, CallError> {
+        if kind == Kind::Conversing {
+            return Ok(request);
+        }
+        let (head, mut body) = request.into_parts();
+        let late = Instant::now() + REQUEST;
+        let (mut said, mut parts) = (0, Vec::with_capacity(1));
+        while !body.is_end_stream() {
+            match timeout_at(late, body.frame()).await {
+                Err(_) => return Err(CallError::DeadlinePassed),
+                Ok(None) => break,
+                // What the transport has to say of it, the service tells.
+                Ok(Some(Err(_))) => return Ok(Request::from_parts(head, body)),
+                Ok(Some(Ok(frame))) => {
+                    let Ok(data) = frame.into_data() else { break };
+                    said += data.len();
+                    parts.push(data);
+                }
+            }
+            // More than is taken: the service refuses it, and need not hear the rest.
+            if said > self.request_bytes {
+                break;
+            }
+        }
+        let said = Full::new(joined(parts)).map_err(|never| match never {});
+        Ok(Request::from_parts(head, Body::new(said)))
+    }
+
     /// The answer in its encoded form, if there is room for it until its client has read it.
     async fn encoded(
         &self,
@@ -196,19 +216,36 @@ impl Limit {
         unread: Option<Arc<Unread>>,
     ) -> Response<Body> {
         let (head, body) = response.into_parts();
-        let Ok(collected) = body.collect().await else {
-            return CallError::Overloaded.into_http();
+        let collected = match body.collect().await {
+            Ok(collected) => collected,
+            Err(fault) => return fault.into_http(),
         };
         let trailers = collected.trailers().cloned();
         let rest = collected.to_bytes();
+        let waiting = match unread.map(|unread| unread.waits_with(rest.len(), UNREAD_OF_ONE)) {
+            Some(None) => return self.shed(Shed::Unread).into_http(),
+            waiting => waiting.flatten(),
+        };
         let size = rest.len().min(UNREAD) as u32;
         let Ok(room) = Arc::clone(&self.unread).try_acquire_many_owned(size) else {
-            self.metrics.shed(Shed::Unread);
-            return CallError::Overloaded.into_http();
+            return self.shed(Shed::Unread).into_http();
         };
-        let waiting = unread.map(|unread| unread.waits());
-        let body = Encoded { rest, trailers, waiting, _room: room };
+        let time = READING + Duration::from_secs(rest.len() as u64 / READ_A_SECOND);
+        let late = Instant::now() + time;
+        let body = Encoded { rest, trailers, late, waiting, _room: room };
         Response::from_parts(head, Body::new(body))
+    }
+}
+
+/// One after the other; most requests come in one part.
+fn joined(mut parts: Vec<Bytes>) -> Bytes {
+    match (parts.pop(), parts.is_empty()) {
+        (None, _) => Bytes::new(),
+        (Some(only), true) => only,
+        (Some(last), false) => {
+            parts.push(last);
+            parts.concat().into()
+        }
     }
 }
 
@@ -243,6 +280,8 @@ impl<H: Unpin> http_body::Body for Held<H> {
 struct Encoded {
     rest: Bytes,
     trailers: Option<HeaderMap>,
+    /// When the client should have read all of it.
+    late: Instant,
     waiting: Option<Waiting>,
     _room: OwnedSemaphorePermit,
 }
@@ -263,6 +302,9 @@ impl http_body::Body for Encoded {
             return Poll::Ready(
                 answer.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))),
             );
+        }
+        if Instant::now() > answer.late {
+            return Poll::Ready(Some(Err(CallError::DeadlinePassed.into())));
         }
         let chunk = answer.rest.split_to(answer.rest.len().min(CHUNK));
         Poll::Ready(Some(Ok(Frame::data(chunk))))

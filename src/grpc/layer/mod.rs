@@ -4,5 +4,6 @@ pub mod authenticate;
 pub mod limit;
 pub mod observe;
 pub mod peer;
-pub mod rpc;
+pub mod rate;
+mod rpc;
 pub mod trace;

@@ -19,6 +19,7 @@ use super::peer::Peer;
 use super::trace::{Span, Tracing};
 use crate::access::Token;
 use crate::grpc::proto::port_admin_service_server;
+use crate::grpc::status::reason;
 use crate::metrics::{CODES, Calls, Metrics};
 
 /// How a client names a call, and how an answer tells the name of its call.
@@ -79,7 +80,7 @@ where
             call.name_in(response.headers_mut(), status.as_ref());
             match status {
                 Some(status) => {
-                    call.end(status.code(), status.message());
+                    call.end(&status);
                     Ok(response)
                 }
                 None => Ok(response.map(|inner| Body::new(Followed { inner, call }))),
@@ -125,21 +126,23 @@ impl Call {
         }
     }
 
-    fn end(&mut self, code: Code, message: &str) {
+    fn end(&mut self, status: &Status) {
         if std::mem::replace(&mut self.has_ended, true) {
             return;
         }
-        let (number, duration) = (code as usize, self.started.elapsed());
-        self.calls.end(number, duration);
+        let (code, duration) = (status.code(), self.started.elapsed());
+        self.calls.end(code as usize, duration);
+        let reason = if code == Code::Ok { None } else { reason(status) };
         if let Some(span) = self.span.take() {
-            span.end(code, message, self.caller.as_deref());
+            span.end(code, reason.as_deref(), self.caller.as_deref());
         }
-        self.log(code, message, duration.as_secs_f64() * 1000.0);
+        self.log(code, reason.as_deref(), duration.as_secs_f64() * 1000.0);
     }
 
-    fn log(&self, code: Code, message: &str, duration_ms: f64) {
+    /// Says how the call has ended, in nobody's words but the server's own.
+    fn log(&self, code: Code, reason: Option<&str>, duration_ms: f64) {
         let rpc = &*self.calls.rpc;
-        let is_write = rpc.starts_with(port_admin_service_server::SERVICE_NAME);
+        let is_write = is_write(rpc);
         macro_rules! tell {
             ($level:ident) => {{
                 let id = self.request_id.as_ref().and_then(|id| id.to_str().ok());
@@ -152,7 +155,7 @@ impl Call {
                     actor,
                     peer = peer.map(tracing::field::display),
                     request_id = id,
-                    reason = (!message.is_empty()).then_some(message),
+                    reason,
                     "call"
                 );
             }};
@@ -170,8 +173,15 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        self.end(Code::Cancelled, "");
+        self.end(&Status::cancelled(""));
     }
+}
+
+fn is_write(rpc: &str) -> bool {
+    rpc.split_once('/').is_some_and(|(service, method)| {
+        service == port_admin_service_server::SERVICE_NAME
+            && !["Get", "List"].iter().any(|read| method.starts_with(read))
+    })
 }
 
 fn new_request_id() -> HeaderValue {
@@ -198,11 +208,11 @@ impl http_body::Body for Followed {
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(status) = frame.trailers_ref().and_then(Status::from_header_map) {
-                    followed.call.end(status.code(), status.message());
+                    followed.call.end(&status);
                 }
             }
-            Poll::Ready(Some(Err(fault))) => followed.call.end(fault.code(), fault.message()),
-            Poll::Ready(None) => followed.call.end(Code::Unknown, "no status"),
+            Poll::Ready(Some(Err(fault))) => followed.call.end(fault),
+            Poll::Ready(None) => followed.call.end(&Status::unknown("no status")),
             Poll::Pending => {}
         }
         polled

@@ -51,7 +51,7 @@ impl Tracing {
 
 impl Span {
     /// Ends it as its call has ended.
-    pub fn end(mut self, code: Code, message: &str, caller: Option<&Token>) {
+    pub fn end(mut self, code: Code, reason: Option<&str>, caller: Option<&Token>) {
         self.0.set_attribute(KeyValue::new("rpc.grpc.status_code", code as i64));
         if let Some(caller) = caller {
             self.0.set_attribute(KeyValue::new("user.name", caller.name.to_string()));
@@ -67,7 +67,7 @@ impl Span {
                 | Code::DataLoss
         );
         if is_fault {
-            let what = if message.is_empty() { CODES[code as usize] } else { message };
+            let what = reason.unwrap_or(CODES[code as usize]);
             self.0.set_status(SpanStatus::error(what.to_owned()));
         }
         self.0.end();

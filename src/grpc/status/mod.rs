@@ -7,6 +7,7 @@ mod access;
 mod refusal;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -106,11 +107,6 @@ pub enum CallError {
     /// No such token.
     #[error(transparent)]
     Token(#[from] TokenRefusal),
-    /// The tokens can't be changed.
-    #[error(
-        "the token could not be stored, and nothing was changed: try again, and see the server's log"
-    )]
-    TokenStore,
     /// No randomness for a secret.
     #[error("a secret could not be made: try again, and see the server's log")]
     Random(getrandom::Error),
@@ -143,9 +139,10 @@ impl From<Refusal> for CallError {
 impl From<AdministerError> for CallError {
     fn from(error: AdministerError) -> Self {
         match error {
+            AdministerError::Unauthenticated(fault) => Self::Unauthenticated(fault),
+            AdministerError::Denied(denied) => Self::Denied(denied),
             AdministerError::Refused(refusal) => Self::Token(refusal),
-            // The writer has logged it.
-            AdministerError::Store(_) => Self::TokenStore,
+            AdministerError::Store(fault) => Self::Write(WriteError::Store(Arc::new(fault))),
             AdministerError::Stopping => Self::Stopping,
         }
     }
@@ -209,7 +206,6 @@ impl From<CallError> for Status {
             CallError::Unauthenticated(fault) => access::unauthenticated(&message, &fault),
             CallError::Denied(denied) => access::denied(&message, &denied),
             CallError::Token(refusal) => access::token_refused(&message, refusal),
-            CallError::TokenStore => unavailable(&message, ErrorReason::StoreUnavailable, []),
             CallError::Random(fault) => {
                 tracing::error!(error = &fault as &dyn std::error::Error, "no randomness");
                 unavailable(&message, ErrorReason::StoreUnavailable, [])
@@ -230,6 +226,12 @@ impl From<CallError> for Status {
             }
         }
     }
+}
+
+/// The reason that a status tells: that of its `ErrorInfo`.
+#[must_use]
+pub fn reason(status: &Status) -> Option<String> {
+    status.get_details_error_info().map(|info| info.reason)
 }
 
 /// The reason's name, as `ErrorInfo` carries it.
@@ -269,6 +271,7 @@ fn fields(message: &str, faults: Vec<FieldFault>) -> Status {
 
 fn write(message: &str, error: WriteError) -> Status {
     match error {
+        WriteError::Unauthenticated(fault) => access::unauthenticated(message, &fault),
         WriteError::Denied(denied) => access::denied(message, &denied),
         WriteError::Refused(refusal) => refused(message, refusal, "").into(),
         WriteError::RequestIdReused(id) => {
@@ -318,7 +321,11 @@ fn unavailable<const N: usize>(
 pub fn explain(response: http::Response<Body>) -> http::Response<Body> {
     match Status::from_header_map(response.headers()) {
         Some(made) if made.details().is_empty() => match explained(&made) {
-            Some(status) => status.into_http(),
+            Some(status) => {
+                let mut explained = status.into_http();
+                *explained.extensions_mut() = response.into_parts().0.extensions;
+                explained
+            }
             None => response,
         },
         _ => response,
