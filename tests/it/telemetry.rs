@@ -5,11 +5,13 @@ use std::net::TcpStream;
 use std::sync::Arc;
 
 use portbook::grpc::proto;
+use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Request};
 
 use crate::harness::{FREE, Server, create_pool, denied, ensure, in_time, pool, register};
+use crate::raw::{END_HEADERS, Frames, HEADERS, frame, lookup_headers};
 
 /// What an HTTP listener answers: its status and its body.
 fn get(address: &str, path: &str) -> (u16, String) {
@@ -91,11 +93,34 @@ async fn a_call_that_its_client_gave_up_is_counted_as_cancelled() {
 
 #[tokio::test]
 async fn probes_tell_alive_from_ready() {
-    let mut server = with_http();
-    assert_eq!(get(server.http(), "/healthz"), (200, "ok\n".into()));
-    assert_eq!(get(server.http(), "/readyz"), (200, "ready\n".into()));
-    assert_eq!(get(server.http(), "/elsewhere").0, 404);
-    assert!(server.signal("TERM").success());
+    let mut server = Server::stopped();
+    server.launch_with(&["--http-listen", "127.0.0.1:0", "--shutdown-grace", "2"]);
+    let http = server.http().to_owned();
+    assert_eq!(get(&http, "/healthz"), (200, "ok\n".into()));
+    assert_eq!(get(&http, "/readyz"), (200, "ready\n".into()));
+    assert_eq!(get(&http, "/elsewhere").0, 404);
+    // A call whose request is never said to the end is waited for, as long as the grace lasts.
+    let mut half = Frames::open(&server.address).await;
+    let headers = frame(HEADERS, END_HEADERS, 1, &lookup_headers());
+    half.stream.write_all(&headers).await.unwrap();
+    let in_flight = "portbook_calls_in_flight{rpc=\"portbook.v1.PortRegistryService/LookupPort\"}";
+    let has_begun = async {
+        while metric(&server, in_flight) != Some(1.0) {
+            tokio::task::yield_now().await;
+        }
+    };
+    in_time(has_begun).await;
+    let ended = tokio::task::spawn_blocking(move || server.signal("TERM"));
+    // Once the process has ended nobody answers, and the question fails.
+    let told = loop {
+        let told = get(&http, "/readyz");
+        if told.0 != 200 {
+            break told;
+        }
+    };
+    assert_eq!(told, (503, "stopping\n".into()));
+    assert_eq!(get(&http, "/healthz"), (200, "ok\n".into()));
+    assert!(ended.await.unwrap().success());
 }
 
 #[tokio::test]
