@@ -105,7 +105,7 @@ async fn agree(
             None
         }
         Ok(Err(fault)) => {
-            tracing::warn!(peer = %address, reason = %fault, "TLS handshake failed");
+            tracing::warn!(peer = %address, %fault, "TLS handshake failed");
             None
         }
         Err(_) => {
