@@ -37,10 +37,10 @@
 //! 9. Migrations that were released never change, and IANA's records and registrations are kept in
 //!    tables of their own.
 //! 10. What an rpc asks of its caller is decided before anything else, and what nobody has opened is
-//!    closed. A change of a token holds for all that is decided from
-//!    then on, calls that began before included.
+//!     closed. A change of a token holds for all that is decided from then on, calls that began
+//!     before included.
 //! 11. Everything that a client can make grow has a bound: connections, calls, what waits, what it
-//!    leaves unread.
+//!     leaves unread.
 
 pub mod registry;
 

@@ -201,8 +201,8 @@ impl Metrics {
     }
 
     /// Notes a commit of this many commands.
-    pub fn committed(&self, entries: usize, after: Duration) {
-        self.commit_entries.observe(entries as f64);
+    pub fn committed(&self, entries: u32, after: Duration) {
+        self.commit_entries.observe(entries.into());
         self.commit_duration.observe(after.as_secs_f64());
     }
 

@@ -87,7 +87,7 @@ impl Connection {
             if stalled >= UNREAD {
                 return Err(timed_out("the client does not read its answers"));
             }
-            self.look.as_mut().reset(Instant::now() + (UNREAD - stalled));
+            self.look.as_mut().reset(Instant::now() + UNREAD.saturating_sub(stalled));
         }
         Ok(())
     }

@@ -176,7 +176,7 @@ impl<S: Store> Writer<S> {
         let started = Instant::now();
         match self.store.append(batch.base, &batch.entries).await {
             Ok(()) => {
-                self.world.metrics.committed(batch.entries.len(), started.elapsed());
+                self.world.metrics.committed(batch.entries.len() as u32, started.elapsed());
                 self.publish(batch);
                 Ok(Ok(()))
             }

@@ -232,10 +232,14 @@ async fn a_client_certificate_is_shown_where_it_is_asked_for() {
 
     let old = authority.issue("ci", |params| params.not_after = date_time_ymd(2021, 1, 1));
     let told = fails(lookup_as(&old)).await;
-    assert!(told.contains("the client certificate, as it has expired"), "{told}");
-    let told = fails(lookup_as(&other.issue("ci", |_| {}))).await;
-    assert!(told.contains("does not accept the client certificate: give one"), "{told}");
+    let is_gone = "the server ended the connection before it answered: if it asks for a client";
     // The server says so, or is gone before that is heard.
+    let said = |told: &str, why: &str| {
+        assert!([why, is_gone].iter().any(|it| told.contains(it)), "{told}");
+    };
+    said(&told, "the client certificate, as it has expired");
+    let told = fails(lookup_as(&other.issue("ci", |_| {}))).await;
+    said(&told, "does not accept the client certificate: give one");
     for _ in 0..20 {
         let told = fails(with(lookup(&at), &[("--ca", &ca)])).await;
         assert!(told.contains("asks for a client certificate"), "{told}");

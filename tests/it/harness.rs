@@ -89,7 +89,7 @@ impl Server {
         if command.get_args().any(|flag| flag == "--http-listen") {
             let second = lines.next().unwrap().unwrap();
             let address = second.strip_prefix("portbook metrics on http://").unwrap();
-            self.http = address.trim_end_matches("/metrics").to_owned();
+            address.trim_end_matches("/metrics").clone_into(&mut self.http);
         }
         let address = line.split("listening on ").nth(1).and_then(|rest| rest.split(": ").next());
         let Some(address) = address else { panic!("no ready line: {line:?}") };

@@ -63,10 +63,9 @@ async fn attempt(server: &Server, rpc: &str, authorization: Option<&str>) -> Cod
     }
     let path = PathAndQuery::try_from(format!("/{rpc}")).unwrap();
     let codec = ProstCodec::<(), ()>::default();
-    let status = match client.server_streaming(request, path, codec).await {
-        Err(status) => status,
+    let Err(status) = client.server_streaming(request, path, codec).await else {
         // A watch has begun.
-        Ok(_) => return Code::Ok,
+        return Code::Ok;
     };
     match status.code() {
         code @ (Code::Unauthenticated | Code::PermissionDenied) => code,
@@ -197,7 +196,7 @@ async fn a_registrar_keeps_to_its_grants() {
     let server = Server::start();
     let mut admin = server.writes().await;
     for name in ["prod", "staging"] {
-        admin.create_namespace(namespace(name, Default::default())).await.unwrap();
+        admin.create_namespace(namespace(name, proto::NamespacePolicy::default())).await.unwrap();
         let of = |name: &str, first| proto::Pool {
             namespace: name.into(),
             ..pool(if first == 9700 { "apps" } else { "edge" }, first, first + 9)
@@ -282,7 +281,7 @@ async fn a_registrar_keeps_to_its_grants() {
 async fn system_ports_are_an_admins_to_acknowledge_or_to_allow() {
     let server = Server::start();
     let mut admin = server.writes().await;
-    admin.create_namespace(namespace("prod", Default::default())).await.unwrap();
+    admin.create_namespace(namespace("prod", proto::NamespacePolicy::default())).await.unwrap();
     let accept = vec![proto::FindingCode::SystemPort.into()];
     let policy = proto::NamespacePolicy { accept, ..Default::default() };
     admin.create_namespace(namespace("lab", policy)).await.unwrap();
@@ -348,8 +347,8 @@ async fn tokens_are_listed_without_their_secrets_and_changed_at_once() {
     assert_eq!(standing.total_size, 1);
     let all = admin.list_tokens(list(true)).await.unwrap().into_inner();
     assert!(all.tokens.iter().any(|token| token.name == "ci" && token.revoke_time.is_some()));
-    let last = proto::RevokeTokenRequest { name: "admin".into() };
-    denied(admin.revoke_token(last).await, Code::FailedPrecondition, "LAST_ADMIN");
+    let only_one = proto::RevokeTokenRequest { name: "admin".into() };
+    denied(admin.revoke_token(only_one).await, Code::FailedPrecondition, "LAST_ADMIN");
     let get = |name: &str| proto::GetTokenRequest { name: name.into() };
     denied(admin.get_token(get("nobody")).await, Code::NotFound, "TOKEN_NOT_FOUND");
     assert!(!format!("{all:?}").contains(&secret.0), "no secret is told");

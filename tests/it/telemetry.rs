@@ -75,7 +75,7 @@ async fn calls_are_counted_by_rpc_and_code() {
 #[tokio::test]
 async fn a_call_that_its_client_gave_up_is_counted_as_cancelled() {
     let server = with_http();
-    let mut watch = server.watch(1, Default::default()).await;
+    let mut watch = server.watch(1, proto::WatchFilter::default()).await;
     let in_flight =
         "portbook_calls_in_flight{rpc=\"portbook.v1.PortRegistryService/WatchAssignments\"}";
     assert!(watch.message().await.unwrap().is_some());
@@ -219,7 +219,10 @@ async fn a_call_is_a_span_of_its_callers_trace() {
     let span = in_time(spans.recv()).await.unwrap();
     assert!(ended.await.unwrap().success());
     assert_eq!(span.name, "portbook.v1.PortAdminService/RegisterPort");
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let hex = |bytes: &[u8]| {
+        let digits: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        digits.concat()
+    };
     assert_eq!(hex(&span.trace_id), "0af7651916cd43dd8448eb211c80319c");
     assert_eq!(hex(&span.parent_span_id), "b7ad6b7169203331");
     assert!(span.attributes.iter().any(|fact| fact.key == "user.name"), "{span:?}");

@@ -83,6 +83,9 @@ where
     }
 }
 
+/// Whose call it is, if anybody's.
+type Caller = Option<Arc<Token>>;
+
 /// What a call asks of its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Need {
@@ -126,10 +129,7 @@ impl Need {
 
 impl Authenticate {
     /// Whose call it is, if anybody's, and that it may be made. A refusal tells whose it was.
-    fn check(
-        &self,
-        request: &Request<Body>,
-    ) -> Result<Option<Arc<Token>>, (Option<Arc<Token>>, CallError)> {
+    fn check(&self, request: &Request<Body>) -> Result<Caller, (Caller, CallError)> {
         let need = match Need::of(request.uri().path()) {
             Need::Nothing => return Ok(None),
             Need::Read if self.is_needed_to_read => Need::Token,

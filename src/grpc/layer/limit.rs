@@ -140,8 +140,8 @@ where
                 }
                 Kind::Costly => Ok(room.encoded(response, unread).await),
                 Kind::Health | Kind::Plain => {
-                    let _held = unread.map(|unread| unread.waits());
-                    Ok(response.map(|inner| Body::new(Held { inner, _held })))
+                    let waiting = unread.map(|unread| unread.waits());
+                    Ok(response.map(|inner| Body::new(Held { inner, _held: waiting })))
                 }
             });
             match deadline {
@@ -334,8 +334,8 @@ fn timeout(text: &str) -> Option<Duration> {
     }
     let count: u64 = digits.parse().ok()?;
     Some(match unit {
-        "H" => Duration::from_secs(count * 3600),
-        "M" => Duration::from_secs(count * 60),
+        "H" => Duration::from_hours(count),
+        "M" => Duration::from_mins(count),
         "S" => Duration::from_secs(count),
         "m" => Duration::from_millis(count),
         "u" => Duration::from_micros(count),
@@ -350,7 +350,7 @@ mod tests {
 
     #[test]
     fn timeouts_read_as_grpc_writes_them() {
-        assert_eq!(timeout("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
+        assert_eq!(timeout("99999999H"), Some(Duration::from_hours(99_999_999)));
         assert_eq!(timeout("250m"), Some(Duration::from_millis(250)));
         assert_eq!(timeout("1n"), Some(Duration::from_nanos(1)));
         for text in ["", "S", "1", "1s", "-1S", "123456789S", "1 S", "é"] {
@@ -366,12 +366,12 @@ mod tests {
             let deadline = deadline(&headers.into_iter().collect(), most);
             deadline.map(|deadline| deadline.duration_since(Instant::now()).as_secs_f64().round())
         };
-        let minute = Some(Duration::from_secs(60));
+        let minute = Some(Duration::from_mins(1));
         assert_eq!(left(Some("5S"), minute), Some(5.0));
         assert_eq!(left(Some("2M"), minute), Some(60.0));
         assert_eq!(left(Some("2M"), None), Some(120.0));
         assert_eq!(left(Some("nonsense"), minute), Some(60.0));
         assert_eq!(left(None, None), None);
-        assert_eq!(left(Some("99999999H"), None).is_some_and(|left| left > 0.0), true);
+        assert!(left(Some("99999999H"), None).is_some_and(|left| left > 0.0));
     }
 }
