@@ -9,7 +9,7 @@ use std::time::Duration;
 use portbook::grpc::proto::{self, AsOf, as_of};
 
 use crate::harness::{FREE, QUIET, Server, portbook, register, sql_counts};
-use crate::verifying::forge;
+use crate::verifying::{execute, forge, open};
 
 /// What a command says, on stdout and then on stderr, and its exit code.
 pub fn ended(output: &Output) -> (Option<i32>, String) {
@@ -146,6 +146,36 @@ async fn a_backup_is_its_owners_and_replaces_nothing_unasked() {
 async fn a_failed_backup_leaves_nothing_behind_and_says_why() {
     let server = stopped_after(1).await;
     let database = server.database();
+#[tokio::test]
+async fn a_database_that_began_as_a_backup_is_backed_up_with_all_that_was_written_since() {
+    let origin = stopped_after(1).await;
+    let mut server = Server::stopped();
+    fs::copy(backup_of(&origin), server.database()).unwrap();
+    server.launch();
+    server.writes().await.register_port(register("billing", FREE)).await.unwrap();
+    let (code, told) = verify(&server.database());
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("up to revision 2, "), "{told}");
+    assert_eq!(revision_in(&backup_of(&server)).await, 2);
+}
+
+#[tokio::test]
+async fn the_log_of_a_file_that_still_has_its_seal_is_backed_up_with_it() {
+    let server = stopped_after(1).await;
+    let sealed = backup_of(&server);
+    let mut connection = open(&sealed).await;
+    execute(&mut connection, "pragma journal_mode = wal").await;
+    let written = "insert into token (name, description, role, grants, create_time, creator, \
+                   update_time) values ('late', '', 'ADMIN', '{}', 0, '', 0)";
+    execute(&mut connection, written).await;
+    let (code, told) = verify(&sealed);
+    assert_eq!(code, Some(0), "{told}");
+    let file = server.database().with_extension("second");
+    done(&mut back_up(&sealed, &file));
+    let late = "select name, 1 from token where name = 'late'";
+    assert_eq!(sql_counts(&file, late).await.len(), 1);
+}
+
     let folder = database.parent().unwrap();
     let before = files(folder);
     let said = refused(&mut back_up(&database, &folder.join("none/b")), 5);

@@ -160,13 +160,13 @@ async fn flipped_bytes_in_what_a_database_holds_are_found() {
     assert!(tried > 15, "{tried}");
 }
 
-async fn open(database: &Path) -> SqliteConnection {
+pub async fn open(database: &Path) -> SqliteConnection {
     let options = SqliteConnectOptions::new().filename(database).foreign_keys(false);
     let options = options.synchronous(SqliteSynchronous::Off);
     SqliteConnection::connect_with(&options).await.unwrap()
 }
 
-async fn execute(connection: &mut SqliteConnection, sql: &str) {
+pub async fn execute(connection: &mut SqliteConnection, sql: &str) {
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(connection).await.unwrap();
 }
 

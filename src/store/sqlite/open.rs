@@ -13,6 +13,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use super::fault::{is_full, primary_code};
 use super::history::SqliteHistory;
 use super::partial::CopyError;
+use super::seal::Seal;
 use super::{LockedFile, SqliteStore, backup, source};
 
 pub(super) static MIGRATIONS: Migrator = sqlx::migrate!();
@@ -144,7 +145,10 @@ impl SqliteStore {
         if is_gone && log.is_ok_and(|log| log.len() > 0) {
             return Err(OpenError::Gone(path.to_owned()));
         }
-        let file = lock(path)?;
+        let mut file = lock(path)?;
+        // It begins as a backup and is none from now on: its seal would be taken for a promise that
+        // nothing is written to it.
+        Seal::take_off(&mut file).map_err(|source| open_failed(path, source))?;
         // In full, for SQLite has a meaning of its own for names such as `:memory:`.
         let real = path.canonicalize().map_err(|source| open_failed(path, source))?;
         let options = SqliteConnectOptions::new().filename(&real);

@@ -37,17 +37,12 @@ impl Seal {
     /// Reads the file from its beginning and says what stands at its end.
     pub(super) fn of(file: &mut File) -> io::Result<Self> {
         let length = file.metadata()?.len();
-        file.rewind()?;
-        if let Some(sealed) = length.checked_sub(LENGTH) {
-            let mut seal = [0; LENGTH as usize];
-            file.seek(SeekFrom::Start(sealed))?;
-            file.read_exact(&mut seal)?;
+        if let Some((sealed, told)) = end_of(file)? {
             file.rewind()?;
-            if let Some(told) = seal.strip_prefix(WORD) {
-                let sum = sum(&mut file.take(sealed))?;
-                return Ok(if sum[..] == *told { Self::Whole } else { Self::Broken });
-            }
+            let sum = sum(&mut file.take(sealed))?;
+            return Ok(if sum == told { Self::Whole } else { Self::Broken });
         }
+        file.rewind()?;
         Ok(match page_size(file)? {
             Some(page_size) if !length.is_multiple_of(page_size) => Self::Strange,
             _ => Self::None,
@@ -62,6 +57,24 @@ impl Seal {
         file.write_all(WORD)?;
         file.write_all(&sum)
     }
+
+    /// Takes the seal off a file that is about to change, if it has one. On the disk when this
+    /// returns.
+    pub(super) fn take_off(file: &mut File) -> io::Result<()> {
+        let Some((sealed, _)) = end_of(file)? else { return Ok(()) };
+        file.set_len(sealed)?;
+        file.sync_all()
+    }
+}
+
+/// How long what precedes the seal is, and its checksum as the seal tells it, if there is a seal.
+fn end_of(file: &mut File) -> io::Result<Option<(u64, [u8; 32])>> {
+    let Some(sealed) = file.metadata()?.len().checked_sub(LENGTH) else { return Ok(None) };
+    let (mut word, mut sum) = ([0; WORD.len()], [0; 32]);
+    file.seek(SeekFrom::Start(sealed))?;
+    file.read_exact(&mut word)?;
+    file.read_exact(&mut sum)?;
+    Ok((word == *WORD).then_some((sealed, sum)))
 }
 
 fn sum(bytes: &mut impl Read) -> io::Result<[u8; 32]> {

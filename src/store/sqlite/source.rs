@@ -76,6 +76,8 @@ impl Source {
             Some(_) if has_index => Way::Shared,
             Some(1..) => match file.try_lock() {
                 Ok(()) => Way::Alone { _lock: file },
+        // What has a log is written, whatever it began as.
+        let seal = if seal.is_of_backup() && log > Some(0) { Seal::None } else { seal };
                 Err(TryLockError::WouldBlock) => return Err(OpenError::InUse(path.to_owned())),
                 Err(TryLockError::Error(source)) => return Err(failed(source)),
             },
