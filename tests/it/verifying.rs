@@ -258,6 +258,55 @@ async fn whatever_is_changed_of_history_or_state_is_found() {
 }
 
 #[tokio::test]
+async fn history_that_is_lost_is_found_where_what_stands_is_as_it_leads_to() {
+    let mut server = Server::start();
+    let mut writes = server.writes().await;
+    for (name, port) in [("short", FREE), ("brief", FREE + 2)] {
+        let held = writes.register_port(register(name, port)).await.unwrap().into_inner();
+        writes.release_port(release(&held.assignments[0].uid)).await.unwrap();
+    }
+    drop(writes);
+    assert!(server.signal("TERM").success());
+    assert_right(&copy(&server.database())).await;
+    for (sql, place) in [
+        (
+            "delete from change where revision in (1, 2)",
+            "change 0 of revision 3: the change before",
+        ),
+        ("delete from change where revision in (3, 4)", "no change of the last revision, 4"),
+        ("delete from change", "no change of the last revision, 4"),
+        ("update change set rest_until = null where revision = 2", "revision 2: the ports rest"),
+        ("update change set rest_until = 1 where revision = 3", "revision 3: its columns"),
+    ] {
+        let database = copy(&server.database());
+        forge(&database, sql).await;
+        let told = wrong(&report(&database).await);
+        assert!(told.starts_with("history: ") && told.contains(place), "{sql}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_answered_can_be_answered_again() {
+    let mut server = Server::start();
+    let mut request = register("billing", 443);
+    request.request_id = "once".into();
+    request.acknowledge = vec![FindingCode::IanaAssigned.into(), FindingCode::SystemPort.into()];
+    server.writes().await.register_port(request).await.unwrap();
+    assert!(server.signal("TERM").success());
+    assert_right(&copy(&server.database())).await;
+    for sql in [
+        "update request set findings = '{}'",
+        "update request set findings = replace(findings, 'SYSTEM_PORT', 'NO_SUCH')",
+        "update request set findings = replace(findings, '443', '70000')",
+    ] {
+        let database = copy(&server.database());
+        forge(&database, sql).await;
+        let told = wrong(&report(&database).await);
+        assert!(told.starts_with("history: ") && told.contains("admin's request once"), "{told}");
+    }
+}
+
+#[tokio::test]
 async fn a_fault_is_told_with_its_place_and_what_to_run() {
     let server = database_with_everything().await;
     let overlap = "insert into custom_assignment select namespace, transport, first_port - 1, \

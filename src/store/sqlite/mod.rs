@@ -32,7 +32,7 @@ pub use restore::{RestoreError, Restored, restore};
 pub use verify::{Check, Outcome, Report, verify};
 
 use self::history::{NoHistory, SqliteHistory};
-use self::row::{FindingRow, change_from, hash_from, revision_from_sql, understood};
+use self::row::{change_from, findings_from, hash_from, revision_from_sql};
 use self::texts::SharedTexts;
 use super::history::History;
 use super::{Answered, Contents, Entry, Store, StoreError};
@@ -141,7 +141,6 @@ impl Store for SqliteStore {
         .fetch_all(&mut self.connection)
         .await?;
         let mut texts = SharedTexts::default();
-        let findings: Vec<FindingRow> = understood(serde_json::from_str(&request.findings))?;
         Ok(Some(Answered {
             fingerprint: hash_from(request.fingerprint)?,
             revision: revision_from_sql(request.revision)?,
@@ -151,10 +150,7 @@ impl Store for SqliteStore {
                     change_from(&row.kind, row.before, row.after, row.rest_until, &mut texts)
                 })
                 .collect::<Result<_, _>>()?,
-            findings: findings
-                .into_iter()
-                .map(|row| row.into_finding(&mut texts))
-                .collect::<Result<_, _>>()?,
+            findings: findings_from(&request.findings, &mut texts)?,
         }))
     }
 }

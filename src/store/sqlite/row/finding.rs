@@ -52,10 +52,7 @@ impl FindingRow {
         }
     }
 
-    pub(in crate::store::sqlite) fn into_finding(
-        self,
-        texts: &mut SharedTexts,
-    ) -> Result<StoredFinding, StoreError> {
+    fn into_finding(self, texts: &mut SharedTexts) -> Result<StoredFinding, StoreError> {
         let range = |first, last| understood(PortRange::new(Port::new(first), Port::new(last)));
         let code = code_from(&self.code)?;
         let record = self.custom_evidence.map(|row| row.into_assignment(texts)).transpose()?;
@@ -77,6 +74,15 @@ impl FindingRow {
             },
         })
     }
+}
+
+/// The findings of an answer, as JSON.
+pub(in crate::store::sqlite) fn findings_from(
+    json: &str,
+    texts: &mut SharedTexts,
+) -> Result<Vec<StoredFinding>, StoreError> {
+    let rows: Vec<FindingRow> = understood(serde_json::from_str(json))?;
+    rows.into_iter().map(|row| row.into_finding(texts)).collect()
 }
 
 pub(super) fn code_from(name: &str) -> Result<FindingCode, StoreError> {

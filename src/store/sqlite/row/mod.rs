@@ -8,7 +8,7 @@ mod settings;
 
 pub(super) use assignment::AssignmentRow;
 pub(super) use change::{ChangeRow, change_from};
-pub(super) use finding::FindingRow;
+pub(super) use finding::{FindingRow, findings_from};
 pub(super) use settings::{NamespaceRow, PoolRow};
 
 use jiff::Timestamp;

@@ -1,6 +1,7 @@
 //! Going through the history from the beginning: each change is about what the ones before have led
 //! to, and is told the same in each of its columns.
 
+use futures_util::TryStreamExt;
 use jiff::Timestamp;
 use serde_json::Value;
 use sqlx::sqlite::SqliteConnection;
@@ -12,8 +13,10 @@ use crate::registry::decide;
 use crate::registry::snapshot::Snapshot;
 use crate::store::StoreError;
 use crate::store::history::Place;
+use crate::store::sqlite::last_revision;
 use crate::store::sqlite::row::{
-    ChangeRow, change_from, revision_from_sql, revision_to_sql, time_from_sql, understood,
+    ChangeRow, change_from, findings_from, hash_from, revision_from_sql, revision_to_sql,
+    time_from_sql, understood,
 };
 use crate::store::sqlite::texts::SharedTexts;
 
@@ -49,6 +52,8 @@ pub(super) async fn replay(
             break;
         }
     }
+    replay.end(last_revision(connection).await);
+    requests(connection, &mut replay.faults).await;
     let Replay { snapshot, count, faults, .. } = replay;
     let last = snapshot.revision();
     report.judge(
@@ -73,6 +78,19 @@ async fn revisions(connection: &mut SqliteConnection, faults: &mut Faults) {
         faults.add(format!(
             "revision {revision} is not numbered one more than the one before, or is older than it"
         ));
+    }
+}
+
+/// Whether each request that was accepted can be answered again.
+async fn requests(connection: &mut SqliteConnection, faults: &mut Faults) {
+    let mut rows = sqlx::query!("select actor, request_id, fingerprint, findings from request")
+        .fetch(connection);
+    loop {
+        let row = rows.try_next().await.map_err(Into::into);
+        let Some(row) = faults.take(row, "the list of requests").flatten() else { break };
+        let name = format!("{}'s request {}", row.actor, row.request_id);
+        faults.take(hash_from(row.fingerprint), &name);
+        faults.take(findings_from(&row.findings, &mut SharedTexts::default()), &name);
     }
 }
 
@@ -143,6 +161,15 @@ impl Replay {
         }
     }
 
+    /// Whether the history goes as far as it should.
+    fn end(&mut self, last_revision: Result<Revision, StoreError>) {
+        let meant = self.faults.take(last_revision, "the last revision");
+        let found = self.last.map_or(Revision::default(), |last| last.revision);
+        if let Some(meant) = meant.filter(|meant| *meant != found) {
+            self.faults.add(format!("there is no change of the last revision, {meant}"));
+        }
+    }
+
     fn understand(&mut self, row: &StoredChange) -> Result<(Place, Timestamp, Change), StoreError> {
         let place = place_of(row)?;
         if self.last.is_none_or(|last| last.revision != place.revision) {
@@ -160,12 +187,12 @@ impl Replay {
         time: Timestamp,
         change: &Change,
     ) -> Vec<&'static str> {
-        let expected = match self.last {
-            Some(last) if last.revision == place.revision => last.position.wrapping_add(1),
-            _ => 0,
-        };
+        // There is no revision without a change.
+        let last = self.last.unwrap_or(Place { revision: Revision::default(), position: 0 });
+        let next = Place { position: last.position.wrapping_add(1), ..last };
+        let of_next_revision = Place { revision: last.revision.next(), position: 0 };
         let mut faults = Vec::new();
-        if place.position != expected {
+        if place != of_next_revision && (place != next || self.last.is_none()) {
             faults.push("the change before it is missing");
         }
         if !fits(change, &self.snapshot) {
@@ -174,9 +201,10 @@ impl Replay {
         if !is_of(change, place.revision, time) {
             faults.push("what it leads to is of another revision or time");
         }
-        // What was given back when nothing rested yet has no such time.
-        if let (Some(before), Some(until)) = (change.before(), change.rest_until())
-            && decide::rest_until(&self.before_the_revision, before, time) != Some(until)
+        if let Change::Released { before, rest_until } | Change::Expired { before, rest_until } =
+            change
+            && decide::rest_until(&self.before_the_revision, before, time) != *rest_until
+            && !(rest_until.is_none() && is_from_before_rests(row))
         {
             faults.push("the ports rest longer or shorter than they should");
         }
@@ -189,6 +217,13 @@ impl Replay {
         }
         faults
     }
+}
+
+/// Whether the change was written when nothing rested yet. There were no leases either, so what was
+/// changed is told without one, where it is told of with a null since.
+fn is_from_before_rests(row: &StoredChange) -> bool {
+    let told = row.before.as_deref().map(serde_json::from_str::<Value>);
+    told.is_some_and(|told| told.is_ok_and(|told| told.get("ttl").is_none()))
 }
 
 fn place_of(row: &StoredChange) -> Result<Place, StoreError> {
@@ -253,6 +288,7 @@ fn is_told_alike(
         columns.iter().all(|(name, told)| meant.get(name).is_some_and(|meant| meant == told))
     });
     Ok(is_alike
+        && meant["rest_until"] == Value::from(row.rest_until)
         && is_thing_alike(row.before.as_deref(), &meant["before"])?
         && is_thing_alike(row.after.as_deref(), &meant["after"])?)
 }
