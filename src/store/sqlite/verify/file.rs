@@ -56,17 +56,20 @@ pub(super) async fn owner(connection: &mut SqliteConnection, report: &mut Report
 
 /// Whether the pages fit together, and each row the rules of its table.
 pub(super) async fn pages(connection: &mut SqliteConnection, report: &mut Report) {
-    let mut faults = Faults::default();
     let found: Result<Vec<String>, _> =
         sqlx::query_scalar("pragma integrity_check").fetch_all(&mut *connection).await;
-    match found {
-        Ok(lines) => lines.iter().filter(|line| *line != "ok").for_each(|line| {
-            faults.add(line.replace('\n', ", "));
-        }),
-        Err(fault) => faults.add(chain(&fault)),
-    }
+    let faults = found.map_or_else(|fault| Faults::of([chain(&fault)]), |lines| of_pages(&lines));
     let count: Result<i64, _> = sqlx::query_scalar("pragma page_count").fetch_one(connection).await;
     report.judge("pages", faults, format!("{} pages that fit together", count.unwrap_or_default()));
+}
+
+/// What SQLite finds wrong; only where it says that all is right, nothing is.
+fn of_pages(lines: &[String]) -> Faults {
+    match lines {
+        [line] if line == "ok" => Faults::default(),
+        [] => Faults::of(["SQLite has not come to look at them".to_owned()]),
+        lines => Faults::of(lines.iter().map(|line| line.replace('\n', ", "))),
+    }
 }
 
 /// Whether each row that another one speaks of is there.
@@ -190,4 +193,21 @@ async fn parts(connection: &mut SqliteConnection) -> Result<BTreeMap<String, Str
     .await?;
     let plain = |sql: String| sql.replace(|c: char| c.is_whitespace() || c == '"', "");
     Ok(parts.into_iter().map(|(name, sql)| (name, plain(sql))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_sqlite_calls_right_is() {
+        let told = |lines: &[&str]| {
+            let lines: Vec<_> = lines.iter().map(|&line| line.to_owned()).collect();
+            of_pages(&lines).told()
+        };
+        assert_eq!(told(&["ok"]), None);
+        for strange in [&[][..], &[""], &["ok", "ok"], &["Page 3: never used"]] {
+            assert!(told(strange).is_some(), "{strange:?}");
+        }
+    }
 }

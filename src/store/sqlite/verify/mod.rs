@@ -100,6 +100,12 @@ impl Faults {
     /// How many are told; the others are counted.
     const MOST_TOLD: usize = 3;
 
+    fn of(faults: impl IntoIterator<Item = String>) -> Self {
+        let mut all = Self::default();
+        faults.into_iter().for_each(|fault| all.add(fault));
+        all
+    }
+
     fn add(&mut self, fault: impl Into<String>) {
         if self.first.len() < Self::MOST_TOLD {
             self.first.push(fault.into());
