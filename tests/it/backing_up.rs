@@ -3,10 +3,14 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::{Command, Output, Stdio};
+use std::task::Poll;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use portbook::grpc::proto::{self, AsOf, as_of};
+use portbook::store::sqlite;
 
 use crate::harness::{FREE, QUIET, Server, portbook, register, sql_counts};
 use crate::verifying::{execute, forge, open};
@@ -143,10 +147,6 @@ async fn a_backup_is_its_owners_and_replaces_nothing_unasked() {
 }
 
 #[tokio::test]
-async fn a_failed_backup_leaves_nothing_behind_and_says_why() {
-    let server = stopped_after(1).await;
-    let database = server.database();
-#[tokio::test]
 async fn a_database_that_began_as_a_backup_is_backed_up_with_all_that_was_written_since() {
     let origin = stopped_after(1).await;
     let mut server = Server::stopped();
@@ -176,6 +176,10 @@ async fn the_log_of_a_file_that_still_has_its_seal_is_backed_up_with_it() {
     assert_eq!(sql_counts(&file, late).await.len(), 1);
 }
 
+#[tokio::test]
+async fn a_failed_backup_leaves_nothing_behind_and_says_why() {
+    let server = stopped_after(1).await;
+    let database = server.database();
     let folder = database.parent().unwrap();
     let before = files(folder);
     let said = refused(&mut back_up(&database, &folder.join("none/b")), 5);
@@ -309,6 +313,50 @@ async fn a_restore_that_is_cut_off_leaves_the_old_database_or_the_new_one() {
         }
     }
     assert_eq!((found.first(), found.last()), (Some(&3), Some(&2)), "{found:?}");
+}
+
+/// Takes a restore to where it copies the backup, and no further.
+async fn until_copying(restoring: &mut (impl Future<Output: std::fmt::Debug> + Unpin), at: &Path) {
+    std::future::poll_fn(|context| {
+        let polled = Pin::new(&mut *restoring).poll(context);
+        assert!(polled.is_pending(), "{polled:?}");
+        let is_partial = |path: &Path| path.extension().is_some_and(|name| name == "partial");
+        let copies = files(at).into_iter().any(|(path, _)| is_partial(&path));
+        if copies { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_that_starts_while_a_restore_copies_keeps_its_database() {
+    let origin = stopped_after(3).await;
+    let file = backup_of(&origin);
+    for was_there in [false, true] {
+        let mut server = Server::stopped();
+        let (database, folder) = (server.database(), server.database());
+        let folder = folder.parent().unwrap();
+        if was_there {
+            fs::copy(origin.database(), &database).unwrap();
+        }
+        let now = Timestamp::now();
+        let mut restoring = Box::pin(sqlite::restore(&file, &database, was_there, now, |_, _| ()));
+        until_copying(&mut restoring, folder).await;
+        if was_there {
+            fs::rename(&database, folder.join("elsewhere.db")).unwrap();
+        }
+        server.launch();
+        server.writes().await.register_port(register("billing", FREE)).await.unwrap();
+        let fault = restoring.await.unwrap_err().to_string();
+        let says = if was_there { "is in use by another program" } else { "exists already" };
+        assert!(fault.contains(says), "{fault}");
+        server.writes().await.register_port(register("later", FREE + 1)).await.unwrap();
+        server.kill();
+        server.launch();
+        assert!(server.ready_line.contains("revision 2, "), "{}", server.ready_line);
+        let names = files(folder).into_iter().map(|(path, _)| path.display().to_string());
+        let left = names.filter(|name| name.contains("replaced") || name.contains("partial"));
+        assert_eq!(left.count(), 0);
+    }
 }
 
 #[tokio::test]

@@ -1,14 +1,16 @@
 //! Putting a backup in the place of a database. However it ends, the old one or the new one stands
 //! there, and the old one is put aside, not deleted.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection};
 
+use super::LockedFile;
 use super::backup::is_same_file;
 use super::fault::primary_code;
 use super::open::{OpenError, lock};
@@ -91,7 +93,7 @@ pub async fn restore(
     }
     // Held to the end: no server may open what is about to be another file.
     let old = match database.canonicalize() {
-        Ok(real) => Some((lock(database)?, real)),
+        Ok(path) => Some(LockedFile { file: lock(database)?, path }),
         Err(_) => None,
     };
     if old.is_some() && !overwrite {
@@ -103,26 +105,80 @@ pub async fn restore(
         let (backup, faults) = (backup.to_owned(), faults.join("; "));
         return Err(RestoreError::Faulty { backup, faults });
     }
-    let target = old.as_ref().map_or(database, |(_, real)| real);
+    let target = old.as_ref().map_or(database, |old| &old.path);
     let partial = copy(backup, target, tell).await?;
     let report = passed(examine_form(&partial.source()?).await?, backup)?;
     let aside = match &old {
-        Some((_, real)) => {
-            partial.belong_like(real)?;
-            settle(real).await?;
-            Some(put_aside(real, now)?)
+        Some(old) => {
+            // What was locked may have been moved, and another one put in its place.
+            let in_place = || {
+                let busy = || RestoreError::Busy(database.to_owned());
+                old.is_in_place().then_some(()).ok_or_else(busy)
+            };
+            in_place()?;
+            partial.belong_like(&old.path)?;
+            settle(&old.path).await?;
+            in_place()?;
+            let aside = put_aside(&old.path, now)?;
+            partial.put(true)?;
+            Some(aside)
         }
         None => {
+            let place = Place::take(target)?;
             put_companions_aside(target, &free_name(target, now))?;
+            partial.put(true)?;
+            place.filled();
             None
         }
     };
-    partial.put(old.is_some())?;
     Ok(Restored {
         revision: report.revision.unwrap_or_default(),
         assignments: report.assignments.unwrap_or_default(),
         aside,
     })
+}
+
+/// The place of a database where none is: an empty file, held so that no server begins to write it
+/// and takes what lies beside it for its own. Removed again, unless a database takes its place.
+struct Place {
+    file: LockedFile,
+    is_filled: bool,
+}
+
+impl Place {
+    /// Takes it, unless something stands there.
+    fn take(path: &Path) -> Result<Self, RestoreError> {
+        let new = File::options().read(true).write(true).create_new(true).mode(0o600).open(path);
+        let file = new.map_err(|fault| match fault.kind() {
+            io::ErrorKind::AlreadyExists => RestoreError::Exists(path.to_owned()),
+            _ => write_failed(path, fault).into(),
+        })?;
+        match file.try_lock() {
+            Ok(()) => {
+                let file = LockedFile { path: path.to_owned(), file };
+                Ok(Self { file, is_filled: false })
+            }
+            // A server was faster, and goes on with the file.
+            Err(TryLockError::WouldBlock) => Err(RestoreError::Exists(path.to_owned())),
+            Err(TryLockError::Error(fault)) => Err(write_failed(path, fault).into()),
+        }
+    }
+
+    /// A database has taken it.
+    fn filled(mut self) {
+        self.is_filled = true;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if !self.is_filled
+            && self.file.is_in_place()
+            && let Err(fault) = fs::remove_file(&self.file.path)
+        {
+            tracing::debug!(error = &fault as &dyn std::error::Error, "left an empty file");
+        }
+    }
 }
 
 /// Moves all that was written to the database into its one file, so that one renaming can replace it
