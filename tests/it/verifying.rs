@@ -424,6 +424,32 @@ async fn a_start_on_a_damaged_database_says_what_to_run() {
 }
 
 #[tokio::test]
+async fn a_token_that_nobody_understands_is_not_taken_for_another() {
+    let server = database_with_everything().await;
+    let token = "insert into token (name, description, role, grants, sha256, rotate_time, \
+                 create_time, creator, update_time) \
+                 values ('ci', '', 'VIEWER', '{}', zeroblob(32), 0, 0, 'admin', 0)";
+    forge(&server.database(), token).await;
+    assert_right(&server.database()).await;
+    for (sql, place) in [
+        ("update token set role = 'OWNER'", "role \"OWNER\""),
+        ("update token set rotate_time = null", "half a secret"),
+        ("update token set former_sha256 = zeroblob(32)", "half a secret"),
+        (
+            "update token set sha256 = null, rotate_time = null, former_sha256 = zeroblob(32), \
+             former_expire_time = 0",
+            "half a secret",
+        ),
+    ] {
+        let database = copy(&server.database());
+        forge(&database, sql).await;
+        let told = wrong(&report(&database).await);
+        let state = told.lines().find(|line| line.starts_with("state: "));
+        assert!(state.is_some_and(|line| line.contains(place)), "{sql}: {told}");
+    }
+}
+
+#[tokio::test]
 async fn a_log_of_garbage_is_no_part_of_a_database() {
     let mut server = database_with_everything().await;
     for garbage in [vec![], vec![0xa5; 5000]] {

@@ -104,14 +104,17 @@ impl Row {
         let role = match self.role.as_str() {
             "ADMIN" => Role::Admin,
             "REGISTRAR" => Role::Registrar(grants_from_json(&self.grants)?),
-            _ => Role::Viewer,
+            "VIEWER" => Role::Viewer,
+            other => return Err(StoreError::Corrupt(format!("role {other:?}"))),
         };
+        let half = || StoreError::Corrupt("a token with half a secret".into());
         let former = match (self.former_sha256, self.former_expire_time) {
             (Some(hash), Some(end)) => Some(Former {
                 hash: TokenHash::new(hash_from(hash)?),
                 expire_time: time_from_sql(end)?,
             }),
-            _ => None,
+            (None, None) => None,
+            _ => return Err(half()),
         };
         let credential = match (self.sha256, self.rotate_time) {
             (Some(hash), Some(made)) => Credential::Secret(Secret {
@@ -119,7 +122,8 @@ impl Row {
                 rotate_time: time_from_sql(made)?,
                 former,
             }),
-            _ => Credential::Certificate,
+            (None, None) if former.is_none() => Credential::Certificate,
+            _ => return Err(half()),
         };
         Ok(Token {
             name: understood(self.name.parse())?,
