@@ -1,7 +1,7 @@
 //! The state of the registry as metrics, read when they are asked for.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use prometheus_client::collector::Collector;
@@ -11,6 +11,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 use crate::registry::assignment::Source;
 use crate::registry::usage::usage;
+use crate::store::sqlite;
 use crate::writer::Registrar;
 
 /// What there is to tell of a registry.
@@ -41,7 +42,7 @@ impl State {
 impl Collector for State {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         let gauge = MetricType::Gauge;
-        let bytes = size(&self.database) + size(&beside(&self.database, "-wal"));
+        let bytes = sqlite::size(&self.database);
         let help = "How large the database is, with its write-ahead log";
         let metric = encoder.encode_descriptor("database_bytes", help, None, gauge)?;
         ConstGauge::new(bytes).encode(metric)?;
@@ -89,15 +90,4 @@ impl Collector for State {
         }
         Ok(())
     }
-}
-
-/// How large a file is; one that is not there has no size.
-fn size(path: &Path) -> u64 {
-    path.metadata().map_or(0, |file| file.len())
-}
-
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }

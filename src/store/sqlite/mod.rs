@@ -29,6 +29,7 @@ pub use backup::{BackupError, Saved, backup};
 pub use open::OpenError;
 pub use partial::CopyError;
 pub use restore::{RestoreError, Restored, restore};
+pub use source::size;
 pub use verify::{Check, Outcome, Report, verify};
 
 use self::history::{NoHistory, SqliteHistory};

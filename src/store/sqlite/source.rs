@@ -51,6 +51,12 @@ pub(super) fn beside(database: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
+/// How many bytes a database has on the disk, with its log; none if it is not there.
+#[must_use]
+pub fn size(database: &Path) -> u64 {
+    [database, &beside(database, "-wal")].into_iter().filter_map(length).sum()
+}
+
 fn length(path: &Path) -> Option<u64> {
     path.metadata().ok().map(|metadata| metadata.len())
 }
@@ -70,14 +76,14 @@ impl Source {
         let mut file = File::open(&real).map_err(failed)?;
         let seal = Seal::of(&mut file).map_err(failed)?;
         let log = length(&beside(&real, "-wal"));
+        // What has a log is written, whatever it began as.
+        let seal = if seal.is_of_backup() && log > Some(0) { Seal::None } else { seal };
         let has_index = beside(&real, "-shm").exists();
         let way = match log {
             _ if seal.is_of_backup() => Way::Still(Stamp::of(&metadata)),
             Some(_) if has_index => Way::Shared,
             Some(1..) => match file.try_lock() {
                 Ok(()) => Way::Alone { _lock: file },
-        // What has a log is written, whatever it began as.
-        let seal = if seal.is_of_backup() && log > Some(0) { Seal::None } else { seal };
                 Err(TryLockError::WouldBlock) => return Err(OpenError::InUse(path.to_owned())),
                 Err(TryLockError::Error(source)) => return Err(failed(source)),
             },
@@ -150,5 +156,21 @@ impl Drop for Source {
                 tracing::debug!(error = &fault as &dyn std::error::Error, "no index to remove");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_database_holds_back_in_its_log_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = folder.path().join("portbook.db");
+        assert_eq!(size(&database), 0);
+        fs::write(&database, [0; 100]).unwrap();
+        assert_eq!(size(&database), 100);
+        fs::write(beside(&database, "-wal"), [0; 20]).unwrap();
+        assert_eq!(size(&database), 120);
     }
 }
