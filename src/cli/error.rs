@@ -18,6 +18,7 @@ use crate::grpc::proto::{port_admin_service_server, port_registry_service_server
 use crate::iana::IanaError;
 use crate::server::ServeError;
 use crate::store::StoreError;
+use crate::store::chain;
 use crate::store::sqlite::{BackupError, CopyError, OpenError, RestoreError};
 
 /// Why a command failed.
@@ -242,7 +243,7 @@ impl Error {
     /// Everything there is to say: the chain of errors in one line, and a hint in a second one.
     #[must_use]
     pub fn report(&self) -> String {
-        let line = clean(&chain(self.to_string(), self.source()));
+        let line = clean(&chain(self));
         self.hint().map_or_else(|| line.clone(), |hint| format!("{line}\n{hint}"))
     }
 
@@ -323,20 +324,6 @@ impl Error {
             _ => 5,
         }
     }
-}
-
-/// A message and what is behind it, each said once.
-fn chain(message: String, mut source: Option<&(dyn std::error::Error + 'static)>) -> String {
-    let mut line = message;
-    while let Some(error) = source {
-        let next = error.to_string();
-        // Transports like to repeat what they wrap.
-        if !line.ends_with(&next) {
-            line = format!("{line}: {next}");
-        }
-        source = error.source();
-    }
-    line
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //!
 //! A store keeps history and what follows from it. It decides nothing.
 
+mod chain;
 pub mod history;
 pub mod sqlite;
 
@@ -20,6 +21,7 @@ use crate::registry::namespace::Namespace;
 use crate::registry::pool::{Pool, SharedPool};
 use crate::registry::reference::{Edition, Reference};
 use crate::registry::snapshot::Snapshot;
+pub(crate) use chain::chain;
 use history::History;
 
 /// A store of one registry.

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use sqlx::sqlite::SqliteConnection;
 
-use super::{Faults, Outcome, Report, chain};
-use crate::store::StoreError;
+use super::{Faults, Outcome, Report};
 use crate::store::sqlite::fault::primary_code;
 use crate::store::sqlite::open::{APPLICATION_ID, MIGRATIONS, newest_schema};
 use crate::store::sqlite::seal::Seal;
 use crate::store::sqlite::source::Source;
+use crate::store::{StoreError, chain};
 
 /// Which schema a file has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

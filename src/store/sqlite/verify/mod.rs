@@ -19,7 +19,7 @@ use super::seal::Seal;
 use super::source::{Source, close};
 use super::{SqliteStore, last_revision, run};
 use crate::registry::assignment::Revision;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, chain};
 
 /// What was found.
 #[derive(Clone, Debug)]
@@ -126,12 +126,6 @@ impl Faults {
         let more = if self.more > 0 { format!("; and {} more", self.more) } else { String::new() };
         Some(self.first.join("; ") + &more)
     }
-}
-
-/// An error and what is behind it.
-fn chain(error: &dyn std::error::Error) -> String {
-    let sources = std::iter::successors(Some(error), |error| error.source());
-    sources.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// Verifies the file, as it is at one moment, whoever writes it.
