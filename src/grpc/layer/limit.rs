@@ -3,9 +3,11 @@
 //! What is too much is refused before it costs anything, so that what is taken on is done in time,
 //! and a health check is always answered.
 
+use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,7 +16,7 @@ use http::{HeaderMap, Request, Response};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
@@ -39,7 +41,10 @@ pub struct Limits {
 
 /// How long the rest of a request may take to come, once it has begun.
 const REQUEST: Duration = Duration::from_secs(5);
-/// How long a call that costs more than its refusal may have waited for its turn.
+/// How many calls that cost more than their refusal are answered at once, for each core: all others
+/// find a core that has little before them.
+const TURNS: usize = 8;
+/// How long such a call may wait for its turn.
 const PATIENCE: Duration = Duration::from_millis(50);
 /// The largest part of an answer that is handed to a connection at once.
 const CHUNK: usize = 64 * 1024;
@@ -62,6 +67,7 @@ pub struct Limit(Arc<Room>);
 struct Room {
     calls: Arc<Semaphore>,
     streaming_calls: Arc<Semaphore>,
+    turns: Semaphore,
     unread: Arc<Semaphore>,
     timeout: Duration,
     request_bytes: usize,
@@ -73,9 +79,11 @@ impl Limit {
     #[must_use]
     pub fn new(limits: Limits, metrics: Arc<Metrics>) -> Self {
         let Limits { calls, streaming_calls, timeout, request_bytes } = limits;
+        let cores = available_parallelism().map_or(1, NonZeroUsize::get);
         Self(Arc::new(Room {
             calls: Arc::new(Semaphore::new(calls)),
             streaming_calls: Arc::new(Semaphore::new(streaming_calls)),
+            turns: Semaphore::new(TURNS * cores),
             unread: Arc::new(Semaphore::new(UNREAD)),
             timeout,
             request_bytes,
@@ -114,15 +122,11 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let arrived = Instant::now();
         let room = Arc::clone(&self.room);
         let ready = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, ready);
         Box::pin(async move {
             let kind = Kind::of(request.uri().path());
-            if kind == Kind::Costly && arrived.elapsed() > PATIENCE {
-                return Ok(room.shed(Shed::Late).into_http());
-            }
             let unread = request.extensions().get::<Peer>().map(|peer| Arc::clone(&peer.unread));
             let deadline = room.deadline(kind, request.headers());
             // A call takes its place once it has been said: nobody holds one by saying nothing.
@@ -133,6 +137,13 @@ where
             let place = match room.place(kind) {
                 Ok(place) => place,
                 Err(refusal) => return Ok(refusal.into_http()),
+            };
+            let _turn = match kind {
+                Kind::Costly => match timeout(PATIENCE, room.turns.acquire()).await {
+                    Ok(turn) => turn.ok(),
+                    Err(_) => return Ok(room.shed(Shed::Late).into_http()),
+                },
+                _ => None,
             };
             let answer = inner.call(request).and_then(async |response| match kind {
                 Kind::Streaming | Kind::Conversing => {
@@ -317,7 +328,7 @@ impl http_body::Body for Encoded {
 
 /// When the call is to be over: as its client says, and not later than this from now.
 fn deadline(headers: &HeaderMap, most: Option<Duration>) -> Option<Instant> {
-    let asked = headers.get("grpc-timeout").and_then(|value| timeout(value.to_str().ok()?));
+    let asked = headers.get("grpc-timeout").and_then(|value| grpc_timeout(value.to_str().ok()?));
     let asked = asked.map(|asked| asked.saturating_sub(MARGIN));
     let least = match (asked, most) {
         (Some(asked), Some(most)) => Some(asked.min(most)),
@@ -327,7 +338,7 @@ fn deadline(headers: &HeaderMap, most: Option<Duration>) -> Option<Instant> {
 }
 
 /// A timeout as gRPC writes it: up to eight digits and a unit.
-fn timeout(text: &str) -> Option<Duration> {
+fn grpc_timeout(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
@@ -350,11 +361,11 @@ mod tests {
 
     #[test]
     fn timeouts_read_as_grpc_writes_them() {
-        assert_eq!(timeout("99999999H"), Some(Duration::from_hours(99_999_999)));
-        assert_eq!(timeout("250m"), Some(Duration::from_millis(250)));
-        assert_eq!(timeout("1n"), Some(Duration::from_nanos(1)));
+        assert_eq!(grpc_timeout("99999999H"), Some(Duration::from_hours(99_999_999)));
+        assert_eq!(grpc_timeout("250m"), Some(Duration::from_millis(250)));
+        assert_eq!(grpc_timeout("1n"), Some(Duration::from_nanos(1)));
         for text in ["", "S", "1", "1s", "-1S", "123456789S", "1 S", "é"] {
-            assert_eq!(timeout(text), None, "{text:?}");
+            assert_eq!(grpc_timeout(text), None, "{text:?}");
         }
     }
 

@@ -7,7 +7,8 @@ use crate::grpc::proto::port_registry_service_server;
 pub(super) enum Kind {
     /// A question whether the server is there: always answered.
     Health,
-    /// One answer, which costs hardly more than to refuse it; or a write, which waits for the writer.
+    /// One answer, which costs hardly more than to refuse it; or one that waits for others: the
+    /// writer, or those who read the history.
     Plain,
     /// One answer, which costs more than to refuse it.
     Costly,
@@ -33,7 +34,7 @@ impl Kind {
             | (port_registry_service_server::SERVICE_NAME, "AnnotatePorts") => Self::Conversing,
             (
                 port_registry_service_server::SERVICE_NAME,
-                "LookupPort" | "LookupService" | "LookupEndpoint" | "GetAssignment",
+                "LookupPort" | "LookupService" | "LookupEndpoint" | "GetAssignment" | "ListChanges",
             ) => Self::Plain,
             (port_registry_service_server::SERVICE_NAME, _) => Self::Costly,
             _ => Self::Plain,
