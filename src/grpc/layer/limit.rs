@@ -15,7 +15,7 @@ use futures_util::TryFutureExt;
 use http::{HeaderMap, Request, Response};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 use tonic::Status;
 use tonic::body::Body;
@@ -42,9 +42,10 @@ pub struct Limits {
 /// How long the rest of a request may take to come, once it has begun.
 const REQUEST: Duration = Duration::from_secs(5);
 /// How many calls that cost more than their refusal are answered at once, for each core: all others
-/// find a core that has little before them.
-const TURNS: usize = 8;
-/// How long such a call may wait for its turn.
+/// find a core that has little before them. A turn lasts until the answer is on its way, which may
+/// take longer than to make it; a client that does not read ends its turn without that.
+const TURNS: usize = 4;
+/// How long such a call may wait for its turn, and how long an answer may take to be on its way.
 const PATIENCE: Duration = Duration::from_millis(50);
 /// The largest part of an answer that is handed to a connection at once.
 const CHUNK: usize = 64 * 1024;
@@ -67,7 +68,7 @@ pub struct Limit(Arc<Room>);
 struct Room {
     calls: Arc<Semaphore>,
     streaming_calls: Arc<Semaphore>,
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
     unread: Arc<Semaphore>,
     timeout: Duration,
     request_bytes: usize,
@@ -83,7 +84,7 @@ impl Limit {
         Self(Arc::new(Room {
             calls: Arc::new(Semaphore::new(calls)),
             streaming_calls: Arc::new(Semaphore::new(streaming_calls)),
-            turns: Semaphore::new(TURNS * cores),
+            turns: Arc::new(Semaphore::new(TURNS * cores)),
             unread: Arc::new(Semaphore::new(UNREAD)),
             timeout,
             request_bytes,
@@ -138,10 +139,10 @@ where
                 Ok(place) => place,
                 Err(refusal) => return Ok(refusal.into_http()),
             };
-            let _turn = match kind {
-                Kind::Costly => match timeout(PATIENCE, room.turns.acquire()).await {
-                    Ok(turn) => turn.ok(),
-                    Err(_) => return Ok(room.shed(Shed::Late).into_http()),
+            let turn = match kind {
+                Kind::Costly => match room.turn().await {
+                    Ok(turn) => Some(turn),
+                    Err(refusal) => return Ok(refusal.into_http()),
                 },
                 _ => None,
             };
@@ -149,7 +150,7 @@ where
                 Kind::Streaming | Kind::Conversing => {
                     Ok(response.map(|inner| Body::new(Held { inner, _held: place })))
                 }
-                Kind::Costly => Ok(room.encoded(response, unread).await),
+                Kind::Costly => Ok(room.encoded(response, unread, turn).await),
                 Kind::Health | Kind::Plain => {
                     let waiting = unread.map(|unread| unread.waits());
                     Ok(response.map(|inner| Body::new(Held { inner, _held: waiting })))
@@ -191,6 +192,15 @@ impl Room {
         place.map(Some).map_err(|_| self.shed(Shed::TooMany))
     }
 
+    /// A turn for a costly call, or that it has waited too long for one.
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, CallError> {
+        match timeout(PATIENCE, Arc::clone(&self.turns).acquire_owned()).await {
+            Ok(Ok(turn)) => Ok(turn),
+            // Turns are never closed.
+            Ok(Err(_)) | Err(_) => Err(self.shed(Shed::Late)),
+        }
+    }
+
     /// The request with all that its client had to say, if it is one question and comes in time.
     async fn heard(&self, kind: Kind, request: Request<Body>) -> Result<Request<Body>, CallError> {
         if kind == Kind::Conversing {
@@ -225,6 +235,7 @@ impl Room {
         &self,
         response: Response<Body>,
         unread: Option<Arc<Unread>>,
+        turn: Option<OwnedSemaphorePermit>,
     ) -> Response<Body> {
         let (head, body) = response.into_parts();
         let collected = match body.collect().await {
@@ -243,9 +254,20 @@ impl Room {
         };
         let time = READING + Duration::from_secs(rest.len() as u64 / READ_A_SECOND);
         let late = Instant::now() + time;
-        let body = Encoded { rest, trailers, late, waiting, _room: room };
+        let body = Encoded { rest, trailers, late, waiting, _room: room, _turn: lasting(turn) };
         Response::from_parts(head, Body::new(body))
     }
+}
+
+/// Keeps a turn until the sender is dropped, but not for long.
+fn lasting(turn: Option<OwnedSemaphorePermit>) -> oneshot::Sender<()> {
+    let (end, ended) = oneshot::channel();
+    tokio::spawn(async move {
+        // Either way the turn is over.
+        let _ = timeout(PATIENCE, ended).await;
+        drop(turn);
+    });
+    end
 }
 
 /// One after the other; most requests come in one part.
@@ -295,6 +317,7 @@ struct Encoded {
     late: Instant,
     waiting: Option<Waiting>,
     _room: OwnedSemaphorePermit,
+    _turn: oneshot::Sender<()>,
 }
 
 impl http_body::Body for Encoded {
