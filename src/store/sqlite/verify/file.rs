@@ -184,10 +184,12 @@ pub(super) async fn compare_parts(
 
 /// What makes each of them, without what versions of SQLite write differently when they change it.
 async fn parts(connection: &mut SqliteConnection) -> Result<BTreeMap<String, String>, StoreError> {
-    // Those that SQLite makes by itself have no statement.
+    // Those that SQLite makes by itself have no statement. Litestream keeps two tables of its own in
+    // what it replicates, which nobody else looks at.
     let parts: Vec<(String, String)> = sqlx::query_as(
         "select type || ' ' || name, sql from sqlite_schema where sql is not null \
-         and name not like 'sqlite\\_%' escape '\\'",
+         and name not like 'sqlite\\_%' escape '\\' \
+         and name not like '\\_litestream\\_%' escape '\\'",
     )
     .fetch_all(connection)
     .await?;
