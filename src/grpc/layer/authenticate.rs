@@ -155,15 +155,18 @@ impl Authenticate {
 
     /// Whose secret the call brings; without one, whose certificate its connection was opened with.
     fn caller(&self, request: &Request<Body>) -> Result<Arc<Token>, CallError> {
-        let (tokens, now) = (self.registrar.tokens(), self.registrar.now());
         if let Some(secret) = secret(request.headers())? {
+            let (tokens, now) = (self.registrar.tokens(), self.registrar.now());
             return Ok(Arc::clone(tokens.by_secret(&secret, now)?));
         }
         let peer = request.extensions().get::<Peer>();
-        let certificate = peer.and_then(|peer| peer.certificate.as_deref());
-        let Some(certificate) = certificate.filter(|certificate| now < certificate.end) else {
+        let Some(certificate) = peer.and_then(|peer| peer.certificate.as_deref()) else {
             return Err(CallError::TokenMissing);
         };
+        let (tokens, now) = (self.registrar.tokens(), self.registrar.now());
+        if certificate.end <= now {
+            return Err(CallError::TokenMissing);
+        }
         match tokens.by_certificate(certificate.names.iter().map(String::as_str), now) {
             Ok(token) => Ok(Arc::clone(token)),
             // A certificate that stands for no token is none the worse for it.
