@@ -32,7 +32,7 @@ pub struct Acceptor {
 }
 
 /// The connections that come in and can be served.
-pub fn incoming(acceptor: Acceptor) -> impl futures_util::Stream<Item = io::Result<Connection>> {
+pub fn incoming(acceptor: Acceptor) -> impl futures_util::Stream<Item = Connection> {
     let most = acceptor.most;
     let room = Arc::new(Semaphore::new(most));
     let tls = acceptor.tls.clone();
@@ -45,7 +45,6 @@ pub fn incoming(acceptor: Acceptor) -> impl futures_util::Stream<Item = io::Resu
         .map(move |(stream, address, open)| agree(stream, address, open, tls.clone()))
         .buffer_unordered(most)
         .filter_map(|agreed| async { agreed })
-        .map(Ok)
 }
 
 impl Acceptor {

@@ -1,10 +1,12 @@
 //! Connections: how they are accepted, encrypted, written to, and ended when nobody is there.
 
 mod accept;
+mod serve;
 pub mod tls;
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,9 +16,9 @@ use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_rustls::server::TlsStream;
-use tonic::transport::server::Connected;
 
 pub use accept::{Acceptor, incoming};
+pub use serve::serve;
 
 use crate::grpc::layer::peer::Peer;
 
@@ -37,7 +39,7 @@ const UNREAD: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Connection {
     stream: Stream,
-    peer: Peer,
+    peer: Arc<Peer>,
     /// How many bytes of the first words are still to come.
     preface: usize,
     /// When to look after the client next.
@@ -74,7 +76,7 @@ impl Drop for Open {
 impl Connection {
     fn new(stream: Stream, peer: Peer, open: Open) -> Self {
         let look = Box::pin(sleep_until(Instant::now() + FIRST_WORDS));
-        Self { stream, peer, preface: PREFACE, look, _open: open }
+        Self { stream, peer: Arc::new(peer), preface: PREFACE, look, _open: open }
     }
 
     /// That there is somebody who speaks and listens.
@@ -95,14 +97,6 @@ impl Connection {
 
 fn timed_out(why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, why)
-}
-
-impl Connected for Connection {
-    type ConnectInfo = Peer;
-
-    fn connect_info(&self) -> Peer {
-        self.peer.clone()
-    }
 }
 
 impl AsyncRead for Connection {

@@ -6,6 +6,8 @@ use prost::Message;
 use prost_types::FileDescriptorSet;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::{HealthReporter, HealthService};
 
 use super::ServeError;
 use crate::grpc::admin_service::AdminService;
@@ -13,6 +15,7 @@ use crate::grpc::proto;
 use crate::grpc::proto::port_admin_service_server::{self, PortAdminServiceServer};
 use crate::grpc::proto::port_registry_service_server::{self, PortRegistryServiceServer};
 use crate::grpc::registry_service::RegistryService;
+use crate::grpc::services::Services;
 use crate::metrics::Metrics;
 use crate::store::history::History;
 use crate::store::{Loaded, Store};
@@ -46,7 +49,11 @@ impl App {
     }
 
     /// The services, reflection in both versions included.
-    pub(super) fn routes(self, shutdown: CancellationToken) -> Result<Routes, ServeError> {
+    pub(super) fn services(
+        self,
+        health: HealthReporter,
+        shutdown: CancellationToken,
+    ) -> Result<Services, ServeError> {
         let Self { registrar, history, database_id, max_request_bytes } = self;
         let registry =
             RegistryService::new(registrar.clone(), history, Arc::clone(&database_id), shutdown);
@@ -60,10 +67,11 @@ impl App {
                 builder.register_encoded_file_descriptor_set(descriptors)
             })
         };
-        Ok(Routes::new(registry)
-            .add_service(admin)
+        let others = Routes::new(HealthServer::new(HealthService::from_health_reporter(health)))
             .add_service(reflection().build_v1()?)
-            .add_service(reflection().build_v1alpha()?))
+            .add_service(reflection().build_v1alpha()?)
+            .prepare();
+        Ok(Services { registry, admin, others })
     }
 }
 

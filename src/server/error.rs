@@ -68,9 +68,6 @@ pub enum ServeError {
     /// The listener for metrics and probes ended by itself.
     #[error("--http-listen: the listener has ended, so the server does too")]
     Http(#[source] io::Error),
-    /// The transport failed.
-    #[error("serving failed")]
-    Transport(#[from] tonic::transport::Error),
     /// A second signal while calls were still ending.
     #[error("told to stop a second time: ended without waiting for the calls under way")]
     ToldTwice,

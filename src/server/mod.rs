@@ -19,7 +19,6 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
-use tower::util::MapResponseLayer;
 
 pub use app::App;
 pub use error::ServeError;
@@ -30,13 +29,13 @@ use self::start::{ensure_token, patiently, print_ready, raise_open_files};
 use crate::access::PlainToken;
 use crate::config::{AccessArgs, LimitArgs, ServeArgs};
 use crate::connection::tls::{Tls, TlsFiles};
-use crate::connection::{Acceptor, incoming};
+use crate::connection::{Acceptor, incoming, serve as serve_connections};
+use crate::grpc::layer::Calls;
 use crate::grpc::layer::authenticate::Authenticate;
 use crate::grpc::layer::limit::{Limit, Limits};
 use crate::grpc::layer::observe::Observe;
 use crate::grpc::layer::rate::Rate;
 use crate::grpc::layer::trace::Tracing;
-use crate::grpc::status;
 use crate::metrics::Metrics;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Loaded, Store, StoreError};
@@ -199,32 +198,24 @@ pub async fn run<S: Store>(
     let rate = Rate::new(rate_limit, Arc::clone(&metrics));
     let stopping = CancellationToken::new();
     let mut writing = tokio::spawn(writer.run(stopping.clone()));
-    let (health, health_service) = tonic_health::server::health_reporter();
+    let health = HealthReporter::new();
     for service in SERVICES {
         health.set_service_status(service, ServingStatus::Serving).await;
     }
     let authenticate = Authenticate::new(app.registrar.clone(), rate, require_token_for_reads);
     // Streams and the listener end when `draining` is cancelled, the writer when `stopping` is.
     let draining = CancellationToken::new();
-    let routes = app.routes(draining.clone())?.add_service(health_service);
-    let serving = tonic::transport::Server::builder()
-        .http2_keepalive_interval(Some(Duration::from_secs(30)))
-        .http2_keepalive_timeout(Some(Duration::from_secs(20)))
-        .http2_max_header_list_size(16 * 1024)
-        // The transport has no limit by itself for streams that a client makes the server reset
-        // (CVE-2025-8671); this is the one that the layer below would have.
-        .http2_max_local_error_reset_streams(Some(1024))
-        .max_concurrent_streams(max_streams_per_connection)
-        .layer(Observe::new(Arc::clone(&metrics), tracing))
-        .layer(MapResponseLayer::new(status::explain))
-        .layer(authenticate)
-        .layer(Limit::new(limits, metrics))
-        .add_routes(routes)
-        .serve_with_incoming_shutdown(incoming(acceptor), draining.clone().cancelled_owned());
+    let calls = Calls {
+        observe: Observe::new(Arc::clone(&metrics), tracing),
+        authenticate,
+        limit: Limit::new(limits, metrics),
+        services: app.services(health.clone(), draining.clone())?,
+    };
+    let serving =
+        serve_connections(incoming(acceptor), calls, max_streams_per_connection, draining.clone());
     tokio::pin!(serving);
     tokio::select! {
-        ended = &mut serving => {
-            ended?;
+        () = &mut serving => {
             return Err(ServeError::Process(io::Error::other("the listener has ended")));
         }
         ended = &mut writing => return Err(writer_end(ended)),
@@ -233,7 +224,7 @@ pub async fn run<S: Store>(
             refuse_health(health).await;
             draining.cancel();
             match timeout(grace, &mut serving).await {
-                Ok(ended) => ended?,
+                Ok(()) => {}
                 Err(_) => tracing::warn!("calls were still under way when the grace had passed"),
             }
         }

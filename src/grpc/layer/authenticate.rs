@@ -1,12 +1,8 @@
 //! Who calls, and whether their role allows the rpc: decided before anything else is looked at.
 
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use futures_util::future::{BoxFuture, Either, FutureExt, TryFutureExt, ready};
-use http::{HeaderMap, Request, Response};
-use tonic::body::Body;
-use tower::{Layer, Service};
+use http::{HeaderMap, Request};
 
 use super::peer::Peer;
 use super::rate::Rate;
@@ -32,59 +28,8 @@ impl Authenticate {
     }
 }
 
-impl<S> Layer<S> for Authenticate {
-    type Service = Authenticated<S>;
-
-    fn layer(&self, inner: S) -> Authenticated<S> {
-        Authenticated { inner, checks: self.clone() }
-    }
-}
-
-/// A service that hears only calls that may be made.
-#[derive(Clone, Debug)]
-pub struct Authenticated<S> {
-    inner: S,
-    checks: Authenticate,
-}
-
-impl<S> Service<Request<Body>> for Authenticated<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>>,
-    S::Future: Send + 'static,
-    S::Error: Send + 'static,
-{
-    type Response = Response<Body>;
-    type Error = S::Error;
-    type Future = Either<S::Future, BoxFuture<'static, Result<Response<Body>, S::Error>>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let caller = match self.checks.check(&request) {
-            Ok(None) => return Either::Left(self.inner.call(request)),
-            Ok(Some(caller)) => caller,
-            Err((caller, refusal)) => {
-                let mut refusal = refusal.into_http();
-                if let Some(caller) = caller {
-                    refusal.extensions_mut().insert(caller);
-                }
-                return Either::Right(ready(Ok(refusal)).boxed());
-            }
-        };
-        request.extensions_mut().insert(Arc::clone(&caller));
-        // Whoever observes the call learns whose it was.
-        let answer = self.inner.call(request).map_ok(|mut response| {
-            response.extensions_mut().insert(caller);
-            response
-        });
-        Either::Right(answer.boxed())
-    }
-}
-
 /// Whose call it is, if anybody's.
-type Caller = Option<Arc<Token>>;
+pub(super) type Caller = Option<Arc<Token>>;
 
 /// What a call asks of its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,14 +74,17 @@ impl Need {
 
 impl Authenticate {
     /// Whose call it is, if anybody's, and that it may be made. A refusal tells whose it was.
-    fn check(&self, request: &Request<Body>) -> Result<Caller, (Caller, CallError)> {
+    pub(super) fn check<B>(
+        &self,
+        peer: &Peer,
+        request: &Request<B>,
+    ) -> Result<Caller, (Caller, CallError)> {
         let need = match Need::of(request.uri().path()) {
             Need::Nothing => return Ok(None),
             Need::Read if self.is_needed_to_read => Need::Token,
             need => need,
         };
-        let peer = request.extensions().get::<Peer>();
-        let caller = match self.caller(request) {
+        let caller = match self.caller(peer, request.headers()) {
             Ok(caller) => Some(caller),
             // Reads are open to whoever brings no token.
             Err(CallError::TokenMissing) if need == Need::Read => None,
@@ -154,13 +102,12 @@ impl Authenticate {
     }
 
     /// Whose secret the call brings; without one, whose certificate its connection was opened with.
-    fn caller(&self, request: &Request<Body>) -> Result<Arc<Token>, CallError> {
-        if let Some(secret) = secret(request.headers())? {
+    fn caller(&self, peer: &Peer, headers: &HeaderMap) -> Result<Arc<Token>, CallError> {
+        if let Some(secret) = secret(headers)? {
             let (tokens, now) = (self.registrar.tokens(), self.registrar.now());
             return Ok(Arc::clone(tokens.by_secret(&secret, now)?));
         }
-        let peer = request.extensions().get::<Peer>();
-        let Some(certificate) = peer.and_then(|peer| peer.certificate.as_deref()) else {
+        let Some(certificate) = peer.certificate.as_deref() else {
             return Err(CallError::TokenMissing);
         };
         let (tokens, now) = (self.registrar.tokens(), self.registrar.now());

@@ -3,6 +3,7 @@
 //! What is too much is refused before it costs anything, so that what is taken on is done in time,
 //! and a health check is always answered.
 
+use std::future::Future;
 use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,15 +12,14 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::TryFutureExt;
 use http::{HeaderMap, Request, Response};
-use http_body::{Body as _, Frame, SizeHint};
-use http_body_util::{BodyExt, Full};
+use http_body::Frame;
+use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::task::yield_now;
 use tokio::time::{Instant, timeout, timeout_at};
 use tonic::Status;
 use tonic::body::Body;
-use tower::{Layer, Service};
 
 use super::peer::{Peer, Unread, Waiting};
 use super::rpc::Kind;
@@ -60,7 +60,7 @@ const READ_A_SECOND: u64 = 16 * 1024;
 const MARGIN: Duration = Duration::from_millis(3);
 
 /// Keeps calls within limits.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Limit(Arc<Room>);
 
 /// What there is room for.
@@ -93,77 +93,86 @@ impl Limit {
     }
 }
 
-impl<S> Layer<S> for Limit {
-    type Service = Limited<S>;
+/// An answer, and what it holds until it is read, or nobody wants to read it any more.
+pub(super) struct Carried {
+    pub(super) response: Response<Body>,
+    pub(super) held: Held,
+}
 
-    fn layer(&self, inner: S) -> Limited<S> {
-        Limited { inner, room: Arc::clone(&self.0) }
+/// What an answer holds.
+#[derive(Default)]
+pub(super) struct Held {
+    _place: Option<OwnedSemaphorePermit>,
+    _waiting: Option<Waiting>,
+}
+
+impl From<Response<Body>> for Carried {
+    fn from(response: Response<Body>) -> Self {
+        Self { response, held: Held::default() }
     }
 }
 
-/// A service that takes on no more than it can do.
-#[derive(Clone, Debug)]
-pub struct Limited<S> {
-    inner: S,
-    room: Arc<Room>,
+impl From<CallError> for Carried {
+    fn from(refusal: CallError) -> Self {
+        refusal.into_http().into()
+    }
 }
 
-impl<S> Service<Request<Body>> for Limited<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
-    S::Future: Send,
-    S::Error: Send,
-{
-    type Response = Response<Body>;
-    type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, S::Error>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let room = Arc::clone(&self.room);
-        let ready = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, ready);
-        Box::pin(async move {
-            let kind = Kind::of(request.uri().path());
-            let unread = request.extensions().get::<Peer>().map(|peer| Arc::clone(&peer.unread));
-            let deadline = room.deadline(kind, request.headers());
-            // A call takes its place once it has been said: nobody holds one by saying nothing.
-            let request = match room.heard(kind, request).await {
-                Ok(request) => request,
-                Err(refusal) => return Ok(refusal.into_http()),
-            };
-            let place = match room.place(kind) {
-                Ok(place) => place,
-                Err(refusal) => return Ok(refusal.into_http()),
-            };
-            let turn = match kind {
-                Kind::Costly => match room.turn().await {
-                    Ok(turn) => Some(turn),
-                    Err(refusal) => return Ok(refusal.into_http()),
-                },
-                _ => None,
-            };
-            let answer = inner.call(request).and_then(async |response| match kind {
+impl Limit {
+    /// The answer to a request, if it can be taken on.
+    pub(super) async fn carry<B, A>(
+        &self,
+        peer: &Peer,
+        request: Request<B>,
+        answer: impl FnOnce(Request<Heard<B>>) -> A,
+    ) -> Carried
+    where
+        B: http_body::Body<Data = Bytes> + Unpin,
+        A: Future<Output = Response<Body>>,
+    {
+        let room = &*self.0;
+        let kind = Kind::of(request.uri().path());
+        if !kind.is_answered_in_place() {
+            yield_now().await;
+        }
+        let deadline = room.deadline(kind, request.headers());
+        // A call takes its place once it has been said: nobody holds one by saying nothing.
+        let request = match room.heard(kind, request).await {
+            Ok(request) => request,
+            Err(refusal) => return refusal.into(),
+        };
+        let place = match room.place(kind) {
+            Ok(place) => place,
+            Err(refusal) => return refusal.into(),
+        };
+        let turn = match kind {
+            Kind::Costly => match room.turn().await {
+                Ok(turn) => Some(turn),
+                Err(refusal) => return refusal.into(),
+            },
+            _ => None,
+        };
+        let answer = async move {
+            let response = answer(request).await;
+            let unread = &peer.unread;
+            match kind {
                 Kind::Streaming | Kind::Conversing => {
-                    Ok(response.map(|inner| Body::new(Held { inner, _held: place })))
+                    Carried { response, held: Held { _place: place, _waiting: None } }
                 }
-                Kind::Costly => Ok(room.encoded(response, unread, turn).await),
-                Kind::Health | Kind::Plain => {
-                    let waiting = unread.map(|unread| unread.waits());
-                    Ok(response.map(|inner| Body::new(Held { inner, _held: waiting })))
-                }
-            });
-            match deadline {
-                Some(deadline) => match timeout_at(deadline, answer).await {
-                    Ok(response) => response,
-                    Err(_) => Ok(CallError::DeadlinePassed.into_http()),
+                Kind::Costly => room.encoded(response, unread, turn).await.into(),
+                Kind::Health | Kind::Plain => Carried {
+                    response,
+                    held: Held { _place: None, _waiting: Some(unread.waits()) },
                 },
-                None => answer.await,
             }
-        })
+        };
+        match deadline {
+            Some(deadline) => match timeout_at(deadline, answer).await {
+                Ok(carried) => carried,
+                Err(_) => CallError::DeadlinePassed.into(),
+            },
+            None => answer.await,
+        }
     }
 }
 
@@ -202,9 +211,16 @@ impl Room {
     }
 
     /// The request with all that its client had to say, if it is one question and comes in time.
-    async fn heard(&self, kind: Kind, request: Request<Body>) -> Result<Request<Body>, CallError> {
+    async fn heard<B>(
+        &self,
+        kind: Kind,
+        request: Request<B>,
+    ) -> Result<Request<Heard<B>>, CallError>
+    where
+        B: http_body::Body<Data = Bytes> + Unpin,
+    {
         if kind == Kind::Conversing {
-            return Ok(request);
+            return Ok(request.map(Heard::Rest));
         }
         let (head, mut body) = request.into_parts();
         let late = Instant::now() + REQUEST;
@@ -214,7 +230,7 @@ impl Room {
                 Err(_) => return Err(CallError::DeadlinePassed),
                 Ok(None) => break,
                 // What the transport has to say of it, the service tells.
-                Ok(Some(Err(_))) => return Ok(Request::from_parts(head, body)),
+                Ok(Some(Err(_))) => return Ok(Request::from_parts(head, Heard::Rest(body))),
                 Ok(Some(Ok(frame))) => {
                     let Ok(data) = frame.into_data() else { break };
                     said += data.len();
@@ -226,15 +242,14 @@ impl Room {
                 break;
             }
         }
-        let said = Full::new(joined(parts)).map_err(|never| match never {});
-        Ok(Request::from_parts(head, Body::new(said)))
+        Ok(Request::from_parts(head, Heard::Whole(Some(joined(parts)))))
     }
 
     /// The answer in its encoded form, if there is room for it until its client has read it.
     async fn encoded(
         &self,
         response: Response<Body>,
-        unread: Option<Arc<Unread>>,
+        unread: &Arc<Unread>,
         turn: Option<OwnedSemaphorePermit>,
     ) -> Response<Body> {
         let (head, body) = response.into_parts();
@@ -244,9 +259,8 @@ impl Room {
         };
         let trailers = collected.trailers().cloned();
         let rest = collected.to_bytes();
-        let waiting = match unread.map(|unread| unread.waits_with(rest.len(), UNREAD_OF_ONE)) {
-            Some(None) => return self.shed(Shed::Unread).into_http(),
-            waiting => waiting.flatten(),
+        let Some(waiting) = unread.waits_with(rest.len(), UNREAD_OF_ONE) else {
+            return self.shed(Shed::Unread).into_http();
         };
         let size = rest.len().min(UNREAD) as u32;
         let Ok(room) = Arc::clone(&self.unread).try_acquire_many_owned(size) else {
@@ -282,29 +296,36 @@ fn joined(mut parts: Vec<Bytes>) -> Bytes {
     }
 }
 
-/// An answer that holds something until it is read, or nobody wants to read it any more.
-struct Held<H> {
-    inner: Body,
-    _held: H,
+/// A request as it was heard.
+pub enum Heard<B> {
+    /// All of it.
+    Whole(Option<Bytes>),
+    /// As it comes in.
+    Rest(B),
 }
 
-impl<H: Unpin> http_body::Body for Held<H> {
+impl<B> http_body::Body for Heard<B>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+{
     type Data = Bytes;
-    type Error = Status;
+    type Error = B::Error;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        Pin::new(&mut self.get_mut().inner).poll_frame(context)
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        match self.get_mut() {
+            Self::Whole(said) => Poll::Ready(said.take().map(|said| Ok(Frame::data(said)))),
+            Self::Rest(body) => Pin::new(body).poll_frame(context),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        match self {
+            Self::Whole(said) => said.is_none(),
+            Self::Rest(body) => body.is_end_stream(),
+        }
     }
 }
 
@@ -315,7 +336,7 @@ struct Encoded {
     trailers: Option<HeaderMap>,
     /// When the client should have read all of it.
     late: Instant,
-    waiting: Option<Waiting>,
+    waiting: Waiting,
     _room: OwnedSemaphorePermit,
     _turn: oneshot::Sender<()>,
 }
@@ -329,9 +350,7 @@ impl http_body::Body for Encoded {
         _context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let answer = self.get_mut();
-        if let Some(waiting) = &answer.waiting {
-            waiting.is_read();
-        }
+        answer.waiting.is_read();
         if answer.rest.is_empty() {
             return Poll::Ready(
                 answer.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))),

@@ -12,9 +12,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body::{Frame, SizeHint};
 use tonic::body::Body;
 use tonic::{Code, Status};
-use tower::{Layer, Service};
 use uuid::Uuid;
 
+use super::limit::{Carried, Held};
 use super::peer::Peer;
 use super::trace::{Span, Tracing};
 use crate::access::Token;
@@ -40,61 +40,28 @@ impl Observe {
     }
 }
 
-impl<S> Layer<S> for Observe {
-    type Service = Observed<S>;
-
-    fn layer(&self, inner: S) -> Observed<S> {
-        Observed { inner, observe: self.clone() }
-    }
-}
-
-/// A service whose calls are observed.
-#[derive(Clone, Debug)]
-pub struct Observed<S> {
-    inner: S,
-    observe: Observe,
-}
-
-impl<S> Service<Request<Body>> for Observed<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>>,
-    S::Future: Send + 'static,
-{
-    type Response = Response<Body>;
-    type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, S::Error>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let call = Call::begin(&self.observe, &request);
-        let answer = self.inner.call(request);
-        Box::pin(async move {
-            let mut call = call;
-            let mut response = answer.await?;
-            call.caller = response.extensions_mut().remove::<Arc<Token>>();
-            // Without a body, the answer is all in its head.
-            let status = Status::from_header_map(response.headers());
-            call.name_in(response.headers_mut(), status.as_ref());
-            match status {
-                Some(status) => {
-                    call.end(&status);
-                    Ok(response)
-                }
-                None => Ok(response.map(|inner| Body::new(Followed { inner, call }))),
-            }
-        })
+impl Observe {
+    /// A call begins.
+    pub(super) fn begin<B>(&self, peer: &Arc<Peer>, request: &Request<B>) -> Call {
+        let calls = Arc::clone(self.metrics.calls(request.uri().path()));
+        calls.begin();
+        let is_usable = |id: &&HeaderValue| (1..=128).contains(&id.len()) && id.to_str().is_ok();
+        let request_id = request.headers().get(REQUEST_ID).filter(is_usable).cloned();
+        let span = self
+            .tracing
+            .as_ref()
+            .map(|tracing| tracing.begin(&calls.rpc, request.headers(), peer.address));
+        let (peer, started) = (Arc::clone(peer), Instant::now());
+        Call { calls, started, peer, caller: None, request_id, span, has_ended: false }
     }
 }
 
 /// A call that is under way, or has just ended.
-struct Call {
+pub(super) struct Call {
     calls: Arc<Calls>,
     started: Instant,
-    peer: Option<Peer>,
-    caller: Option<Arc<Token>>,
+    peer: Arc<Peer>,
+    pub(super) caller: Option<Arc<Token>>,
     /// What the client calls it.
     request_id: Option<HeaderValue>,
     span: Option<Span>,
@@ -102,18 +69,16 @@ struct Call {
 }
 
 impl Call {
-    fn begin(observe: &Observe, request: &Request<Body>) -> Self {
-        let calls = Arc::clone(observe.metrics.calls(request.uri().path()));
-        calls.begin();
-        let peer = request.extensions().get::<Peer>().cloned();
-        let is_usable = |id: &&HeaderValue| (1..=128).contains(&id.len()) && id.to_str().is_ok();
-        let request_id = request.headers().get(REQUEST_ID).filter(is_usable).cloned();
-        let span = observe.tracing.as_ref().map(|tracing| {
-            let address = peer.as_ref().map(|peer| peer.address);
-            tracing.begin(&calls.rpc, request.headers(), address)
-        });
-        let started = Instant::now();
-        Self { calls, started, peer, caller: None, request_id, span, has_ended: false }
+    /// Follows the answer to its end.
+    pub(super) fn follow(mut self, carried: Carried) -> Response<Answer> {
+        let Carried { mut response, held } = carried;
+        // Without a body, the answer is all in its head.
+        let end = Status::from_header_map(response.headers());
+        self.name_in(response.headers_mut(), end.as_ref());
+        if let Some(end) = &end {
+            self.end(end);
+        }
+        response.map(|inner| Answer { inner, call: self, _held: held })
     }
 
     /// Tells the name of the call where the client gave it one, or will want to ask about it.
@@ -127,16 +92,32 @@ impl Call {
     }
 
     fn end(&mut self, status: &Status) {
+        match status.code() {
+            Code::Ok => self.end_with(Code::Ok, None),
+            code => self.end_with(code, reason(status).as_deref()),
+        }
+    }
+
+    fn end_with(&mut self, code: Code, reason: Option<&str>) {
         if std::mem::replace(&mut self.has_ended, true) {
             return;
         }
-        let (code, duration) = (status.code(), self.started.elapsed());
+        let duration = self.started.elapsed();
         self.calls.end(code as usize, duration);
-        let reason = if code == Code::Ok { None } else { reason(status) };
         if let Some(span) = self.span.take() {
-            span.end(code, reason.as_deref(), self.caller.as_deref());
+            span.end(code, reason, self.caller.as_deref());
         }
-        self.log(code, reason.as_deref(), duration.as_secs_f64() * 1000.0);
+        self.log(code, reason, duration.as_secs_f64() * 1000.0);
+    }
+
+    /// Notes the end that these trailers tell, if they do.
+    fn end_as_told(&mut self, trailers: &HeaderMap) {
+        // Nearly every call ends well, and to read the whole status costs more than a lookup.
+        if trailers.get(Status::GRPC_STATUS).is_some_and(|code| code == "0") {
+            self.end_with(Code::Ok, None);
+        } else if let Some(status) = Status::from_header_map(trailers) {
+            self.end(&status);
+        }
     }
 
     /// Says how the call has ended, in nobody's words but the server's own.
@@ -147,13 +128,12 @@ impl Call {
             ($level:ident) => {{
                 let id = self.request_id.as_ref().and_then(|id| id.to_str().ok());
                 let actor = self.caller.as_ref().map(|token| token.name.as_str());
-                let peer = self.peer.as_ref().map(|peer| peer.address);
                 tracing::$level!(
                     rpc,
                     code = CODES.get(code as usize),
                     duration_ms,
                     actor,
-                    peer = peer.map(tracing::field::display),
+                    peer = %self.peer.address,
                     request_id = id,
                     reason,
                     "call"
@@ -173,7 +153,7 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        self.end(&Status::cancelled(""));
+        self.end_with(Code::Cancelled, None);
     }
 }
 
@@ -190,12 +170,13 @@ fn new_request_id() -> HeaderValue {
 }
 
 /// An answer that is followed to its end.
-struct Followed {
+pub struct Answer {
     inner: Body,
     call: Call,
+    _held: Held,
 }
 
-impl http_body::Body for Followed {
+impl http_body::Body for Answer {
     type Data = Bytes;
     type Error = Status;
 
@@ -203,16 +184,16 @@ impl http_body::Body for Followed {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let followed = self.get_mut();
-        let polled = Pin::new(&mut followed.inner).poll_frame(context);
+        let answer = self.get_mut();
+        let polled = Pin::new(&mut answer.inner).poll_frame(context);
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
-                if let Some(status) = frame.trailers_ref().and_then(Status::from_header_map) {
-                    followed.call.end(&status);
+                if let Some(trailers) = frame.trailers_ref() {
+                    answer.call.end_as_told(trailers);
                 }
             }
-            Poll::Ready(Some(Err(fault))) => followed.call.end(fault),
-            Poll::Ready(None) => followed.call.end(&Status::unknown("no status")),
+            Poll::Ready(Some(Err(fault))) => answer.call.end(fault),
+            Poll::Ready(None) => answer.call.end(&Status::unknown("no status")),
             Poll::Pending => {}
         }
         polled

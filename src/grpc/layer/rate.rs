@@ -32,7 +32,6 @@ struct Counted {
 enum Caller {
     Token(TokenName),
     Address(IpAddr),
-    Unknown,
 }
 
 impl Rate {
@@ -49,16 +48,15 @@ impl Rate {
     ///
     /// # Errors
     /// If it is one too many.
-    pub fn check(&self, token: Option<&Token>, peer: Option<&Peer>) -> Result<(), CallError> {
+    pub fn check(&self, token: Option<&Token>, peer: &Peer) -> Result<(), CallError> {
         let Some(counted) = &self.0 else { return Ok(()) };
         if counted.calls.fetch_add(1, Ordering::Relaxed) % SWEEP == SWEEP - 1 {
             counted.limiter.retain_recent();
             counted.limiter.shrink_to_fit();
         }
-        let caller = match (token, peer) {
-            (Some(token), _) => Caller::Token(token.name.clone()),
-            (None, Some(peer)) => Caller::Address(network(peer.address.ip())),
-            (None, None) => Caller::Unknown,
+        let caller = match token {
+            Some(token) => Caller::Token(token.name.clone()),
+            None => Caller::Address(network(peer.address.ip())),
         };
         counted.limiter.check_key(&caller).map_err(|until| {
             counted.metrics.shed(Shed::Rate);

@@ -19,6 +19,12 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    /// Whether it may be answered where it came in, before others of its connection are looked at: its
+    /// answer takes a few microseconds, or waits for somebody.
+    pub(super) const fn is_answered_in_place(self) -> bool {
+        matches!(self, Self::Health | Self::Plain)
+    }
+
     /// The kind of the rpc with this path.
     pub(super) fn of(path: &str) -> Self {
         let (service, rpc) =

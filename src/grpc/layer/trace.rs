@@ -30,18 +30,16 @@ impl Tracing {
 
     /// Begins the span of a call of the rpc, below the one that the caller names (W3C Trace Context).
     #[must_use]
-    pub fn begin(&self, rpc: &str, headers: &HeaderMap, peer: Option<SocketAddr>) -> Span {
+    pub fn begin(&self, rpc: &str, headers: &HeaderMap, peer: SocketAddr) -> Span {
         let parent = TraceContextPropagator::new().extract(&Carrier(headers));
         let (service, method) = rpc.rsplit_once('/').unwrap_or(("", rpc));
-        let mut facts = vec![
+        let facts = vec![
             KeyValue::new("rpc.system", "grpc"),
             KeyValue::new("rpc.service", service.to_owned()),
             KeyValue::new("rpc.method", method.to_owned()),
+            KeyValue::new("network.peer.address", peer.ip().to_string()),
+            KeyValue::new("network.peer.port", i64::from(peer.port())),
         ];
-        if let Some(peer) = peer {
-            facts.push(KeyValue::new("network.peer.address", peer.ip().to_string()));
-            facts.push(KeyValue::new("network.peer.port", i64::from(peer.port())));
-        }
         let span = SpanBuilder::from_name(rpc.to_owned())
             .with_kind(SpanKind::Server)
             .with_attributes(facts);

@@ -321,11 +321,7 @@ fn unavailable<const N: usize>(
 pub fn explain(response: http::Response<Body>) -> http::Response<Body> {
     match Status::from_header_map(response.headers()) {
         Some(made) if made.details().is_empty() => match explained(&made) {
-            Some(status) => {
-                let mut explained = status.into_http();
-                *explained.extensions_mut() = response.into_parts().0.extensions;
-                explained
-            }
+            Some(status) => status.into_http(),
             None => response,
         },
         _ => response,

@@ -1,0 +1,52 @@
+//! The services, found by the path of a call.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use tonic::body::Body;
+use tonic::codegen::Service;
+use tonic::service::Routes;
+
+use super::admin_service::AdminService;
+use super::proto::port_admin_service_server::{self, PortAdminServiceServer};
+use super::proto::port_registry_service_server::{self, PortRegistryServiceServer};
+use super::registry_service::RegistryService;
+use crate::access::Token;
+
+/// The services.
+pub struct Services {
+    /// The reads.
+    pub registry: PortRegistryServiceServer<RegistryService>,
+    /// The writes.
+    pub admin: PortAdminServiceServer<AdminService>,
+    /// Health, reflection, and that there is nothing else.
+    pub others: Routes,
+}
+
+impl Services {
+    /// The answer of the service that the request is for.
+    pub async fn answer<B>(
+        &self,
+        caller: Option<Arc<Token>>,
+        mut request: Request<B>,
+    ) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: std::error::Error + Send + Sync,
+    {
+        if let Some(caller) = caller {
+            request.extensions_mut().insert(caller);
+        }
+        let path = request.uri().path().split('/').nth(1);
+        // A router of many services would cost more than a lookup.
+        let answered = match path {
+            Some(port_registry_service_server::SERVICE_NAME) => {
+                self.registry.clone().call(request).await
+            }
+            Some(port_admin_service_server::SERVICE_NAME) => self.admin.clone().call(request).await,
+            _ => self.others.clone().call(request).await,
+        };
+        answered.unwrap_or_else(|never| match never {})
+    }
+}
