@@ -2,9 +2,13 @@
 
 use std::collections::HashMap;
 
+use sqlx::query_builder::Separated;
 use sqlx::sqlite::SqliteConnection;
+use sqlx::{QueryBuilder, Sqlite};
 
-use super::row::{AssignmentRow, ChangeRow, FindingRow, NamespaceRow, PoolRow, revision_to_sql};
+use super::row::{
+    AssignmentRow, ChangeRow, FindingRow, NamespaceRow, PoolRow, revision_to_sql, to_text,
+};
 use crate::registry::assignment::Uid;
 use crate::registry::change::Change;
 use crate::registry::name::{NamespaceName, PoolName};
@@ -12,11 +16,12 @@ use crate::registry::namespace::Namespace;
 use crate::registry::pool::SharedPool;
 use crate::store::{Entry, StoreError};
 
-// The inserts take the rows of a commit as JSON arrays: one round trip for each table, however many
-// commands wait.
+// Settings are rare: their inserts take rows as JSON arrays, one statement for each table. History and
+// registrations are what there is most of, and JSON was most of what SQLite spent on them (57 of 100
+// instructions of a registration): their rows are bound as they are, many to a statement.
 
-/// How many rows an array has at the most: SQLite bounds the length of a text.
-const CHUNK: usize = 1024;
+/// How many rows a statement inserts at the most.
+const MOST_ROWS: usize = 64;
 
 /// Writes the entries, within the caller's transaction.
 pub(super) async fn entries(
@@ -35,6 +40,8 @@ struct Standing<'e> {
     namespaces: HashMap<&'e NamespaceName, Option<&'e Namespace>>,
     pools: HashMap<(&'e NamespaceName, &'e PoolName), Option<&'e SharedPool>>,
     assignments: HashMap<Uid, Option<AssignmentRow>>,
+    /// The registrations that stood before.
+    replaced: Vec<Uid>,
 }
 
 impl<'e> Standing<'e> {
@@ -52,6 +59,7 @@ impl<'e> Standing<'e> {
                     standing.pools.insert((&pool.namespace, &pool.name), after);
                 }
                 about_a_registration => {
+                    standing.replaced.extend(change.before().map(|record| record.uid));
                     if let Some(record) = about_a_registration.record() {
                         let after = change.after().and_then(|record| AssignmentRow::of(record));
                         standing.assignments.insert(record.uid, after);
@@ -73,7 +81,9 @@ async fn replace_standing(
     if !standing.namespaces.is_empty() {
         put_namespaces(connection, &standing.namespaces).await?;
     }
-    delete_assignments(connection, &standing.assignments).await?;
+    if !standing.replaced.is_empty() {
+        delete_assignments(connection, &standing.replaced).await?;
+    }
     if !standing.pools.is_empty() {
         replace_pools(connection, &standing.pools).await?;
     }
@@ -88,22 +98,14 @@ async fn insert_revisions(
     connection: &mut SqliteConnection,
     entries: &[Entry],
 ) -> Result<(), StoreError> {
-    let rows = to_json(entries.iter().map(|entry| {
-        (
-            revision_to_sql(entry.revision),
-            entry.time.as_microsecond(),
-            entry.actor.0.to_string(),
-            entry.reason.as_str(),
-        )
-    }))?;
-    sqlx::query!(
-        "insert into revision (revision, time, actor, reason) \
-         select value ->> 0, value ->> 1, value ->> 2, value ->> 3 from json_each(?)",
-        rows
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
+    let into = "insert into revision (revision, time, actor, reason) ";
+    insert(connection, into, entries, |mut row, entry| {
+        row.push_bind(revision_to_sql(entry.revision))
+            .push_bind(entry.time.as_microsecond())
+            .push_bind(&*entry.actor.0)
+            .push_bind(entry.reason.as_str());
+    })
+    .await
 }
 
 async fn insert_changes(
@@ -111,31 +113,53 @@ async fn insert_changes(
     entries: &[Entry],
 ) -> Result<(), StoreError> {
     let rows = entries.iter().flat_map(|entry| {
-        let numbered = entry.changes.iter().enumerate();
+        let numbered = (0i64..).zip(&entry.changes);
         numbered.map(|(position, change)| ChangeRow::of(entry.revision, position, change))
     });
-    for rows in rows.collect::<Vec<_>>().chunks(CHUNK) {
-        insert_some_changes(connection, &to_json(rows.iter())?).await?;
+    let rows = rows.collect::<Result<Vec<_>, _>>()?;
+    let into = "insert into change (revision, position, kind, namespace, uid, transport, \
+                first_port, last_port, service, former_service, before, after, rest_until) ";
+    insert(connection, into, &rows, |mut row, change| {
+        row.push_bind(change.revision)
+            .push_bind(change.position)
+            .push_bind(change.kind)
+            .push_bind(change.namespace.as_deref())
+            .push_bind(change.uid.as_deref())
+            .push_bind(change.transport)
+            .push_bind(change.first_port)
+            .push_bind(change.last_port)
+            .push_bind(change.service.as_deref())
+            .push_bind(change.former_service.as_deref())
+            .push_bind(change.before.as_deref())
+            .push_bind(change.after.as_deref())
+            .push_bind(change.rest_until);
+    })
+    .await
+}
+
+/// Inserts the rows, `into` some columns of a table that `bind` has the values of.
+async fn insert<R>(
+    connection: &mut SqliteConnection,
+    into: &'static str,
+    rows: &[R],
+    bind: impl Fn(Separated<'_, Sqlite, &'static str>, &R),
+) -> Result<(), StoreError> {
+    for rows in runs(rows) {
+        let mut insert = QueryBuilder::new(into);
+        insert.push_values(rows, &bind);
+        insert.build().execute(&mut *connection).await?;
     }
     Ok(())
 }
 
-async fn insert_some_changes(
-    connection: &mut SqliteConnection,
-    rows: &str,
-) -> Result<(), StoreError> {
-    sqlx::query!(
-        "insert into change (revision, position, kind, namespace, uid, transport, first_port, \
-         last_port, service, former_service, before, after, rest_until) \
-         select value ->> 'revision', value ->> 'position', value ->> 'kind', \
-         value ->> 'namespace', value ->> 'uid', value ->> 'transport', value ->> 'first_port', \
-         value ->> 'last_port', value ->> 'service', value ->> 'former_service', \
-         value ->> 'before', value ->> 'after', value ->> 'rest_until' from json_each(?)",
-        rows
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
+/// The rows, cut into runs. There are few lengths of runs, and so few statements: each is prepared once.
+fn runs<R>(mut rows: &[R]) -> impl Iterator<Item = &[R]> {
+    std::iter::from_fn(move || {
+        let length = 1 << rows.len().checked_ilog2()?;
+        let (run, rest) = rows.split_at(length.min(MOST_ROWS));
+        rows = rest;
+        Some(run)
+    })
 }
 
 async fn put_namespaces(
@@ -223,12 +247,12 @@ async fn replace_pools(
 
 async fn delete_assignments(
     connection: &mut SqliteConnection,
-    assignments: &HashMap<Uid, Option<AssignmentRow>>,
+    replaced: &[Uid],
 ) -> Result<(), StoreError> {
-    let touched = to_json(assignments.keys().map(ToString::to_string))?;
+    let replaced = to_json(replaced.iter().map(ToString::to_string))?;
     sqlx::query!(
         "delete from custom_assignment where uid in (select value from json_each(?))",
-        touched
+        replaced
     )
     .execute(connection)
     .await?;
@@ -239,33 +263,33 @@ async fn insert_assignments(
     connection: &mut SqliteConnection,
     assignments: &HashMap<Uid, Option<AssignmentRow>>,
 ) -> Result<(), StoreError> {
-    let standing: Vec<_> = assignments.values().flatten().collect();
-    for rows in standing.chunks(CHUNK) {
-        insert_some_assignments(connection, &to_json(rows.iter())?).await?;
-    }
-    Ok(())
-}
-
-async fn insert_some_assignments(
-    connection: &mut SqliteConnection,
-    rows: &str,
-) -> Result<(), StoreError> {
-    sqlx::query!(
-        "insert into custom_assignment (namespace, transport, first_port, last_port, uid, \
-         service_name, description, assignee, contact, reference, assignment_notes, labels, \
-         create_time, update_time, revision, ttl, expire_time, pool, instance) \
-         select value ->> 'namespace', value ->> 'transport', value ->> 'first_port', \
-         value ->> 'last_port', value ->> 'uid', value ->> 'service_name', \
-         value ->> 'description', value ->> 'assignee', value ->> 'contact', \
-         value ->> 'reference', value ->> 'assignment_notes', value ->> 'labels', \
-         value ->> 'create_time', value ->> 'update_time', value ->> 'revision', \
-         value ->> 'ttl', value ->> 'expire_time', value ->> 'pool', value ->> 'instance' \
-         from json_each(?)",
-        rows
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
+    let rows = assignments.values().flatten().map(|row| Ok((row, to_text(&row.labels)?)));
+    let rows = rows.collect::<Result<Vec<_>, StoreError>>()?;
+    let into = "insert into custom_assignment (namespace, transport, first_port, last_port, uid, \
+                service_name, description, assignee, contact, reference, assignment_notes, labels, \
+                create_time, update_time, revision, ttl, expire_time, pool, instance) ";
+    insert(connection, into, &rows, |mut row, (it, labels)| {
+        row.push_bind(it.namespace.as_str())
+            .push_bind(it.transport.as_str())
+            .push_bind(it.first_port)
+            .push_bind(it.last_port)
+            .push_bind(it.uid.as_str())
+            .push_bind(it.service_name.as_str())
+            .push_bind(it.description.as_str())
+            .push_bind(it.assignee.as_str())
+            .push_bind(it.contact.as_str())
+            .push_bind(it.reference.as_str())
+            .push_bind(it.assignment_notes.as_str())
+            .push_bind(labels.as_str())
+            .push_bind(it.create_time)
+            .push_bind(it.update_time)
+            .push_bind(it.revision)
+            .push_bind(it.ttl)
+            .push_bind(it.expire_time)
+            .push_bind(it.pool.as_deref())
+            .push_bind(it.instance.as_deref());
+    })
+    .await
 }
 
 async fn insert_requests(
@@ -296,6 +320,19 @@ async fn insert_requests(
 }
 
 fn to_json<T: serde::Serialize>(rows: impl Iterator<Item = T>) -> Result<String, StoreError> {
-    let rows: Vec<T> = rows.collect();
-    serde_json::to_string(&rows).map_err(|fault| StoreError::Corrupt(fault.to_string()))
+    to_text(&rows.collect::<Vec<_>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_have_all_rows_in_their_order_and_few_lengths() {
+        let rows: Vec<_> = (0..207).collect();
+        assert_eq!(runs(&rows).collect::<Vec<_>>().concat(), rows);
+        let lengths: Vec<_> = runs(&rows).map(<[_]>::len).collect();
+        assert_eq!(lengths, [64, 64, 64, 8, 4, 2, 1]);
+        assert_eq!(runs::<u8>(&[]).count(), 0);
+    }
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AssignmentRow, NamespaceRow, PoolRow, revision_to_sql, time_from_sql, understood};
+use super::{
+    AssignmentRow, NamespaceRow, PoolRow, revision_to_sql, time_from_sql, to_text, understood,
+};
 use crate::registry::assignment::{Record, Revision};
 use crate::registry::change::{Change, ChangeKind, Edit};
 use crate::registry::namespace::Namespace;
@@ -16,19 +18,20 @@ use crate::store::sqlite::texts::SharedTexts;
 /// A change as it is stored.
 #[derive(Debug, Serialize)]
 pub(in crate::store::sqlite) struct ChangeRow {
-    revision: i64,
-    position: usize,
-    kind: &'static str,
-    namespace: Option<String>,
-    uid: Option<String>,
-    transport: Option<&'static str>,
-    first_port: Option<u16>,
-    last_port: Option<u16>,
-    service: Option<String>,
-    former_service: Option<String>,
-    before: Option<Thing>,
-    after: Option<Thing>,
-    rest_until: Option<i64>,
+    pub revision: i64,
+    pub position: i64,
+    pub kind: &'static str,
+    pub namespace: Option<String>,
+    pub uid: Option<String>,
+    pub transport: Option<&'static str>,
+    pub first_port: Option<u16>,
+    pub last_port: Option<u16>,
+    pub service: Option<String>,
+    pub former_service: Option<String>,
+    /// What was there, as JSON.
+    pub before: Option<String>,
+    pub after: Option<String>,
+    pub rest_until: Option<i64>,
 }
 
 /// What was changed.
@@ -43,15 +46,15 @@ enum Thing {
 impl ChangeRow {
     pub(in crate::store::sqlite) fn of(
         revision: Revision,
-        position: usize,
+        position: i64,
         change: &Change,
-    ) -> Self {
+    ) -> Result<Self, StoreError> {
         let record = change.record();
         let ports = record.and_then(|record| record.ports);
         let name = |record: &Arc<Record>| Some(fold(record.service_name.as_deref()?).into_owned());
         let service = record.and_then(name);
         let (before, after) = things(change);
-        Self {
+        Ok(Self {
             revision: revision_to_sql(revision),
             position,
             kind: change.kind().name(),
@@ -66,10 +69,10 @@ impl ChangeRow {
                 .filter(|_| service.is_some())
                 .filter(|former| Some(former) != service.as_ref()),
             service,
-            before,
-            after,
+            before: before.as_ref().map(to_text).transpose()?,
+            after: after.as_ref().map(to_text).transpose()?,
             rest_until: change.rest_until().map(|time| time.as_microsecond()),
-        }
+        })
     }
 }
 

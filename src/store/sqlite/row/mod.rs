@@ -12,6 +12,7 @@ pub(super) use finding::{FindingRow, findings_from};
 pub(super) use settings::{NamespaceRow, PoolRow};
 
 use jiff::Timestamp;
+use serde::Serialize;
 
 use crate::registry::assignment::Revision;
 use crate::store::StoreError;
@@ -33,6 +34,11 @@ pub(super) fn time_from_sql(micros: i64) -> Result<Timestamp, StoreError> {
 /// What the schema's checks keep out can't be read either.
 pub(super) fn understood<T, E: std::error::Error>(parsed: Result<T, E>) -> Result<T, StoreError> {
     parsed.map_err(|fault| StoreError::Corrupt(fault.to_string()))
+}
+
+/// The value as JSON.
+pub(super) fn to_text(value: &impl Serialize) -> Result<String, StoreError> {
+    understood(serde_json::to_string(value))
 }
 
 pub(super) fn hash_from(bytes: Vec<u8>) -> Result<[u8; 32], StoreError> {

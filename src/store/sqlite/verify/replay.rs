@@ -280,25 +280,28 @@ fn is_told_alike(
     row: &StoredChange,
     place: Place,
     change: &Change,
-) -> Result<bool, serde_json::Error> {
-    let change = ChangeRow::of(place.revision, place.position as usize, change);
-    let meant = serde_json::to_value(change)?;
-    let columns: Value = serde_json::from_str(&row.columns)?;
+) -> Result<bool, StoreError> {
+    let change = ChangeRow::of(place.revision, place.position.into(), change)?;
+    let meant = understood(serde_json::to_value(&change))?;
+    let columns: Value = understood(serde_json::from_str(&row.columns))?;
     let is_alike = columns.as_object().is_some_and(|columns| {
         columns.iter().all(|(name, told)| meant.get(name).is_some_and(|meant| meant == told))
     });
     Ok(is_alike
         && meant["rest_until"] == Value::from(row.rest_until)
-        && is_thing_alike(row.before.as_deref(), &meant["before"])?
-        && is_thing_alike(row.after.as_deref(), &meant["after"])?)
+        && is_thing_alike(row.before.as_deref(), change.before.as_deref())?
+        && is_thing_alike(row.after.as_deref(), change.after.as_deref())?)
 }
 
 /// Whether the stored thing has all that was understood of it, and nothing else. What older history
 /// leaves out has no value.
-fn is_thing_alike(told: Option<&str>, meant: &Value) -> Result<bool, serde_json::Error> {
-    let told: Value = told.map(serde_json::from_str).transpose()?.unwrap_or_default();
+fn is_thing_alike(told: Option<&str>, meant: Option<&str>) -> Result<bool, StoreError> {
+    let read = |thing: Option<&str>| -> Result<Value, StoreError> {
+        understood(thing.map_or(Ok(Value::Null), serde_json::from_str))
+    };
+    let (told, meant) = (read(told)?, read(meant)?);
     let (Some(told), Some(meant)) = (told.as_object(), meant.as_object()) else {
-        return Ok(told == *meant);
+        return Ok(told == meant);
     };
     let is_known = told.iter().all(|(name, value)| meant.get(name) == Some(value));
     Ok(is_known && meant.iter().all(|(name, value)| told.contains_key(name) || value.is_null()))
