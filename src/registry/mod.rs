@@ -3,12 +3,14 @@
 //! Pure: no I/O, no clock, no randomness, no gRPC and no SQL. Time and ids are passed in, so each
 //! rule can be tested without a server and holds for every store.
 
+mod alike;
 pub mod lease;
 pub mod name;
 pub mod port;
 pub mod port_set;
 pub mod service_name;
 pub mod text;
+mod words;
 
 pub mod assignment;
 pub mod encoded;
@@ -16,6 +18,7 @@ pub mod guide;
 pub mod namespace;
 pub mod pool;
 
+mod book;
 pub mod reference;
 pub mod snapshot;
 
@@ -32,3 +35,6 @@ pub mod verdict;
 pub mod change;
 pub mod command;
 pub mod decide;
+
+#[cfg(test)]
+mod random;

@@ -72,35 +72,6 @@ impl Default for NamespaceName {
     }
 }
 
-/// Up to five of the known names that look like the one asked for, nearest first. None for a name
-/// so long that it can't be a slip of the hand.
-pub(super) fn nearest<'n>(asked: &str, known: impl Iterator<Item = &'n str>) -> Vec<String> {
-    const AT_MOST: usize = 5;
-    const ALIKE: f64 = 0.8;
-    const LONGEST: usize = 40;
-    if asked.len() > LONGEST {
-        return Vec::new();
-    }
-    let may_be_meant = |name: &&str| name.len().abs_diff(asked.len()) <= 2 + asked.len() / 2;
-    let mut alike: Vec<(f64, &str)> = known
-        .filter(may_be_meant)
-        .map(|name| (strsim::jaro_winkler(asked, name), name))
-        .filter(|(likeness, _)| *likeness >= ALIKE)
-        .collect();
-    alike.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
-    alike.dedup();
-    alike.into_iter().take(AT_MOST).map(|(_, name)| name.to_owned()).collect()
-}
-
-/// The end of a sentence that says a name is not known.
-pub(super) fn nearest_hint(nearest: &[String]) -> String {
-    if nearest.is_empty() {
-        String::new()
-    } else {
-        format!("; the nearest names are {}", nearest.join(", "))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

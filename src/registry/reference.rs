@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::alike::{Known, Letters};
 use super::assignment::{Assignment, Origin, Record, Source, State, Uid};
 use super::guide::{Guide, SharedGuide};
 use super::list::ListKey;
@@ -31,6 +32,7 @@ pub struct Reference {
     by_uid: HashMap<Uid, u32>,
     guide_by_service: HashMap<String, u32>,
     guide_by_word: HashMap<String, u32>,
+    names: Vec<(Letters, Box<str>)>,
     list_order: Vec<u32>,
     search: SearchIndex,
     labels: LabelTable,
@@ -66,6 +68,8 @@ impl Reference {
                 guide_by_word.entry(fold(words).into_owned()).or_insert(number);
             }
         }
+        let names = by_name.keys().chain(guide_by_word.keys());
+        let names = names.map(|name| (Letters::of(name), name.as_str().into())).collect();
         // What takes longest is made beside the rest: a start is waited for.
         let (search, by_port, labels, list_order) = std::thread::scope(|scope| {
             let search = scope.spawn(|| SearchIndex::new(&records, &guides, &guide_by_service));
@@ -84,6 +88,7 @@ impl Reference {
             by_uid,
             guide_by_service,
             guide_by_word,
+            names,
             list_order,
             search,
             labels,
@@ -131,6 +136,11 @@ impl Reference {
         self.guide_by_service.get(&*fold(service_name)).map(|&number| &self.guides[number as usize])
     }
 
+    /// Every service name that a guide speaks of, as [`fold`] writes it.
+    pub(super) fn guided_names(&self) -> impl Iterator<Item = &str> {
+        self.guide_by_service.keys().map(String::as_str)
+    }
+
     /// The guide that people mean by this word (an alias, a title or a full name), given as
     /// [`fold`] writes it.
     #[must_use]
@@ -148,8 +158,8 @@ impl Reference {
     }
 
     /// Every name a service can be asked for by, as [`fold`] writes it.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.by_name.keys().chain(self.guide_by_word.keys()).map(String::as_str)
+    pub(super) fn names(&self) -> impl Iterator<Item = Known<'_>> {
+        self.names.iter().map(|(letters, name)| Known { name, letters: *letters })
     }
 
     /// What text search looks through.

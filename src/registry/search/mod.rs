@@ -4,6 +4,8 @@
 //! words, then by parts of words, and only if nothing of these is found by names that are nearly
 //! right.
 
+mod best;
+mod own;
 mod service;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -12,12 +14,16 @@ use std::sync::Arc;
 use itertools::Itertools;
 use memchr::memmem::Finder;
 
-use self::service::{Query, Rank, Service, append_words, compact};
+use self::best::{Best, Found};
+use self::own::Own;
+use self::service::{Query, Rank, Service};
+use super::alike::Letters;
 use super::assignment::{Record, Source, State};
 use super::guide::SharedGuide;
-use super::port::{Port, Transport};
+use super::port::{Port, PortRange, Transport};
 use super::service_name::fold;
 use super::snapshot::View;
+use super::words::{append_words, compact};
 
 /// How many different words of a query are looked for; what more there are says nothing new.
 const MAX_WORDS: usize = 8;
@@ -93,41 +99,55 @@ pub fn search(view: View<'_>, text: &str, limit: usize) -> Vec<Hit> {
     let mut words = String::from(" ");
     append_words(&mut words, text);
     let words = words.split_whitespace().unique().take(MAX_WORDS);
-    let query = Query { compact: compact(text), words: words.map(Finder::new).collect() };
+    let compact = compact(text);
+    let letters = Letters::of(&compact);
+    let query = Query { compact, letters, words: words.map(Finder::new).collect() };
     let mut hits = on_port(view, text);
     if query.compact.is_empty() {
         return hits;
     }
-    let own = own_services(view);
-    let all = || own.iter().chain(&view.reference().search().services);
-    let mut found: Vec<(Rank, &Service)> =
-        all().filter_map(|service| Some((service.rank(&query)?, service))).collect();
-    if hits.is_empty() && found.iter().all(|(rank, _)| rank.reason >= MatchReason::Substring) {
-        found.extend(all().filter_map(|service| {
-            let distance = service.nearly(&query)?;
-            Some((service.ranked(MatchReason::Similar, distance), service))
-        }));
+    let own = Own::of(view.book(), view.reference(), &query);
+    let reference = &view.reference().search().services;
+    let mut best = Best::of(limit);
+    own.find(&query, &mut best);
+    for service in reference {
+        if let Some(rank) = service.rank(&query) {
+            best.offer(rank, Found::Reference(service));
+        }
     }
-    found.sort_by_key(|(rank, _)| *rank);
+    let is_well_found = best.first().is_some_and(|rank| rank.reason < MatchReason::Substring);
+    if hits.is_empty() && !is_well_found && !best.is_full() {
+        own.find_nearly(&query, &mut best);
+        for service in reference {
+            if let Some(distance) = service.nearly(&query) {
+                let rank = service.ranked(MatchReason::Similar, distance);
+                best.offer(rank, Found::Reference(service));
+            }
+        }
+    }
     let on_port: HashSet<_> = hits.iter().map(|hit| key(&hit.records)).collect();
-    found.retain(|(_, service)| !on_port.contains(&key(&service.records)));
-    found.truncate(limit.saturating_sub(hits.len()));
+    let others = best.into_found().into_iter().filter_map(|found| hit(view, &query, found));
+    let others = others.filter(|hit| !on_port.contains(&key(&hit.records)));
+    hits.extend(others);
     hits.truncate(limit);
-    hits.extend(found.into_iter().map(|(rank, service)| service.hit(rank, &query)));
     hits
+}
+
+fn hit(view: View<'_>, query: &Query<'_>, (rank, found): (Rank, Found<'_>)) -> Option<Hit> {
+    match found {
+        Found::Reference(service) => Some(service.hit(service.records.clone(), rank, query)),
+        Found::Own(name) => {
+            let service = Service::own(view.book(), name, view.reference().guide_of(name))?;
+            let mut records: Vec<_> = view.book().named(name).cloned().collect();
+            records.sort_by_key(|record| (record.ports.map(PortRange::first), record.transport));
+            Some(service.hit(records, rank, query))
+        }
+    }
 }
 
 /// What tells a service from others: where its records come from, and their name.
 fn key(records: &[Arc<Record>]) -> Option<(Source, Option<Arc<str>>)> {
     records.first().map(|record| (record.source(), record.service_name.clone()))
-}
-
-/// The registrations of the namespace, service by service.
-fn own_services(view: View<'_>) -> Vec<Service> {
-    let own: Vec<_> = view.own().map(Arc::clone).collect();
-    own.chunk_by(|a, b| a.service_name.as_deref().map(fold) == b.service_name.as_deref().map(fold))
-        .map(|records| Service::new(records.to_vec(), view.guide_of(&records[0]).cloned()))
-        .collect()
 }
 
 /// What a query such as `3389`, `53/udp`, `udp 53` or `port 443` asks for, if it is about a port.
@@ -166,3 +186,6 @@ fn on_port(view: View<'_>, text: &str) -> Vec<Hit> {
     }
     hits
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
+use itertools::Itertools;
 use memchr::memmem::Finder;
 
 use super::{Hit, MatchReason};
+use crate::registry::alike::Letters;
 use crate::registry::assignment::{Record, Source};
+use crate::registry::book::Book;
 use crate::registry::guide::SharedGuide;
 use crate::registry::list::ListKey;
 use crate::registry::service_name::fold;
+use crate::registry::words::{append_words, compact};
 
 /// What search knows of one service.
 #[derive(Debug)]
@@ -26,6 +30,7 @@ pub(super) struct Service {
 struct Name {
     /// The name without its hyphens and spaces.
     compact: String,
+    letters: Letters,
     shown: String,
     is_registered: bool,
 }
@@ -35,26 +40,53 @@ struct Name {
 pub(super) struct Rank {
     pub(super) reason: MatchReason,
     /// How far from the names the words were found, or how far a name is from the query.
-    distance: usize,
-    is_unknown: bool,
+    pub(super) distance: usize,
+    pub(super) is_unknown: bool,
     /// Whether its guide is first of all about another service.
-    is_aside: bool,
-    source: Source,
-    length: usize,
-    first_port: u32,
+    pub(super) is_aside: bool,
+    pub(super) source: Source,
+    pub(super) length: usize,
+    pub(super) first_port: u32,
 }
 
 /// Where a word was found: in the names, the descriptions or the summary.
-const NAMES: usize = 0;
-const DESCRIPTIONS: usize = 1;
+pub(super) const NAMES: usize = 0;
+pub(super) const DESCRIPTIONS: usize = 1;
 const SUMMARY: usize = 2;
 
 impl Service {
+    /// A service of the reference.
     pub(super) fn new(mut records: Vec<Arc<Record>>, guide: Option<Arc<SharedGuide>>) -> Self {
         records.sort_by_cached_key(|record| ListKey::of(record));
+        let mut descriptions = String::new();
+        let mut last = "";
+        for record in &records {
+            if *record.description != *last {
+                append_words(&mut descriptions, &record.description);
+                last = &record.description;
+            }
+        }
+        Self::described(records, guide, &descriptions)
+    }
+
+    /// The service of this folded name that was registered. Of its records it has the first alone:
+    /// they have the same name all of them.
+    pub(super) fn own(book: &Book, name: &str, guide: Option<&Arc<SharedGuide>>) -> Option<Self> {
+        let first = book.first_of(name)?;
+        let descriptions: String = book.of_service(name).map(|standing| standing.text).collect();
+        Some(Self::described(vec![Arc::clone(first)], guide.cloned(), &descriptions))
+    }
+
+    pub(super) fn described(
+        records: Vec<Arc<Record>>,
+        guide: Option<Arc<SharedGuide>>,
+        descriptions: &str,
+    ) -> Self {
         let mut names: Vec<Name> = Vec::new();
         let mut add = |shown: &str, is_registered| {
-            let name = Name { compact: compact(shown), shown: shown.to_owned(), is_registered };
+            let compact = compact(shown);
+            let letters = Letters::of(&compact);
+            let name = Name { compact, letters, shown: shown.to_owned(), is_registered };
             if names.iter().all(|known| known.compact != name.compact) {
                 names.push(name);
             }
@@ -81,20 +113,7 @@ impl Service {
             append_words(&mut text, &name.shown);
         }
         let descriptions_at = text.len();
-        let mut last = "";
-        for record in &records {
-            if *record.description != *last {
-                append_words(&mut text, &record.description);
-                last = &record.description;
-            }
-            if let Some(registration) = record.registration() {
-                append_words(&mut text, &record.assignee);
-                append_words(&mut text, &record.contact);
-                for value in registration.labels.pairs().values() {
-                    append_words(&mut text, value);
-                }
-            }
-        }
+        text.push_str(descriptions);
         let summary_at = text.len();
         if let Some(guide) = &guide {
             append_words(&mut text, &guide.full_name);
@@ -181,30 +200,23 @@ impl Service {
 
     /// How many letters the nearest name is away, if it is near.
     pub(super) fn nearly(&self, query: &Query<'_>) -> Option<usize> {
-        let length = query.compact.chars().count();
-        let allowed = match length {
-            0..=2 => return None,
-            3..=5 => 1,
-            _ => 2,
-        };
-        self.names
-            .iter()
-            .filter(|name| name.compact.len().abs_diff(query.compact.len()) <= allowed)
-            .map(|name| strsim::osa_distance(&name.compact, &query.compact))
-            .filter(|distance| *distance <= allowed)
-            .min()
+        let distances =
+            self.names.iter().filter_map(|name| near_enough(&name.compact, name.letters, query));
+        distances.min()
     }
 
-    pub(super) fn hit(&self, rank: Rank, query: &Query<'_>) -> Hit {
-        Hit {
-            records: self.records.clone(),
-            guide: self.guide.clone(),
-            reason: rank.reason,
-            matched_text: self.matched_text(rank, query).unwrap_or_default(),
-        }
+    /// The hit of a service that was found, whose records are these, in the order of lists.
+    pub(super) fn hit(&self, records: Vec<Arc<Record>>, rank: Rank, query: &Query<'_>) -> Hit {
+        let matched_text = self.matched_text(&records, rank, query).unwrap_or_default();
+        Hit { records, guide: self.guide.clone(), reason: rank.reason, matched_text }
     }
 
-    fn matched_text(&self, rank: Rank, query: &Query<'_>) -> Option<String> {
+    fn matched_text(
+        &self,
+        records: &[Arc<Record>],
+        rank: Rank,
+        query: &Query<'_>,
+    ) -> Option<String> {
         let name_that = |is_it: &dyn Fn(&Name) -> bool| {
             self.names.iter().find(|name| is_it(name)).map(|name| name.shown.clone())
         };
@@ -216,13 +228,13 @@ impl Service {
             MatchReason::Similar => name_that(&|name| {
                 strsim::osa_distance(&name.compact, &query.compact) == rank.distance
             }),
-            MatchReason::Word | MatchReason::Substring => self.text_with(query),
+            MatchReason::Word | MatchReason::Substring => self.text_with(records, query),
             MatchReason::Port => None,
         }
     }
 
     /// The text, as it was written, in which the first word of the query was found.
-    fn text_with(&self, query: &Query<'_>) -> Option<String> {
+    fn text_with(&self, records: &[Arc<Record>], query: &Query<'_>) -> Option<String> {
         let (_, place) = self.find(query.words.first()?)?;
         let word = query.words.first()?.needle();
         match place {
@@ -230,8 +242,8 @@ impl Service {
                 self.names.iter().map(|name| &name.shown).find(|shown| has(shown, word)).cloned()
             }
             DESCRIPTIONS => {
-                let descriptions = self.records.iter().map(|record| &record.description);
-                descriptions.into_iter().find(|text| has(text, word)).map(ToString::to_string)
+                let mut descriptions = records.iter().map(|record| &record.description).dedup();
+                descriptions.find(|text| has(text, word)).map(ToString::to_string)
             }
             _ => self.guide.as_ref().map(|guide| guide.summary.clone()),
         }
@@ -244,21 +256,24 @@ fn has(text: &str, word: &[u8]) -> bool {
     memchr::memmem::find(words.as_bytes(), word).is_some()
 }
 
+/// How many letters a name is away from the query, if it is near.
+pub(super) fn near_enough(compact: &str, letters: Letters, query: &Query<'_>) -> Option<usize> {
+    let allowed = match query.letters.count() {
+        0..=2 => return None,
+        3..=5 => 1,
+        _ => 2,
+    };
+    if compact.len().abs_diff(query.compact.len()) > allowed
+        || letters.least_distance(query.letters) > allowed
+    {
+        return None;
+    }
+    Some(strsim::osa_distance(compact, &query.compact)).filter(|distance| *distance <= allowed)
+}
+
 /// What is looked for.
 pub(super) struct Query<'q> {
     pub(super) compact: String,
+    pub(super) letters: Letters,
     pub(super) words: Vec<Finder<'q>>,
-}
-
-/// The name as it is compared: lower case, nothing but letters and digits.
-pub(super) fn compact(name: &str) -> String {
-    name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
-}
-
-/// Appends the words of the text in lower case, a space after each.
-pub(super) fn append_words(words: &mut String, text: &str) {
-    for word in text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
-        words.extend(word.chars().flat_map(char::to_lowercase));
-        words.push(' ');
-    }
 }

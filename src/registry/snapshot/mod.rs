@@ -16,10 +16,11 @@ pub use space::Resting;
 pub use view::{PortAnswer, ServiceAnswer, UnknownPool, UnknownService, View};
 
 use self::space::Space;
+use super::alike::{Known, nearest, nearest_hint};
 use super::assignment::{Record, Revision, Uid};
 use super::change::Change;
 use super::list::ListKey;
-use super::name::{NamespaceName, nearest, nearest_hint};
+use super::name::NamespaceName;
 use super::namespace::Namespace;
 use super::pool::SharedPool;
 use super::port::{Port, Transport};
@@ -93,7 +94,10 @@ impl Snapshot {
             Some(space) => Ok(View { reference: &self.reference, space }),
             None => Err(UnknownNamespace {
                 name: name.clone(),
-                nearest: nearest(name.as_str(), self.spaces.keys().map(NamespaceName::as_str)),
+                nearest: nearest(
+                    name.as_str(),
+                    self.spaces.keys().map(|known| Known::from(known.as_str())),
+                ),
             }),
         }
     }

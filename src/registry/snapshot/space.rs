@@ -8,6 +8,7 @@ use imbl::OrdMap;
 use jiff::Timestamp;
 
 use crate::registry::assignment::Record;
+use crate::registry::book::Book;
 use crate::registry::list::ListKey;
 use crate::registry::name::PoolName;
 use crate::registry::namespace::Namespace;
@@ -23,7 +24,7 @@ pub(super) struct Space {
     /// below a port tells who holds it.
     pub(super) by_port: OrdMap<(Transport, Port), Arc<Record>>,
     /// By folded service name.
-    pub(super) by_name: OrdMap<(String, Transport, Port), Arc<Record>>,
+    pub(super) book: Book,
     /// What pools gave, by pool, folded service name and instance.
     by_instance: OrdMap<(PoolName, String, Arc<str>, Transport), Arc<Record>>,
     pub(super) pools: OrdMap<PoolName, Arc<SharedPool>>,
@@ -52,7 +53,7 @@ impl Space {
         Self {
             settings,
             by_port: OrdMap::new(),
-            by_name: OrdMap::new(),
+            book: Book::default(),
             by_instance: OrdMap::new(),
             pools: OrdMap::new(),
             pool_runs: OrdMap::new(),
@@ -63,7 +64,7 @@ impl Space {
     pub(super) fn put_in(&mut self, record: &Arc<Record>) {
         let Some(keys) = Keys::of(record) else { return };
         self.by_port.insert(keys.port, Arc::clone(record));
-        self.by_name.insert(keys.name, Arc::clone(record));
+        self.book.put(record);
         if let Some(key) = keys.instance {
             self.by_instance.insert(key, Arc::clone(record));
         }
@@ -72,7 +73,7 @@ impl Space {
     pub(super) fn take_out(&mut self, record: &Record) {
         let Some(keys) = Keys::of(record) else { return };
         self.by_port.remove(&keys.port);
-        self.by_name.remove(&keys.name);
+        self.book.take(record);
         if let Some(key) = keys.instance {
             self.by_instance.remove(&key);
         }
@@ -163,12 +164,6 @@ impl Space {
         self.by_instance.range(key(Transport::Tcp)..=key(Transport::Dccp)).map(|(_, record)| record)
     }
 
-    pub(super) fn named<'a>(&'a self, folded: &str) -> impl Iterator<Item = &'a Arc<Record>> {
-        let first = (folded.to_owned(), Transport::Tcp, Port::ZERO);
-        let last = (folded.to_owned(), Transport::Dccp, Port::MAX);
-        self.by_name.range(first..=last).map(|(_, record)| record)
-    }
-
     /// One run of records in the order of lists for each transport.
     pub(super) fn listed_from<'a, 'f>(
         &'a self,
@@ -189,18 +184,17 @@ impl Space {
 /// Where a registration stands in the indexes.
 struct Keys {
     port: (Transport, Port),
-    name: (String, Transport, Port),
     instance: Option<(PoolName, String, Arc<str>, Transport)>,
 }
 
 impl Keys {
     fn of(record: &Record) -> Option<Self> {
         let (transport, first) = (record.transport?, record.ports?.first());
-        let folded = record.service_name.as_deref().map(fold).unwrap_or_default().into_owned();
         let instance = record.registration()?.pooled.as_ref().and_then(|pooled| {
             let instance = Arc::clone(pooled.instance.as_ref()?);
-            Some((pooled.pool.clone(), folded.clone(), instance, transport))
+            let folded = record.service_name.as_deref().map(fold).unwrap_or_default();
+            Some((pooled.pool.clone(), folded.into_owned(), instance, transport))
         });
-        Some(Self { port: (transport, first), name: (folded, transport, first), instance })
+        Some(Self { port: (transport, first), instance })
     }
 }

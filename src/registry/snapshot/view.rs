@@ -6,9 +6,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::space::{Resting, Space};
+use crate::registry::alike::{Known, nearest, nearest_hint};
 use crate::registry::assignment::{Record, State};
+use crate::registry::book::Book;
 use crate::registry::guide::SharedGuide;
-use crate::registry::name::{NamespaceName, PoolName, nearest, nearest_hint};
+use crate::registry::name::{NamespaceName, PoolName};
 use crate::registry::namespace::Namespace;
 use crate::registry::pool::SharedPool;
 use crate::registry::port::{Port, PortRange, Transport};
@@ -95,7 +97,10 @@ impl<'a> View<'a> {
         self.space.pools.get(name).ok_or_else(|| UnknownPool {
             namespace: self.namespace().name.clone(),
             name: name.clone(),
-            nearest: nearest(name.as_str(), self.space.pools.keys().map(PoolName::as_str)),
+            nearest: nearest(
+                name.as_str(),
+                self.space.pools.keys().map(|known| Known::from(known.as_str())),
+            ),
         })
     }
 
@@ -188,14 +193,13 @@ impl<'a> View<'a> {
         let mut records: Vec<&'a Arc<Record>> = Vec::new();
         let mut seen = BTreeSet::new();
         for name in self.names_meant_by(&fold(name)) {
-            let found = self.space.named(&name).chain(self.reference().named(&name));
+            let found = self.space.book.named(&name).chain(self.reference().named(&name));
             records.extend(
                 found.filter(|record| record.may_be_on(transport) && seen.insert(record.uid)),
             );
         }
         if records.is_empty() {
-            let own = self.space.by_name.keys().map(|(name, ..)| name.as_str());
-            let known = self.reference.names().chain(own);
+            let known = self.reference.names().chain(self.space.book.names());
             return Err(UnknownService {
                 name: name.to_owned(),
                 nearest: nearest(&fold(name), known),
@@ -226,8 +230,8 @@ impl<'a> View<'a> {
         record.service_name.as_deref().and_then(|name| reference.guide_of(name))
     }
 
-    /// Every registration of the namespace, by service name.
-    pub fn own(&self) -> impl Iterator<Item = &'a Arc<Record>> + use<'a> {
-        self.space.by_name.values()
+    /// The registrations of the namespace by name.
+    pub(in crate::registry) fn book(&self) -> &'a Book {
+        &self.space.book
     }
 }
