@@ -13,11 +13,10 @@ use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use jiff::Timestamp;
 use portbook::grpc::wire::encode_port_info;
 use portbook::registry::assignment::{
-    Assignment, Origin, Record, Registration, Revision, Source, State, Uid,
+    Assignment, Origin, Record, Registration, Revision, State, Uid,
 };
 use portbook::registry::change::Change;
 use portbook::registry::command::{Command, Details, Register};
-use portbook::registry::counts::Counts;
 use portbook::registry::decide::{Context, decide};
 use portbook::registry::endpoint::{Endpoint, PortRef};
 use portbook::registry::finding::FindingCode;
@@ -181,7 +180,7 @@ fn lookups(c: &mut Criterion, all: &[(&str, Snapshot)]) {
 
 fn figures(c: &mut Criterion, all: &[(&str, Snapshot)]) {
     answers(c, "count what is held", all, |snapshot| {
-        black_box(Counts::of(Source::Custom, snapshot.custom()));
+        black_box(snapshot.counts());
     });
 }
 

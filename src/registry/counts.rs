@@ -28,9 +28,8 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Counts the records that are of this source.
-    pub fn of<'a>(source: Source, records: impl Iterator<Item = &'a Arc<Record>>) -> Self {
-        let mut counts = Self {
+    const fn none(source: Source) -> Self {
+        Self {
             source,
             assignments: 0,
             with_port: 0,
@@ -39,15 +38,15 @@ impl Counts {
             distinct_service_names: 0,
             transports: [0; 5],
             states: [0; 4],
-        };
+        }
+    }
+
+    /// Counts the records that are of this source.
+    pub fn of<'a>(source: Source, records: impl Iterator<Item = &'a Arc<Record>>) -> Self {
+        let mut counts = Self::none(source);
         let mut names = HashSet::new();
         for record in records.filter(|record| record.source() == source) {
-            counts.assignments += 1;
-            counts.with_port += u32::from(record.ports.is_some());
-            counts.port_ranges += u32::from(is_range(record));
-            counts.with_service_name += u32::from(record.service_name.is_some());
-            counts.transports[record.transport.map_or(Transport::ALL.len(), Transport::index)] += 1;
-            counts.states[record.state as usize] += 1;
+            counts.add(record, 1);
             if let Some(name) = record.service_name.as_deref()
                 && names.insert(name)
             {
@@ -55,6 +54,57 @@ impl Counts {
             }
         }
         counts
+    }
+
+    /// Adds the record so many times, 1 or -1, to all figures but that of names.
+    fn add(&mut self, record: &Record, times: i32) {
+        let transport = record.transport.map_or(Transport::ALL.len(), Transport::index);
+        for (figure, is_meant) in [
+            (&mut self.assignments, true),
+            (&mut self.with_port, record.ports.is_some()),
+            (&mut self.port_ranges, is_range(record)),
+            (&mut self.with_service_name, record.service_name.is_some()),
+            (&mut self.transports[transport], true),
+            (&mut self.states[record.state as usize], true),
+        ] {
+            if is_meant {
+                *figure = figure.saturating_add_signed(times);
+            }
+        }
+    }
+}
+
+/// The figures of registrations, kept as they come and go.
+#[derive(Clone, Debug)]
+pub(super) struct Figures {
+    counts: Counts,
+    /// How many have each name.
+    names: imbl::HashMap<Arc<str>, u32>,
+}
+
+impl Figures {
+    pub(super) fn new() -> Self {
+        Self { counts: Counts::none(Source::Custom), names: imbl::HashMap::new() }
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        Counts { distinct_service_names: self.names.len() as u32, ..self.counts.clone() }
+    }
+
+    pub(super) fn put(&mut self, record: &Record) {
+        self.counts.add(record, 1);
+        if let Some(name) = &record.service_name {
+            *self.names.entry(Arc::clone(name)).or_insert(0) += 1;
+        }
+    }
+
+    pub(super) fn take(&mut self, record: &Record) {
+        self.counts.add(record, -1);
+        let Some(name) = &record.service_name else { return };
+        match self.names.get_mut(name) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(self.names.remove(name)),
+        }
     }
 }
 

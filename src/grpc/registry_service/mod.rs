@@ -26,8 +26,7 @@ use super::proto::port_registry_service_server::PortRegistryService;
 use super::request::{as_of, filter};
 use super::status::{CallError, explained};
 use super::{convert, proto, wire};
-use crate::registry::assignment::{Source, Uid};
-use crate::registry::counts::Counts;
+use crate::registry::assignment::Uid;
 use crate::registry::decide::Refusal;
 use crate::registry::endpoint::Endpoint;
 use crate::registry::list;
@@ -312,17 +311,13 @@ impl PortRegistryService for RegistryService {
     ) -> Result<Response<proto::GetRegistryInfoResponse>, Status> {
         let snapshot = self.registrar.snapshot();
         let reference = snapshot.reference();
-        let counts = Source::ALL.map(|source| match source {
-            Source::Custom => Counts::of(source, snapshot.custom()),
-            Source::Iana | Source::Common => Counts::of(source, reference.records().iter()),
-        });
         Ok(Response::new(proto::GetRegistryInfoResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             revision: snapshot.revision().0,
             iana_date: reference.edition().iana_date.clone(),
             iana_sha256: reference.edition().iana_sha256.clone(),
             guides: reference.guides().len() as u32,
-            sources: counts.iter().map(convert::source_counts).collect(),
+            sources: snapshot.counts().iter().map(convert::source_counts).collect(),
             database_id: self.database_id.to_string(),
         }))
     }

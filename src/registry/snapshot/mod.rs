@@ -5,8 +5,10 @@
 //! answered.
 
 mod space;
+mod tally;
 mod view;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use imbl::{HashMap, OrdMap, OrdSet};
@@ -17,9 +19,9 @@ pub use view::{PortAnswer, ServiceAnswer, UnknownPool, UnknownService, View};
 
 use self::space::Space;
 use super::alike::{Known, nearest, nearest_hint};
-use super::assignment::{Record, Revision, Uid};
+use super::assignment::{Record, Revision, Source, Uid};
 use super::change::Change;
-use super::list::ListKey;
+use super::counts::{Counts, Figures};
 use super::name::NamespaceName;
 use super::namespace::Namespace;
 use super::pool::SharedPool;
@@ -33,6 +35,7 @@ pub struct Snapshot {
     reference: Arc<Reference>,
     spaces: OrdMap<NamespaceName, Space>,
     custom: HashMap<Uid, Arc<Record>>,
+    figures: Figures,
     /// The leases, by when they end.
     leases: OrdSet<(Timestamp, Uid)>,
 }
@@ -59,7 +62,14 @@ impl Snapshot {
             .into_iter()
             .map(|namespace| (namespace.name.clone(), Space::new(Arc::new(namespace))))
             .collect();
-        Self { revision, reference, spaces, custom: HashMap::new(), leases: OrdSet::new() }
+        Self {
+            revision,
+            reference,
+            spaces,
+            custom: HashMap::new(),
+            figures: Figures::new(),
+            leases: OrdSet::new(),
+        }
     }
 
     /// The revision.
@@ -83,6 +93,15 @@ impl Snapshot {
     /// Every registration, in no order.
     pub fn custom(&self) -> impl Iterator<Item = &Arc<Record>> {
         self.custom.values()
+    }
+
+    /// What it holds, in figures, by source.
+    #[must_use]
+    pub fn counts(&self) -> [Counts; 3] {
+        Source::ALL.map(|source| match source {
+            Source::Custom => self.figures.counts(),
+            Source::Iana | Source::Common => Counts::of(source, self.reference.records().iter()),
+        })
     }
 
     /// The registry as it is seen from a namespace.
@@ -133,23 +152,6 @@ impl Snapshot {
         let first = (end, Uid::MIN);
         let ending = self.leases.range(first..).take_while(move |(other, _)| *other == end);
         ending.filter_map(|(_, uid)| self.custom.get(uid))
-    }
-
-    /// The registrations of one namespace or of all, in the order of lists, from the first at or
-    /// after the key.
-    pub fn custom_listed_from<'a, 'f>(
-        &'a self,
-        namespace: Option<&'f NamespaceName>,
-        from: Option<&'f ListKey>,
-    ) -> impl Iterator<Item = &'a Arc<Record>> + use<'a, 'f> {
-        let spaces = match namespace {
-            Some(name) => itertools::Either::Left(self.spaces.get(name).into_iter()),
-            None => itertools::Either::Right(self.spaces.values()),
-        };
-        itertools::kmerge_by(
-            spaces.flat_map(move |space| space.listed_from(from)),
-            |a: &&Arc<Record>, b: &&Arc<Record>| ListKey::of(a) < ListKey::of(b),
-        )
     }
 
     /// The snapshot after these changes, which all happened at `revision`.
@@ -216,8 +218,18 @@ impl Snapshot {
         for pool in pools {
             self.turn_pool(None, Some(&pool));
         }
+        let mut by_namespace: BTreeMap<NamespaceName, Vec<Arc<Record>>> = BTreeMap::new();
         for record in records {
-            self.turn(None, Some(&record));
+            let Some(registration) = record.registration() else { continue };
+            match by_namespace.get_mut(&registration.namespace) {
+                Some(others) => others.push(record),
+                None => drop(by_namespace.insert(registration.namespace.clone(), vec![record])),
+            }
+        }
+        for (namespace, records) in by_namespace {
+            let Some(space) = self.spaces.get_mut(&namespace) else { continue };
+            space.put_all(&records);
+            records.iter().for_each(|record| self.note(record));
         }
         self
     }
@@ -249,19 +261,32 @@ impl Snapshot {
             else {
                 continue;
             };
-            let lease = registration.lease.map(|lease| (lease.expire_time, record.uid));
             let Some(space) = self.spaces.get_mut(&registration.namespace) else { continue };
             if is_new {
                 space.put_in(record);
-                self.custom.insert(record.uid, Arc::clone(record));
-                self.leases.extend(lease);
+                self.note(record);
             } else {
                 space.take_out(record);
-                self.custom.remove(&record.uid);
-                if let Some(lease) = lease {
-                    self.leases.remove(&lease);
-                }
+                self.forget(record);
             }
+        }
+    }
+
+    /// Notes what is known of a registration wherever it stands.
+    fn note(&mut self, record: &Arc<Record>) {
+        if let Some(replaced) = self.custom.insert(record.uid, Arc::clone(record)) {
+            self.figures.take(&replaced);
+        }
+        self.figures.put(record);
+        self.leases.extend(lease_end(record));
+    }
+
+    fn forget(&mut self, record: &Record) {
+        if let Some(taken) = self.custom.remove(&record.uid) {
+            self.figures.take(&taken);
+        }
+        if let Some(lease) = lease_end(record) {
+            self.leases.remove(&lease);
         }
     }
 
@@ -291,4 +316,9 @@ impl Snapshot {
             }
         }
     }
+}
+
+fn lease_end(record: &Record) -> Option<(Timestamp, Uid)> {
+    let lease = record.registration()?.lease?;
+    Some((lease.expire_time, record.uid))
 }

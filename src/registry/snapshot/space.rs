@@ -1,15 +1,15 @@
 //! What stands in one namespace, and the indexes it is found by.
 
 use std::borrow::Cow;
-use std::cmp::Ordering;
 use std::sync::Arc;
 
 use imbl::OrdMap;
 use jiff::Timestamp;
 
+use super::tally::Tally;
 use crate::registry::assignment::Record;
 use crate::registry::book::Book;
-use crate::registry::list::ListKey;
+use crate::registry::list::{ListKey, Place};
 use crate::registry::name::PoolName;
 use crate::registry::namespace::Namespace;
 use crate::registry::pool::{Pool, SharedPool};
@@ -25,6 +25,7 @@ pub(super) struct Space {
     pub(super) by_port: OrdMap<(Transport, Port), Arc<Record>>,
     /// By folded service name.
     pub(super) book: Book,
+    tally: Tally,
     /// What pools gave, by pool, folded service name and instance.
     by_instance: OrdMap<(PoolName, String, Arc<str>, Transport), Arc<Record>>,
     pub(super) pools: OrdMap<PoolName, Arc<SharedPool>>,
@@ -54,6 +55,7 @@ impl Space {
             settings,
             by_port: OrdMap::new(),
             book: Book::default(),
+            tally: Tally::new(),
             by_instance: OrdMap::new(),
             pools: OrdMap::new(),
             pool_runs: OrdMap::new(),
@@ -62,9 +64,26 @@ impl Space {
     }
 
     pub(super) fn put_in(&mut self, record: &Arc<Record>) {
-        let Some(keys) = Keys::of(record) else { return };
-        self.by_port.insert(keys.port, Arc::clone(record));
         self.book.put(record);
+        self.index(record);
+    }
+
+    /// Puts in many at once.
+    pub(super) fn put_all(&mut self, records: &[Arc<Record>]) {
+        if self.book.is_empty() {
+            self.book = Book::of(records);
+        } else {
+            records.iter().for_each(|record| self.book.put(record));
+        }
+        records.iter().for_each(|record| self.index(record));
+    }
+
+    fn index(&mut self, record: &Arc<Record>) {
+        let Some(keys) = Keys::of(record) else { return };
+        if let Some(replaced) = self.by_port.insert(keys.port, Arc::clone(record)) {
+            self.tally.take(&replaced);
+        }
+        self.tally.put(record);
         if let Some(key) = keys.instance {
             self.by_instance.insert(key, Arc::clone(record));
         }
@@ -72,8 +91,10 @@ impl Space {
 
     pub(super) fn take_out(&mut self, record: &Record) {
         let Some(keys) = Keys::of(record) else { return };
-        self.by_port.remove(&keys.port);
         self.book.take(record);
+        if let Some(taken) = self.by_port.remove(&keys.port) {
+            self.tally.take(&taken);
+        }
         if let Some(key) = keys.instance {
             self.by_instance.remove(&key);
         }
@@ -164,20 +185,36 @@ impl Space {
         self.by_instance.range(key(Transport::Tcp)..=key(Transport::Dccp)).map(|(_, record)| record)
     }
 
-    /// One run of records in the order of lists for each transport.
+    /// How many registrations of the transport have a port of the run.
+    pub(super) fn count(&self, transport: Transport, ports: PortRange) -> u32 {
+        let first = ports.first();
+        let reaching_in = self
+            .holder(first, transport)
+            .is_some_and(|record| record.ports.is_some_and(|held| held.first() < first));
+        let begin_on = self.tally.on(ports, transport, |part| {
+            self.by_port.range((transport, part.first())..=(transport, part.last())).count() as u32
+        });
+        begin_on + u32::from(reaching_in)
+    }
+
+    /// The registrations of the transport that have a port of the run, from the first that is at or
+    /// after the key in the order of lists.
     pub(super) fn listed_from<'a, 'f>(
         &'a self,
+        transport: Transport,
+        ports: PortRange,
         from: Option<&'f ListKey>,
-    ) -> impl Iterator<Item = impl Iterator<Item = &'a Arc<Record>> + use<'a, 'f>> + use<'a, 'f>
-    {
+    ) -> impl Iterator<Item = (Port, &'a Arc<Record>)> + use<'a, 'f> {
+        let reaching_in = self.holder(ports.first(), transport).and_then(|record| record.ports);
+        let begins = reaching_in.map_or(ports.first(), PortRange::first);
         // A key beyond the last port asks for records without one, which no registration is.
-        let start = from.map_or(Some(Port::ZERO), ListKey::port);
-        Transport::ALL.into_iter().filter_map(move |transport| {
-            let run = self.by_port.range((transport, start?)..=(transport, Port::MAX));
-            Some(run.map(|(_, record)| record).skip_while(move |record| {
-                from.is_some_and(|from| ListKey::of(record).cmp(from) == Ordering::Less)
-            }))
-        })
+        let start = from.map_or(Some(begins), |from| Some(from.port()?.max(begins)));
+        let run = start
+            .filter(|start| *start <= ports.last())
+            .map(|start| self.by_port.range((transport, start)..=(transport, ports.last())));
+        run.into_iter().flatten().map(|((_, port), record)| (*port, record)).skip_while(
+            move |(_, record)| from.is_some_and(|from| Place::of(record) < from.place()),
+        )
     }
 }
 

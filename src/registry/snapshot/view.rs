@@ -10,6 +10,7 @@ use crate::registry::alike::{Known, nearest, nearest_hint};
 use crate::registry::assignment::{Record, State};
 use crate::registry::book::Book;
 use crate::registry::guide::SharedGuide;
+use crate::registry::list::ListKey;
 use crate::registry::name::{NamespaceName, PoolName};
 use crate::registry::namespace::Namespace;
 use crate::registry::pool::SharedPool;
@@ -228,6 +229,33 @@ impl<'a> View<'a> {
     pub fn guide_of(&self, record: &Record) -> Option<&'a Arc<SharedGuide>> {
         let reference: &'a Reference = self.reference;
         record.service_name.as_deref().and_then(|name| reference.guide_of(name))
+    }
+
+    /// How many registrations have a port of the run, or any, on one of the transports.
+    pub(in crate::registry) fn count(
+        &self,
+        transports: &[Transport],
+        ports: Option<PortRange>,
+    ) -> u32 {
+        let ports = ports.unwrap_or(PortRange::ALL);
+        transports.iter().map(|transport| self.space.count(*transport, ports)).sum()
+    }
+
+    /// For each of the transports the registrations that have a port of the run, or any, in the order
+    /// of lists, from the first at or after the key, each with its port and transport.
+    pub(in crate::registry) fn listed_from<'f>(
+        &self,
+        transports: &'f [Transport],
+        ports: Option<PortRange>,
+        from: Option<&'f ListKey>,
+    ) -> impl Iterator<
+        Item = impl Iterator<Item = ((Port, Transport), &'a Arc<Record>)> + use<'a, 'f>,
+    > + use<'a, 'f> {
+        let (space, ports) = (self.space, ports.unwrap_or(PortRange::ALL));
+        transports.iter().map(move |&transport| {
+            let run = space.listed_from(transport, ports, from);
+            run.map(move |(port, record)| ((port, transport), record))
+        })
     }
 
     /// The registrations of the namespace by name.

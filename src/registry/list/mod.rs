@@ -1,7 +1,11 @@
 //! Lists: which records pass a filter, in an order that pages can be cut from.
 
+mod own;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
+
+use itertools::Itertools;
 
 use super::assignment::{Origin, Record, Source, State};
 use super::name::{NamespaceName, PoolName};
@@ -31,17 +35,13 @@ impl ListKey {
     /// The record's place.
     #[must_use]
     pub fn of(record: &Record) -> Self {
-        let (ordinal, namespace) = match &record.origin {
-            Origin::Custom(registration) => (0, Some(registration.namespace.clone())),
-            Origin::Iana(columns) => (columns.ordinal, None),
-            Origin::Common { ordinal } => (*ordinal, None),
-        };
+        let place = Place::of(record);
         Self {
-            port: record.ports.map_or(Self::NO_PORT, |ports| ports.first().number().into()),
-            transport: record.transport.map_or(Transport::ALL.len(), Transport::index) as u8,
-            source: record.source() as u8,
-            ordinal,
-            namespace,
+            port: place.port,
+            transport: place.transport,
+            source: place.source,
+            ordinal: place.ordinal,
+            namespace: place.namespace.cloned(),
         }
     }
 
@@ -49,6 +49,44 @@ impl ListKey {
     #[must_use]
     pub fn port(&self) -> Option<Port> {
         Port::try_from(self.port).ok()
+    }
+
+    pub(super) const fn place(&self) -> Place<'_> {
+        Place {
+            port: self.port,
+            transport: self.transport,
+            source: self.source,
+            ordinal: self.ordinal,
+            namespace: self.namespace.as_ref(),
+        }
+    }
+}
+
+/// A [`ListKey`] that owns nothing, to compare with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place<'a> {
+    port: u32,
+    transport: u8,
+    source: u8,
+    ordinal: u32,
+    namespace: Option<&'a NamespaceName>,
+}
+
+impl<'a> Place<'a> {
+    pub(super) fn of(record: &'a Record) -> Self {
+        let (ordinal, namespace) = match &record.origin {
+            Origin::Custom(registration) => (0, Some(&registration.namespace)),
+            Origin::Iana(columns) => (columns.ordinal, None),
+            Origin::Common { ordinal } => (*ordinal, None),
+        };
+        let port = |ports: PortRange| ports.first().number().into();
+        Self {
+            port: record.ports.map_or(ListKey::NO_PORT, port),
+            transport: record.transport.map_or(Transport::ALL.len(), Transport::index) as u8,
+            source: record.source() as u8,
+            ordinal,
+            namespace,
+        }
     }
 }
 
@@ -84,7 +122,7 @@ impl Filter {
             && (self.transports.is_empty() || self.transports.contains(&record.transport))
             && self.ports.is_none_or(|run| record.ports.is_some_and(|ports| ports.overlaps(run)))
             && (self.service_name_prefix.is_empty() || self.passes_prefix(record))
-            && (self.assignee.is_empty() || record.assignee.to_lowercase().contains(&self.assignee))
+            && (self.assignee.is_empty() || self.passes_assignee(record))
             && self.passes_labels(record)
             && self.pool.as_ref().is_none_or(|pool| {
                 let pooled = record.registration().and_then(|own| own.pooled.as_ref());
@@ -94,7 +132,21 @@ impl Filter {
 
     fn passes_prefix(&self, record: &Record) -> bool {
         let name = record.service_name.as_deref().unwrap_or_default();
-        name.to_lowercase().starts_with(&self.service_name_prefix)
+        let prefix = &self.service_name_prefix;
+        match name.as_bytes().get(..prefix.len()) {
+            Some(beginning) if name.is_ascii() => beginning.eq_ignore_ascii_case(prefix.as_bytes()),
+            None if name.is_ascii() => false,
+            _ => name.to_lowercase().starts_with(prefix),
+        }
+    }
+
+    fn passes_assignee(&self, record: &Record) -> bool {
+        let (assignee, part) = (&*record.assignee, self.assignee.as_bytes());
+        if assignee.is_ascii() {
+            let mut parts = assignee.as_bytes().windows(part.len());
+            return parts.any(|of_it| of_it.eq_ignore_ascii_case(part));
+        }
+        assignee.to_lowercase().contains(&self.assignee)
     }
 
     fn passes_labels(&self, record: &Record) -> bool {
@@ -125,27 +177,34 @@ pub fn page<'a>(
     from: Option<&ListKey>,
     size: usize,
 ) -> Page<'a> {
-    let mut passing = listed(snapshot, filter, from).peekable();
-    let records: Vec<_> = passing.by_ref().take(size).collect();
-    let next = passing.peek().map(|record| ListKey::of(record));
-    drop(passing);
-    Page { records, next, total: count(snapshot, filter) }
+    // One more tells whether there is another page.
+    let most = size + 1;
+    let (reference, of_reference) = of_reference(snapshot, filter, from, most);
+    let (own, of_own) = own::first(snapshot, filter, from, most);
+    let mut merged =
+        reference.into_iter().merge_by(own, |a, b| Place::of(a) <= Place::of(b)).peekable();
+    let records: Vec<_> = merged.by_ref().take(size).collect();
+    let next = merged.peek().map(|record| ListKey::of(record));
+    Page { records, next, total: of_reference + of_own }
 }
 
-fn listed<'a, 'f>(
+/// Of the reference's records that pass, the first from the place on, and how many there are.
+fn of_reference<'a>(
     snapshot: &'a Snapshot,
-    filter: &'f Filter,
-    from: Option<&'f ListKey>,
-) -> impl Iterator<Item = &'a Arc<Record>> + use<'a, 'f> {
-    let reference = snapshot.reference().listed_from(from);
-    let custom = snapshot.custom_listed_from(filter.namespace.as_ref(), from);
-    itertools::merge_join_by(reference, custom, |a, b| ListKey::of(a) <= ListKey::of(b))
-        .map(itertools::Either::into_inner)
-        .filter(|record| filter.passes(record))
+    filter: &Filter,
+    from: Option<&ListKey>,
+    most: usize,
+) -> (Vec<&'a Arc<Record>>, u32) {
+    let is_asked =
+        filter.sources.is_empty() || filter.sources.iter().any(|source| *source != Source::Custom);
+    if !is_asked || filter.pool.is_some() || !filter.labels.pairs().is_empty() {
+        return (Vec::new(), 0);
+    }
+    let reference = snapshot.reference();
+    let passing = reference.listed_from(from).filter(|record| filter.passes(record));
+    let total = reference.records().iter().filter(|record| filter.passes(record)).count();
+    (passing.take(most).collect(), total as u32)
 }
 
-fn count(snapshot: &Snapshot, filter: &Filter) -> u32 {
-    let reference = snapshot.reference().records().iter();
-    let all = reference.chain(snapshot.custom_listed_from(filter.namespace.as_ref(), None));
-    all.filter(|record| filter.passes(record)).count() as u32
-}
+#[cfg(test)]
+mod tests;

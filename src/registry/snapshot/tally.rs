@@ -1,0 +1,63 @@
+//! How many registrations of a namespace begin where, kept as they come and go.
+
+use std::sync::Arc;
+
+use crate::registry::assignment::Record;
+use crate::registry::port::{Port, PortRange, Transport};
+
+/// How many ports are counted together.
+const STRETCH: usize = 256;
+
+/// How many registrations begin on each stretch of ports, by transport.
+#[derive(Clone, Debug)]
+pub(super) struct Tally(Arc<[[u16; Transport::ALL.len()]; STRETCHES]>);
+
+const STRETCHES: usize = 65_536 / STRETCH;
+
+impl Tally {
+    pub(super) fn new() -> Self {
+        Self(Arc::new([[0; Transport::ALL.len()]; STRETCHES]))
+    }
+
+    pub(super) fn put(&mut self, record: &Record) {
+        if let Some(count) = self.count_of(record) {
+            *count += 1;
+        }
+    }
+
+    pub(super) fn take(&mut self, record: &Record) {
+        if let Some(count) = self.count_of(record) {
+            *count -= 1;
+        }
+    }
+
+    fn count_of(&mut self, record: &Record) -> Option<&mut u16> {
+        let (transport, first) = (record.transport?, record.ports?.first());
+        Some(&mut Arc::make_mut(&mut self.0)[first.index() / STRETCH][transport.index()])
+    }
+
+    /// How many begin on the run of ports. What begins on an end of it that is no whole stretch is
+    /// counted by `on_part`.
+    pub(super) fn on(
+        &self,
+        ports: PortRange,
+        transport: Transport,
+        on_part: impl Fn(PortRange) -> u32,
+    ) -> u32 {
+        let (mut total, mut parts) = (0, Vec::with_capacity(2));
+        let last = ports.last().index() / STRETCH;
+        for stretch in ports.first().index() / STRETCH..=last {
+            let begins = Port::new((stretch * STRETCH) as u16);
+            let ends = Port::new((stretch * STRETCH + STRETCH - 1) as u16);
+            let part = PortRange::new(begins.max(ports.first()), ends.min(ports.last()));
+            match part {
+                Ok(part) if part.width() as usize == STRETCH => {
+                    total += u32::from(self.0[stretch][transport.index()]);
+                }
+                Ok(part) => parts.push(part),
+                Err(_) => {}
+            }
+        }
+        total + parts.into_iter().map(on_part).sum::<u32>()
+    }
+}
