@@ -1,5 +1,7 @@
 """Charts as SVG, the same from the same figures: text as text, no dates, no random names."""
 
+import math
+
 import matplotlib
 
 matplotlib.use("svg")
@@ -40,20 +42,24 @@ def bars(path, title, groups):
     save(figure, path)
 
 
-def lines(path, title, panels, sizes):
-    """Panels of lines over the sizes, all logarithmic. A panel: its unit, and the lines by name."""
-    figure, grid = pyplot.subplots(2, (len(panels) + 1) // 2, figsize=(10.5, 6.4), layout="constrained")
-    figure.suptitle(title)
+def lines(path, title, panels, sizes, apart):
+    """Panels of lines over the sizes, all logarithmic. A panel: its unit, and by name the values of a line and the one
+    of the case that stands apart, whose name and size are given."""
+    name_apart, size_apart = apart
+    figure, grid = pyplot.subplots(2, (len(panels) + 1) // 2, figsize=(13, 6.6), layout="constrained")
+    figure.suptitle(f"{title}  (◇ {name_apart}, {size_apart:,} assignments)")
     for axes, (name, (unit, curves)) in zip(grid.flat, panels.items()):
-        for ink, (label, values) in zip(INKS, curves.items()):
+        for ink, (label, (values, value_apart)) in zip(INKS, curves.items()):
             axes.plot(sizes, values, marker="o", markersize=4, color=ink, label=label)
+            axes.plot(size_apart, value_apart, marker="D", markersize=6, color=ink, markerfacecolor="white")
         axes.set(xscale="log", yscale="log", title=f"{name}, {unit}")
         axes.xaxis.set_major_locator(ticker.FixedLocator(sizes))
         axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: in_short(value)))
         axes.xaxis.set_minor_locator(ticker.NullLocator())
-        low, high = (edge(function(min(values), max(values)) for values in curves.values())
-                     for edge, function in ((min, min), (max, max)))
-        axes.set_ylim(low / 3, high * 3)
+        drawn = [value for values, value_apart in curves.values() for value in (*values, value_apart)]
+        # Whole decades, and never less than two: what hardly grows is to look so.
+        low, high = (10 ** edge(math.log10(bound(drawn))) for edge, bound in ((math.floor, min), (math.ceil, max)))
+        axes.set_ylim(low, max(high, 100 * low))
         axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,g}"))
         axes.yaxis.set_minor_formatter(ticker.NullFormatter())
         axes.grid(color="#e3e3e3")

@@ -1,15 +1,13 @@
 """Three times the load that a server can carry, 10,000 idle connections, 1,000 clients that do not
 read: what is shed, what is served, and how long a health check takes meanwhile.
 
-usage: overload.py PORTBOOK_BINARY SECONDS
+usage: overload.py SECONDS
 """
 
-import os
 import re
 import resource
 import socket
 import statistics
-import struct
 import subprocess
 import sys
 import tempfile
@@ -23,35 +21,11 @@ import h2.connection
 import h2.settings
 from portbook.v1 import port_registry_service_pb2 as pb
 from portbook.v1 import port_registry_service_pb2_grpc as rpc
+from servers import Portbook, framed
 
-BINARY, SECONDS = sys.argv[1], int(sys.argv[2])
+SECONDS = int(sys.argv[1])
 LIST = "portbook.v1.PortRegistryService/ListAssignments"
 PAGE = pb.ListAssignmentsRequest(page_size=1000)
-
-
-class Server:
-    def __init__(self, folder, *flags):
-        self.process = subprocess.Popen(
-            [BINARY, "serve", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0",
-             "--database", f"{folder}/portbook.db", "--log", "error", *flags],
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-            env={**os.environ, "PORTBOOK_BOOTSTRAP_TOKEN": "pbk_the-admin-token-of-the-bench"})
-        self.address = re.search(r"listening on (\S+): ", self.process.stdout.readline())[1]
-        self.http = re.search(r"http://([^/]+)/", self.process.stdout.readline())[1]
-
-    def memory(self, what="VmRSS"):
-        with open(f"/proc/{self.process.pid}/status") as status:
-            return int(re.search(rf"{what}:\s+(\d+) kB", status.read())[1]) / 1024
-
-    def metrics(self):
-        with urllib.request.urlopen(f"http://{self.http}/metrics") as answer:
-            lines = answer.read().decode().splitlines()
-        return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1])
-                for line in lines if not line.startswith("#")}
-
-    def stop(self):
-        self.process.terminate()
-        return self.process.wait(30)
 
 
 def calls(metrics, code):
@@ -59,10 +33,9 @@ def calls(metrics, code):
 
 
 def request_frame(message, folder):
-    body = message.SerializeToString()
     path = f"{folder}/request"
     with open(path, "wb") as file:
-        file.write(struct.pack(">BI", 0, len(body)) + body)
+        file.write(framed(message))
     return path
 
 
@@ -143,7 +116,7 @@ def three_times(server, folder):
     print(f"capacity: {capacity:.0f} ListAssignments of 1,000 records a second (4 clients, 8 in flight)")
     idle, = probe(3, Prober(page(server), .02))
     print(f"idle: {idle.told()}")
-    before, memory = server.metrics(), server.memory()
+    before, memory = server.metrics(), server.mebibytes()
     rate = 3 * capacity
     clients = 50
     loaded = load(server, frame, "-c", str(clients), "-m", "20", "-t", "1", "-D", str(SECONDS),
@@ -154,7 +127,7 @@ def three_times(server, folder):
         prober.start()
     most = memory
     while loaded.poll() is None:
-        most = max(most, server.memory())
+        most = max(most, server.mebibytes())
         time.sleep(.2)
     ended = time.monotonic()
     checks, readiness, pages, lookups = [prober.end() for prober in probers]
@@ -177,7 +150,7 @@ def three_times(server, folder):
 
 
 def idle_connections(server, count):
-    before = server.memory()
+    before = server.mebibytes()
     connections = []
     for _ in range(count):
         connection = socket.create_connection(server.address.split(":"))
@@ -185,7 +158,7 @@ def idle_connections(server, count):
         connections.append(connection)
     checks, lookups = probe(5, Prober(health(server), .05), Prober(lookup(server), .01))
     open_now = server.metrics()["portbook_connections"]
-    print(f"{count} idle connections ({open_now:.0f} open): {before:.0f} -> {server.memory():.0f} MiB")
+    print(f"{count} idle connections ({open_now:.0f} open): {before:.0f} -> {server.mebibytes():.0f} MiB")
     print(f"  gRPC health checks: {checks.told()}")
     print(f"  lookups beside them: {lookups.told()}")
     for connection in connections:
@@ -193,8 +166,7 @@ def idle_connections(server, count):
 
 
 def slow_readers(server, count, streams):
-    before = server.memory()
-    body = PAGE.SerializeToString()
+    before = server.mebibytes()
     connections = []
     for _ in range(count):
         state = h2.connection.H2Connection(h2.config.H2Configuration())
@@ -206,13 +178,13 @@ def slow_readers(server, count, streams):
                 (":method", "POST"), (":scheme", "http"), (":path", f"/{LIST}"),
                 (":authority", server.address), ("content-type", "application/grpc"),
                 ("te", "trailers")])
-            state.send_data(stream, struct.pack(">BI", 0, len(body)) + body, end_stream=True)
+            state.send_data(stream, framed(PAGE), end_stream=True)
         connection = socket.create_connection(server.address.split(":"))
         connection.sendall(state.data_to_send())
         connections.append(connection)
     checks, lookups = probe(10, Prober(health(server), .05), Prober(lookup(server), .01))
     print(f"{count} clients that read none of {streams} pages each: "
-          f"{before:.0f} -> {server.memory():.0f} MiB")
+          f"{before:.0f} -> {server.mebibytes():.0f} MiB")
     print(f"  gRPC health checks: {checks.told()}")
     print(f"  lookups beside them: {lookups.told()}")
     started = time.monotonic()
@@ -220,7 +192,7 @@ def slow_readers(server, count, streams):
         time.sleep(1)
     left = server.metrics()["portbook_connections"]
     print(f"  {left:.0f} connections left after {time.monotonic() - started + 10:.0f} s; "
-          f"{server.memory():.0f} MiB")
+          f"{server.mebibytes():.0f} MiB")
     for connection in connections:
         connection.close()
 
@@ -229,14 +201,14 @@ def main():
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     with tempfile.TemporaryDirectory() as folder:
-        server = Server(folder)
+        server = Portbook(folder, "--log", "error", watched=True)
         try:
             three_times(server, folder)
             idle_connections(server, 10_000)
             slow_readers(server, 1_000, 10)
             checks, = probe(2, Prober(health(server), .05))
-            print(f"afterwards: {checks.told()}; {server.memory():.0f} MiB, "
-                  f"{server.memory('VmHWM'):.0f} MiB at most")
+            print(f"afterwards: {checks.told()}; {server.mebibytes():.0f} MiB, "
+                  f"{server.mebibytes('VmHWM'):.0f} MiB at most")
         finally:
             code = server.stop()
         print(f"stopped by SIGTERM: exit code {code}")

@@ -1,113 +1,250 @@
-"""Registers on an empty server and on one that holds very many assignments, in turns.
+"""Fills servers with more and more assignments, and measures the same calls on all of them, in turns.
 
-usage: scale.py PORTBOOK_BINARY GENERATED_FOLDER [ASSIGNMENTS] [NAMESPACES]
+usage: scale.py [--write] [--largest ASSIGNMENTS]
 """
 
+import argparse
+import contextlib
+import json
 import pathlib
-import re
+import random
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 
-BINARY, GENERATED, *SIZES = sys.argv[1:]
-ASSIGNMENTS, NAMESPACES = (int(size) for size in (SIZES + ["1000000", "200"][len(SIZES):]))
-sys.path.insert(0, GENERATED)
-
-import grpc
-from portbook.v1 import assignment_pb2 as assignment
-from portbook.v1 import finding_pb2 as finding
 from portbook.v1 import namespace_pb2 as namespace
 from portbook.v1 import port_admin_service_pb2 as admin
-from portbook.v1 import port_admin_service_pb2_grpc as admin_grpc
 from portbook.v1 import port_registry_service_pb2 as registry
-from portbook.v1 import port_registry_service_pb2_grpc as registry_grpc
 
-TOKEN = "pbk_the-admin-token-of-the-benchmark"
-BATCH, ROUNDS, PER_ROUND = 1000, 20, 100
-FIRST_PORT = 10_000
-WHATEVER = [finding.FINDING_CODE_IANA_ASSIGNED, finding.FINDING_CODE_IANA_RESERVED]
+import charts
+import document
+from load import load
+from machine import machine
+from organisation import PLACES, WORDS, mistyped, registrations
+from servers import PORTBOOK, READS, WRITES, Portbook, end_cleanly, framed
+
+FOLDER, CHART = pathlib.Path("target/scale"), "benches/scale/cost.svg"
+ROUNDS, STARTS, CALLS, SECONDS = 3, 3, 200, 1.5
+PER_NAMESPACE, BATCH, SEED = 5_000, 1_000, 793
+# How many pages of 1,000 are gone through to come to a deep one, and for how many seconds at most.
+DEEP, DEEP_SECONDS = 100, 15
 
 
-class Server:
-    """A server on a database of its own."""
+class Held:
+    """A server with many registrations, and the calls that are measured of it."""
 
-    def __init__(self, folder):
-        self.database = pathlib.Path(folder) / "portbook.db"
-        self.start()
+    def __init__(self, stack, name, folder, spaces):
+        """`spaces`: how many registrations each namespace is to hold. The server ends with the stack."""
+        folder.mkdir()
+        self.name, self.folder, self.chance = name, folder, random.Random(SEED)
+        self.took = {}
+        self.server = Portbook(folder, "--log", "warn").connect()
+        stack.callback(lambda: self.server.stop())
+        self.space = next(iter(spaces), "default")
+        self.fill(spaces)
+        self.server.stop()
+        for _ in range(STARTS - 1):
+            self.start().stop()
+        self.start().connect()
+        self.calls = self.prepared()
+
+    def fill(self, spaces):
+        # Held back, to be registered when that is measured.
+        self.later, self.some = [], []
+        began = time.perf_counter()
+        for space, count in (spaces or {"default": 0}).items():
+            if space != "default":
+                self.server.write("CreateNamespace", admin.CreateNamespaceRequest(
+                    namespace=namespace.Namespace(name=space)))
+            spare = ROUNDS * CALLS if space == self.space else 0
+            wanted = list(registrations(space, min(count + spare, PLACES), SEED))
+            self.later += wanted[len(wanted) - spare:]
+            wanted = wanted[:len(wanted) - spare]
+            self.some += self.chance.sample(wanted, min(20, len(wanted)))
+            for first in range(0, len(wanted), BATCH):
+                self.server.write("BatchRegisterPorts", admin.BatchRegisterPortsRequest(
+                    requests=wanted[first:first + BATCH]))
+        self.assignments = self.server.reads.ListAssignments(registry.ListAssignmentsRequest(
+            filter=registry.AssignmentFilter(namespace="-"), page_size=1)).total_size
+        self.seconds_to_fill = time.perf_counter() - began
 
     def start(self):
-        began = time.perf_counter()
-        self.process = subprocess.Popen(
-            [BINARY, "serve", "--listen", "127.0.0.1:0", "--log", "warn", "--database", self.database],
-            env={"PORTBOOK_BOOTSTRAP_TOKEN": TOKEN}, stdout=subprocess.PIPE, text=True)
-        address = re.search(r"127\.0\.0\.1:\d+", self.process.stdout.readline())[0]
-        channel = grpc.insecure_channel(address, [("grpc.max_receive_message_length", 1 << 28)])
-        self.reads = registry_grpc.PortRegistryServiceStub(channel)
-        self.writes = admin_grpc.PortAdminServiceStub(channel)
-        self.reads.LookupPort(registry.LookupPortRequest(port=443))
-        self.seconds_to_start = time.perf_counter() - began
+        self.server = Portbook(self.folder, "--log", "warn")
+        self.note("start", {"seconds": self.server.seconds_to_start})
+        return self.server
 
-    def stop(self):
-        self.process.terminate()
-        self.process.wait()
+    def note(self, what, told):
+        for name, value in told.items():
+            self.took.setdefault(what, {}).setdefault(name, []).append(value)
 
-    def call(self, rpc, request):
-        return getattr(self.writes, rpc)(request, metadata=[("authorization", f"Bearer {TOKEN}")])
+    def prepared(self):
+        """The calls, by name: the rpc and the messages, all different where that makes a difference."""
+        whole, page = registry.AssignmentFilter(namespace=self.space), registry.ListAssignmentsRequest
+        everywhere = registry.AssignmentFilter(namespace="-")
+        names = [held.service_name for held in self.some if held.namespace == self.space] or self.names_of_iana()
+        words = [word for text in WORDS for word in text.split() if len(word) > 3]
+        search = {
+            "name": names,
+            "word": words,
+            "typing error": [mistyped(self.chance.choice(names), self.chance) for _ in range(CALLS)],
+            "port": [str(self.chance.randrange(1, 65_536)) for _ in range(CALLS)],
+        }
+        lookups = [registry.LookupPortRequest(
+            namespace=held.namespace, port=held.ports.first, transport=held.transports[0]) for held in self.some]
+        return {
+            "lookup": ("LookupPort", lookups or [
+                registry.LookupPortRequest(port=self.chance.randrange(65_536)) for _ in range(CALLS)]),
+            "first page": ("ListAssignments", [page(filter=whole)]),
+            "deep page": ("ListAssignments", [page(filter=whole, page_token=self.deep_token(whole))]),
+            "first page of all": ("ListAssignments", [page(filter=everywhere)]),
+            "deep page of all": ("ListAssignments", [page(filter=everywhere, page_token=self.deep_token(everywhere))]),
+            **{f"search by {kind}": ("SearchAssignments", [
+                registry.SearchAssignmentsRequest(namespace=self.space, query=query) for query in queries])
+                for kind, queries in search.items()},
+        }
 
-    def register(self, space, port):
-        began = time.perf_counter()
-        self.call("RegisterPort", registration(space, port))
-        return time.perf_counter() - began
+    def names_of_iana(self):
+        records = self.server.reads.ListAssignments(registry.ListAssignmentsRequest(
+            filter=registry.AssignmentFilter(service_name_prefix="s"), page_size=1000)).assignments
+        return [record.service_name for record in self.chance.sample(records, 20)]
 
-    def memory_mib(self, line):
-        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.search(rf"{line}:\s+(\d+)", status)[1]) / 1024
+    def deep_token(self, whole):
+        """The token of the last page of 1,000 that is come to."""
+        token = before = ""
+        until = time.monotonic() + DEEP_SECONDS
+        for _ in range(DEEP):
+            if time.monotonic() > until:
+                break
+            answer = self.server.reads.ListAssignments(registry.ListAssignmentsRequest(
+                filter=whole, page_size=1000, page_token=token))
+            if not answer.next_page_token:
+                break
+            before, token = token, answer.next_page_token
+        return before
 
+    def measure(self, round_number):
+        for what, (rpc, messages) in self.calls.items():
+            self.note(what, self.timed(f"{READS}{rpc}", messages, calls=CALLS))
+        first = round_number * CALLS
+        self.note("register", self.timed(f"{WRITES}RegisterPort", self.later[first:first + CALLS], token=True))
 
-def registration(space, port):
-    return admin.RegisterPortRequest(
-        namespace=space, service_name=f"service-{port % 1000}", ports=assignment.PortRange(first=port),
-        transports=[assignment.TRANSPORT_TCP], assignee=f"team {port % 50}", description="One of very many",
-        acknowledge=WHATEVER)
+    def timed(self, path, messages, **how):
+        """The calls, one after the other."""
+        file = self.folder / "messages"
+        file.write_bytes(b"".join(framed(message) for message in messages))
+        return load(self.server.address, path, file, connections=1, streams=1, seconds=SECONDS, **how)
 
-
-def fill(server, spaces):
-    per_space = ASSIGNMENTS // len(spaces)
-    for space in spaces:
-        server.call("CreateNamespace", admin.CreateNamespaceRequest(namespace=namespace.Namespace(name=space)))
-        for first in range(FIRST_PORT, FIRST_PORT + per_space, BATCH):
-            last = min(first + BATCH, FIRST_PORT + per_space)
-            requests = [registration(space, port) for port in range(first, last)]
-            server.call("BatchRegisterPorts", admin.BatchRegisterPortsRequest(requests=requests))
-
-
-def main(folder_of_none, folder_of_many):
-    none, many = Server(folder_of_none), Server(folder_of_many)
-    spaces = [f"space-{number}" for number in range(NAMESPACES)]
-    began = time.perf_counter()
-    fill(many, spaces)
-    print(f"filled with {ASSIGNMENTS} assignments in {NAMESPACES} namespaces: "
-          f"{time.perf_counter() - began:.0f} s", flush=True)
-    taken = {none: [], many: []}
-    for round in range(ROUNDS):
-        for server in (none, many):
-            space = "default" if server is none else spaces[round % len(spaces)]
-            first = 20_000 + round * PER_ROUND
-            taken[server] += [server.register(space, port) for port in range(first, first + PER_ROUND)]
-    medians = [statistics.median(taken[server]) * 1000 for server in (none, many)]
-    print(f"RegisterPort, median of {ROUNDS * PER_ROUND}, one after the other, in turns: with none "
-          f"{medians[0]:.2f} ms, with {ASSIGNMENTS}: {medians[1]:.2f} ms, ratio {medians[1] / medians[0]:.2f}")
-    print(f"memory with {ASSIGNMENTS}: {many.memory_mib('VmRSS'):.0f} MiB")
-    many.stop()
-    many.start()
-    print(f"start on them, to the first answer: {many.seconds_to_start:.2f} s; memory "
-          f"{many.memory_mib('VmRSS'):.0f} MiB, at most {many.memory_mib('VmHWM'):.0f} MiB; database "
-          f"{many.database.stat().st_size / 1024**2:.0f} MiB")
-    many.stop()
-    none.stop()
+    def result(self):
+        return {
+            "assignments": self.assignments, "seconds to fill": self.seconds_to_fill,
+            "memory": self.server.mebibytes(), "most memory": self.server.mebibytes("VmHWM"),
+            "database": self.server.database.stat().st_size / 1024**2,
+            "start": statistics.median(self.took["start"]["seconds"]),
+            **{what: {key: statistics.median(told[key]) / 1000 for key in ("p50_us", "p99_us")}
+               for what, told in self.took.items() if what != "start"},
+        }
 
 
-with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
-    main(one, other)
+def spread(assignments):
+    """So many in namespaces of PER_NAMESPACE, the last one with what is left."""
+    return {f"space-{first // PER_NAMESPACE}": min(PER_NAMESPACE, assignments - first)
+            for first in range(0, assignments, PER_NAMESPACE)}
+
+
+def plans(largest):
+    iana = 15_000
+    return {
+        "15 k": {},
+        "100 k": spread(100_000 - iana),
+        in_short(largest): spread(largest - iana),
+        "one full namespace": {"full": PLACES},
+    }
+
+
+def in_short(count):
+    return f"{count / 1e6:g} M" if count >= 1e6 else f"{count / 1000:g} k"
+
+
+CALLED = {
+    "lookup": "LookupPort of a held port", "first page": "first page of 50, of a namespace",
+    "deep page": "deep page of 50, of a namespace", "first page of all": "first page of 50, of all namespaces",
+    "deep page of all": "deep page of 50, of all namespaces", "search by name": "search by a name",
+    "search by word": "search by a word", "search by typing error": "search by a name with a typing error",
+    "search by port": "search by a port", "register": "RegisterPort, one at a time",
+}
+
+
+def rows(results):
+    def line(what, cells):
+        return [what, *cells]
+
+    def both(told):
+        return f"{told['p50_us']:.2f} / {told['p99_us']:.2f}"
+
+    kept = results.values()
+    return [
+        line("assignments", (f"{held['assignments']:,}" for held in kept)),
+        *[line(f"{name}, ms", (both(held[what]) for held in kept)) for what, name in CALLED.items()],
+        line("memory, MiB", (f"{held['memory']:,.0f}" for held in kept)),
+        line("memory at most, MiB", (f"{held['most memory']:,.0f}" for held in kept)),
+        line("database, MiB", (f"{held['database']:,.0f}" for held in kept)),
+        line("start, to the first answer, s", (f"{held['start']:.2f}" for held in kept)),
+        line("time to fill, s", (f"{held['seconds to fill']:,.0f}" for held in kept)),
+    ]
+
+
+def chart(results):
+    *grown, full = results.values()
+
+    def curve(value):
+        return [value(held) for held in grown], value(full)
+
+    def of(what, share):
+        return curve(lambda held: held[what][share])
+
+    searches = {kind: f"search by {kind}" for kind in ("name", "word", "typing error", "port")}
+    pages = {"first": "first page", "deep": "deep page", "first of all": "first page of all",
+             "deep of all": "deep page of all"}
+    charts.lines(CHART, "Cost against size", {
+        "LookupPort": ("ms", {"p50": of("lookup", "p50_us"), "p99": of("lookup", "p99_us")}),
+        "A page of 50, p50": ("ms", {name: of(what, "p50_us") for name, what in pages.items()}),
+        "Search, p50": ("ms", {name: of(what, "p50_us") for name, what in searches.items()}),
+        "Search, p99": ("ms", {name: of(what, "p99_us") for name, what in searches.items()}),
+        "RegisterPort": ("ms", {"p50": of("register", "p50_us"), "p99": of("register", "p99_us")}),
+        "Memory": ("MiB", {"now": curve(lambda held: held["memory"]), "most": curve(lambda held: held["most memory"])}),
+        "Start": ("s", {"start": curve(lambda held: held["start"])}),
+        "Database": ("MiB", {"file": curve(lambda held: held["database"])}),
+    }, [held["assignments"] for held in grown], ("one full namespace", full["assignments"]))
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("--write", action="store_true", help="put the results into BENCHMARKS.md and its chart")
+    arguments.add_argument("--largest", type=int, default=1_000_000)
+    arguments = arguments.parse_args()
+    end_cleanly()
+    facts = machine(FOLDER, [[PORTBOOK, "--version"], ["rustc", "--version"]])
+    with tempfile.TemporaryDirectory(dir=FOLDER) as folder, contextlib.ExitStack() as stack:
+        servers = []
+        for number, (name, spaces) in enumerate(plans(arguments.largest).items()):
+            held = Held(stack, name, pathlib.Path(folder) / str(number), spaces)
+            servers.append(held)
+            print(f"{name}: filled in {held.seconds_to_fill:.0f} s", file=sys.stderr, flush=True)
+        for number in range(ROUNDS):
+            for held in random.Random(number).sample(servers, len(servers)):
+                held.measure(number)
+        results = {held.name: held.result() for held in servers}
+    (FOLDER / "results.json").write_text(json.dumps({"machine": facts, "figures": results}, indent=1))
+    head = ["p50 / p99", *results]
+    print("\n".join(f"{name}: {fact}" for name, fact in facts.items()), end="\n\n")
+    print(document.plain(head, rows(results)))
+    none, *_, many, _ = results.values()
+    print(f"\nRegisterPort with {many['assignments']:,} against none: "
+          f"{many['register']['p50_us'] / none['register']['p50_us']:.2f} ×")
+    if arguments.write:
+        document.replace("size", document.table(head, rows(results)))
+        chart(results)
+
+
+main()
