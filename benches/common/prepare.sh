@@ -3,17 +3,21 @@
 # Python packages that are wanted beside gRPC. Then `python` runs with the API and these folders at hand.
 tools=$PWD/target/tools
 
-# usage: need COMMAND DEBIAN_PACKAGE
+# usage: need COMMAND DEBIAN_PACKAGE [--unpack]    unpacked, not installed, what would start a service
 need() {
+  export PATH=$PATH:$tools/debian/usr/bin
   command -v "$1" >/dev/null && return
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     echo "installing $2" >&2
-    # A server is not to be started by being installed.
-    if ! { apt-get update -qq && RUNLEVEL=1 apt-get install -qq --yes --no-install-recommends "$2"; } >&2; then
-      echo "$2 could not be installed" >&2
+    apt-get update -qq >&2 || true
+    if [ "${3:-}" = --unpack ]; then
+      mkdir -p "$tools/debian"
+      (cd "$tools/debian" && apt-get download -qq "$2" && dpkg-deb -x "$2"_*.deb . && rm "$2"_*.deb) >&2 || true
+    else
+      apt-get install -qq --yes --no-install-recommends "$2" >&2 || true
     fi
   fi
-  command -v "$1" >/dev/null || { echo "$1 is missing: apt-get install $2, or its like" >&2; exit 1; }
+  command -v "$1" >/dev/null || { echo "$1 is missing: it is in Debian's $2" >&2; exit 1; }
 }
 
 prepare() {
