@@ -19,7 +19,7 @@ def machine(folder, tools):
         "memory": f"{memory:.0f} GiB",
         "system": f"{platform.system()} {platform.release()}",
         "disk": f"{filesystem(folder)} (where the databases are)",
-        "commit": said("git", "describe", "--always", "--dirty"),
+        "commit": said("git", "log", "-1", "--format=%h: %s", "--", "src", "Cargo.lock"),
         "versions": ", ".join(said(*command) for command in tools),
     }
 

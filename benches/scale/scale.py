@@ -243,7 +243,7 @@ def main():
     print(f"\nRegisterPort with {many['assignments']:,} against none: "
           f"{many['register']['p50_us'] / none['register']['p50_us']:.2f} ×")
     if arguments.write:
-        document.replace("size", document.table(head, rows(results)))
+        document.replace("size", f"{document.of_machine(facts)}\n\n{document.table(head, rows(results))}")
         chart(results)
 
 
