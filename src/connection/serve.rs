@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::mem;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -74,8 +74,14 @@ async fn converse(
         .serve_connection(TokioIo::new(connection), answer);
     let mut conversation = pin!(conversation);
     let mut told_to_end = pin!(draining.cancelled());
-    let mut is_ending = false;
+    let (mut is_ending, mut has_given_way) = (false, false);
     let ended = poll_fn(|context| {
+        // Answers that became ready together, such as those of a commit, are written together.
+        if begun.has_tasks() && !mem::replace(&mut has_given_way, true) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        has_given_way = false;
         loop {
             if !is_ending && told_to_end.as_mut().poll(context).is_ready() {
                 is_ending = true;
@@ -103,25 +109,41 @@ type Call = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// together: most are answered at once, which takes less than to make a task of them and wake a
 /// thread for it. Those that have to wait for something go on as tasks.
 #[derive(Clone, Default)]
-struct Begun(Arc<Mutex<Vec<Call>>>);
+struct Begun {
+    calls: Arc<Mutex<Vec<Call>>>,
+    /// Held by each call that goes on as a task.
+    tasks: Arc<()>,
+}
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Begun {
     fn execute(&self, call: F) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Box::pin(call));
+        self.lock().push(Box::pin(call));
     }
 }
 
 impl Begun {
+    fn lock(&self) -> MutexGuard<'_, Vec<Call>> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Says whether there were any.
     fn answer_in_place(&self) -> bool {
-        let calls = mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let calls = mem::take(&mut *self.lock());
         let were_any = !calls.is_empty();
         for mut call in calls {
             // The task looks again by itself, and then is told.
             if call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
-                tokio::spawn(call);
+                let task = Arc::downgrade(&self.tasks);
+                tokio::spawn(async move {
+                    call.await;
+                    drop(task);
+                });
             }
         }
         were_any
+    }
+
+    fn has_tasks(&self) -> bool {
+        Arc::weak_count(&self.tasks) > 0
     }
 }

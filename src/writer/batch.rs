@@ -51,7 +51,7 @@ impl Batch {
         time: Timestamp,
     ) -> Outcome {
         let revision = self.snapshot.revision().next();
-        self.snapshot = self.snapshot.after(revision, &decision.changes);
+        self.snapshot.advance(revision, &decision.changes);
         let Decision { changes, unchanged, findings } = decision;
         let outcome =
             Outcome { revision, changes: changes.clone(), unchanged, findings: findings.clone() };

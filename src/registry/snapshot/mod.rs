@@ -158,18 +158,24 @@ impl Snapshot {
     #[must_use]
     pub fn after(&self, revision: Revision, changes: &[Change]) -> Self {
         let mut next = self.clone();
-        next.revision = revision;
+        next.advance(revision, changes);
+        next
+    }
+
+    /// Makes these changes, which all happened at `revision`. What is shared with nobody is changed in
+    /// its place.
+    pub fn advance(&mut self, revision: Revision, changes: &[Change]) {
+        self.revision = revision;
         for change in changes {
             match change {
-                Change::Namespace(edit) => next.turn_namespace(edit.before(), edit.after()),
-                Change::Pool(edit) => next.turn_pool(edit.before(), edit.after()),
-                about_a_registration => next.turn(change.before(), about_a_registration.after()),
+                Change::Namespace(edit) => self.turn_namespace(edit.before(), edit.after()),
+                Change::Pool(edit) => self.turn_pool(edit.before(), edit.after()),
+                about_a_registration => self.turn(change.before(), about_a_registration.after()),
             }
             if let (Some(before), Some(until)) = (change.before(), change.rest_until()) {
-                next.let_rest(before, until);
+                self.let_rest(before, until);
             }
         }
-        next
     }
 
     /// The snapshot at `revision`, from which these changes, in their order, have led to this one.

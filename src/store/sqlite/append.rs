@@ -1,15 +1,18 @@
 //! Writing what was accepted: history, and what follows from it.
 
 use std::collections::HashMap;
+use std::mem;
 
 use sqlx::query_builder::Separated;
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{QueryBuilder, Sqlite};
+use sqlx::{QueryBuilder, Row, Sqlite};
 
 use super::row::{
-    AssignmentRow, ChangeRow, FindingRow, NamespaceRow, PoolRow, revision_to_sql, to_text,
+    AssignmentRow, ChangeRow, FindingRow, NamespaceRow, PoolRow, revision_from_sql,
+    revision_to_sql, to_text,
 };
-use crate::registry::assignment::Uid;
+use super::run;
+use crate::registry::assignment::{Revision, Uid};
 use crate::registry::change::Change;
 use crate::registry::name::{NamespaceName, PoolName};
 use crate::registry::namespace::Namespace;
@@ -18,20 +21,76 @@ use crate::store::{Entry, StoreError};
 
 // Settings are rare: their inserts take rows as JSON arrays, one statement for each table. History and
 // registrations are what there is most of, and JSON was most of what SQLite spent on them (57 of 100
-// instructions of a registration): their rows are bound as they are, many to a statement.
+// instructions of a registration): their rows are bound as they are, many to a statement, and all
+// statements go to the thread that has the connection in one script. To wake it for each took longer
+// than what it did.
 
-/// How many rows a statement inserts at the most.
+/// How many rows a statement inserts at the most. Statements of each number of rows are prepared once.
 const MOST_ROWS: usize = 64;
 
-/// Writes the entries, within the caller's transaction.
+/// Writes the entries, in a transaction that it begins and commits.
 pub(super) async fn entries(
     connection: &mut SqliteConnection,
+    expected: Revision,
     entries: &[Entry],
 ) -> Result<(), StoreError> {
-    insert_revisions(connection, entries).await?;
-    insert_changes(connection, entries).await?;
-    replace_standing(connection, &Standing::after(entries)).await?;
-    insert_requests(connection, entries).await
+    let mut script = Script::begin();
+    insert_revisions(&mut script, connection, entries).await?;
+    insert_changes(&mut script, connection, entries).await?;
+    replace_standing(&mut script, connection, &Standing::after(entries)).await?;
+    script.run(connection).await?;
+    if script.found != Some(expected) {
+        return Err(StoreError::Conflict { expected, found: script.found.unwrap_or_default() });
+    }
+    insert_requests(connection, entries).await?;
+    Ok(run(connection, "commit").await?)
+}
+
+/// Statements that are run together.
+struct Script {
+    statements: QueryBuilder<Sqlite>,
+    is_empty: bool,
+    /// The last revision there was, once it was read.
+    found: Option<Revision>,
+}
+
+impl Script {
+    /// Begins a transaction. Plain statements, not the driver's transaction: where SQLite has rolled
+    /// back by itself, as it does on a full disk, the driver would count a transaction that is no more.
+    fn begin() -> Self {
+        let begin = "begin immediate; select coalesce(max(revision), 0) from revision; ";
+        Self { statements: QueryBuilder::new(begin), is_empty: false, found: None }
+    }
+
+    /// Inserts the rows, `into` some columns of a table that `bind` has the values of.
+    async fn insert<R>(
+        &mut self,
+        connection: &mut SqliteConnection,
+        into: &'static str,
+        rows: &[R],
+        bind: impl Fn(Separated<'_, Sqlite, &'static str>, &R),
+    ) -> Result<(), StoreError> {
+        for (number, rows) in rows.chunks(MOST_ROWS).enumerate() {
+            if number > 0 {
+                self.run(connection).await?;
+            }
+            self.statements.push(into).push_values(rows, &bind).push("; ");
+            self.is_empty = false;
+        }
+        Ok(())
+    }
+
+    async fn run(&mut self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
+        if self.is_empty {
+            return Ok(());
+        }
+        let statements = mem::replace(&mut self.statements, QueryBuilder::new(""));
+        self.is_empty = true;
+        for row in { statements }.build().fetch_all(connection).await? {
+            self.found = Some(revision_from_sql(row.try_get(0)?)?);
+        }
+        Ok(())
+    }
 }
 
 /// What was touched, in the form in which the last entry leaves it; none of what is gone.
@@ -75,40 +134,47 @@ impl<'e> Standing<'e> {
 /// was touched goes, and comes back in its last form if it still stands. In an order that keeps
 /// everything in its place: no assignment without its namespace, none in a pool that is not its own.
 async fn replace_standing(
+    script: &mut Script,
     connection: &mut SqliteConnection,
     standing: &Standing<'_>,
 ) -> Result<(), StoreError> {
     if !standing.namespaces.is_empty() {
+        script.run(connection).await?;
         put_namespaces(connection, &standing.namespaces).await?;
     }
     if !standing.replaced.is_empty() {
+        script.run(connection).await?;
         delete_assignments(connection, &standing.replaced).await?;
     }
     if !standing.pools.is_empty() {
+        script.run(connection).await?;
         replace_pools(connection, &standing.pools).await?;
     }
-    insert_assignments(connection, &standing.assignments).await?;
+    insert_assignments(script, connection, &standing.assignments).await?;
     if !standing.namespaces.is_empty() {
+        script.run(connection).await?;
         delete_namespaces(connection, &standing.namespaces).await?;
     }
     Ok(())
 }
 
 async fn insert_revisions(
+    script: &mut Script,
     connection: &mut SqliteConnection,
     entries: &[Entry],
 ) -> Result<(), StoreError> {
     let into = "insert into revision (revision, time, actor, reason) ";
-    insert(connection, into, entries, |mut row, entry| {
+    let bind = |mut row: Separated<'_, Sqlite, _>, entry: &Entry| {
         row.push_bind(revision_to_sql(entry.revision))
             .push_bind(entry.time.as_microsecond())
             .push_bind(&*entry.actor.0)
             .push_bind(entry.reason.as_str());
-    })
-    .await
+    };
+    script.insert(connection, into, entries, bind).await
 }
 
 async fn insert_changes(
+    script: &mut Script,
     connection: &mut SqliteConnection,
     entries: &[Entry],
 ) -> Result<(), StoreError> {
@@ -119,7 +185,7 @@ async fn insert_changes(
     let rows = rows.collect::<Result<Vec<_>, _>>()?;
     let into = "insert into change (revision, position, kind, namespace, uid, transport, \
                 first_port, last_port, service, former_service, before, after, rest_until) ";
-    insert(connection, into, &rows, |mut row, change| {
+    let bind = |mut row: Separated<'_, Sqlite, _>, change: &ChangeRow| {
         row.push_bind(change.revision)
             .push_bind(change.position)
             .push_bind(change.kind)
@@ -133,33 +199,8 @@ async fn insert_changes(
             .push_bind(change.before.as_deref())
             .push_bind(change.after.as_deref())
             .push_bind(change.rest_until);
-    })
-    .await
-}
-
-/// Inserts the rows, `into` some columns of a table that `bind` has the values of.
-async fn insert<R>(
-    connection: &mut SqliteConnection,
-    into: &'static str,
-    rows: &[R],
-    bind: impl Fn(Separated<'_, Sqlite, &'static str>, &R),
-) -> Result<(), StoreError> {
-    for rows in runs(rows) {
-        let mut insert = QueryBuilder::new(into);
-        insert.push_values(rows, &bind);
-        insert.build().execute(&mut *connection).await?;
-    }
-    Ok(())
-}
-
-/// The rows, cut into runs. There are few lengths of runs, and so few statements: each is prepared once.
-fn runs<R>(mut rows: &[R]) -> impl Iterator<Item = &[R]> {
-    std::iter::from_fn(move || {
-        let length = 1 << rows.len().checked_ilog2()?;
-        let (run, rest) = rows.split_at(length.min(MOST_ROWS));
-        rows = rest;
-        Some(run)
-    })
+    };
+    script.insert(connection, into, &rows, bind).await
 }
 
 async fn put_namespaces(
@@ -260,6 +301,7 @@ async fn delete_assignments(
 }
 
 async fn insert_assignments(
+    script: &mut Script,
     connection: &mut SqliteConnection,
     assignments: &HashMap<Uid, Option<AssignmentRow>>,
 ) -> Result<(), StoreError> {
@@ -268,7 +310,7 @@ async fn insert_assignments(
     let into = "insert into custom_assignment (namespace, transport, first_port, last_port, uid, \
                 service_name, description, assignee, contact, reference, assignment_notes, labels, \
                 create_time, update_time, revision, ttl, expire_time, pool, instance) ";
-    insert(connection, into, &rows, |mut row, (it, labels)| {
+    let bind = |mut row: Separated<'_, Sqlite, _>, (it, labels): &(&AssignmentRow, String)| {
         row.push_bind(it.namespace.as_str())
             .push_bind(it.transport.as_str())
             .push_bind(it.first_port)
@@ -288,8 +330,8 @@ async fn insert_assignments(
             .push_bind(it.expire_time)
             .push_bind(it.pool.as_deref())
             .push_bind(it.instance.as_deref());
-    })
-    .await
+    };
+    script.insert(connection, into, &rows, bind).await
 }
 
 async fn insert_requests(
@@ -321,18 +363,4 @@ async fn insert_requests(
 
 fn to_json<T: serde::Serialize>(rows: impl Iterator<Item = T>) -> Result<String, StoreError> {
     to_text(&rows.collect::<Vec<_>>())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn runs_have_all_rows_in_their_order_and_few_lengths() {
-        let rows: Vec<_> = (0..207).collect();
-        assert_eq!(runs(&rows).collect::<Vec<_>>().concat(), rows);
-        let lengths: Vec<_> = runs(&rows).map(<[_]>::len).collect();
-        assert_eq!(lengths, [64, 64, 64, 8, 4, 2, 1]);
-        assert_eq!(runs::<u8>(&[]).count(), 0);
-    }
 }

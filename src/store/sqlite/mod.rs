@@ -101,17 +101,18 @@ impl Store for SqliteStore {
 
     async fn append(&mut self, expected: Revision, entries: &[Entry]) -> Result<(), StoreError> {
         self.check_place()?;
-        // Plain statements, not the driver's transaction: where SQLite has rolled back by itself, as
-        // it does on a full disk, the driver would count a transaction that is no more.
-        run(&mut self.connection, "begin immediate").await?;
-        let written = write(&mut self.connection, expected, entries).await;
-        if written.is_err() {
-            // Fails where SQLite has rolled back already; the fault to tell is the first one.
-            if let Err(fault) = run(&mut self.connection, "rollback").await {
-                tracing::debug!(error = &fault as &dyn std::error::Error, "nothing to roll back");
-            }
+        let Err(fault) = append::entries(&mut self.connection, expected, entries).await else {
+            return Ok(());
+        };
+        // Fails where SQLite has rolled back already; the fault to tell is the first one.
+        if let Err(fault) = run(&mut self.connection, "rollback").await {
+            tracing::debug!(error = &fault as &dyn std::error::Error, "nothing to roll back");
         }
-        written
+        // Where somebody else has written, that is why, whatever it looked like.
+        match last_revision(&mut self.connection).await {
+            Ok(found) if found != expected => Err(StoreError::Conflict { expected, found }),
+            _ => Err(fault),
+        }
     }
 
     async fn put_token(&mut self, token: &Token) -> Result<(), StoreError> {
@@ -154,20 +155,6 @@ impl Store for SqliteStore {
             findings: findings_from(&request.findings, &mut texts)?,
         }))
     }
-}
-
-/// Writes and commits the entries, within a transaction that has begun.
-async fn write(
-    connection: &mut SqliteConnection,
-    expected: Revision,
-    entries: &[Entry],
-) -> Result<(), StoreError> {
-    let found = last_revision(connection).await?;
-    if found != expected {
-        return Err(StoreError::Conflict { expected, found });
-    }
-    append::entries(connection, entries).await?;
-    Ok(run(connection, "commit").await?)
 }
 
 async fn run(

@@ -276,11 +276,7 @@ fn has_ended(change: &Change, time: Timestamp) -> bool {
 }
 
 /// Whether the row says the same in each of its columns, and nothing beside it.
-fn is_told_alike(
-    row: &StoredChange,
-    place: Place,
-    change: &Change,
-) -> Result<bool, StoreError> {
+fn is_told_alike(row: &StoredChange, place: Place, change: &Change) -> Result<bool, StoreError> {
     let change = ChangeRow::of(place.revision, place.position.into(), change)?;
     let meant = understood(serde_json::to_value(&change))?;
     let columns: Value = understood(serde_json::from_str(&row.columns))?;
