@@ -42,7 +42,7 @@ impl Letters {
 
     /// How like each other, as Jaro and Winkler have it, the names can be at the most, if so many of
     /// their first letters are the same.
-    fn most_alike(self, other: Self, same_at_first: usize) -> f64 {
+    fn most_alike(self, other: Self, same_at_first: u32) -> f64 {
         if self.count == 0 || other.count == 0 {
             return 1.0;
         }
@@ -50,7 +50,7 @@ impl Letters {
         let shared = f64::from(shared);
         let jaro = (shared / f64::from(self.count) + shared / f64::from(other.count) + 1.0) / 3.0;
         // The last digits of such figures are nobody's.
-        jaro + 0.1 * same_at_first.min(4) as f64 * (1.0 - jaro) + 1e-9
+        jaro + 0.1 * f64::from(same_at_first) * (1.0 - jaro) + 1e-9
     }
 
     /// How many letters, at the least, have none to go with in the other.
@@ -110,8 +110,9 @@ pub(super) fn nearest<'n>(asked: &str, known: impl Iterator<Item = Known<'n>>) -
     best.into_iter().map(|(_, name)| name.to_owned()).collect()
 }
 
-fn same_at_first(a: &str, b: &str) -> usize {
-    a.chars().zip(b.chars()).take(4).take_while(|(a, b)| a == b).count()
+/// How many of the first four letters are the same.
+fn same_at_first(a: &str, b: &str) -> u32 {
+    a.chars().zip(b.chars()).take(4).take_while(|(a, b)| a == b).count() as u32
 }
 
 /// The end of a sentence that says a name is not known.

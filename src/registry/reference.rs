@@ -2,10 +2,11 @@
 //! at start and never changed while the server runs.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::alike::{Known, Letters};
 use super::assignment::{Assignment, Origin, Record, Source, State, Uid};
+use super::counts::Counts;
 use super::guide::{Guide, SharedGuide};
 use super::list::ListKey;
 use super::port::{Port, PortRange, Transport};
@@ -33,6 +34,7 @@ pub struct Reference {
     guide_by_service: HashMap<String, u32>,
     guide_by_word: HashMap<String, u32>,
     names: Vec<(Letters, Box<str>)>,
+    counts: OnceLock<[Counts; 2]>,
     list_order: Vec<u32>,
     search: SearchIndex,
     labels: LabelTable,
@@ -89,6 +91,7 @@ impl Reference {
             guide_by_service,
             guide_by_word,
             names,
+            counts: OnceLock::new(),
             list_order,
             search,
             labels,
@@ -111,6 +114,12 @@ impl Reference {
     #[must_use]
     pub fn guides(&self) -> &[Arc<SharedGuide>] {
         &self.guides
+    }
+
+    /// What it holds, in figures: IANA's registry, then the common uses.
+    pub(super) fn counts(&self) -> &[Counts; 2] {
+        let count = |source| Counts::of(source, self.records.iter());
+        self.counts.get_or_init(|| [Source::Iana, Source::Common].map(count))
     }
 
     /// The records of the port: IANA's, the narrower one where they overlap, then the common uses.

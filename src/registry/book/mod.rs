@@ -17,7 +17,8 @@ use super::assignment::Record;
 use super::port::{Port, Transport};
 use super::service_name::fold;
 
-/// Where a page begins: the first one before all records, any other where it was cut off.
+/// Where a page begins: the first one before all records, any other with a service or, if a service
+/// has more records than a page, within it.
 type Beginning = (Arc<str>, Transport, Port);
 
 /// Registrations by folded service name, transport and port.
@@ -39,12 +40,12 @@ impl Book {
         keyed.sort_unstable_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
         let records: Vec<_> = keyed.into_iter().map(|(.., record)| Arc::clone(record)).collect();
         let mut pages = OrdMap::new();
-        let mut rest = &records[..];
-        while let Some(first) = rest.first() {
-            let begins = if pages.is_empty() { first_beginning() } else { beginning(first) };
+        let (mut rest, mut begins) = (&records[..], first_beginning());
+        while !rest.is_empty() {
             let (page, others) = Page::filled(rest);
+            let next = others.first().map(|first| beginning(page.records().last(), first));
             pages.insert(begins, Arc::new(page));
-            rest = others;
+            (rest, begins) = (others, next.unwrap_or_else(first_beginning));
         }
         Self { pages }
     }
@@ -64,7 +65,8 @@ impl Book {
         page.put(record, &name, place);
         if page.records().len() > Page::MOST {
             let later = page.split();
-            self.pages.insert(beginning(&later.records()[0]), Arc::new(later));
+            let begins = beginning(page.records().last(), &later.records()[0]);
+            self.pages.insert(begins, Arc::new(later));
         }
     }
 
@@ -149,6 +151,13 @@ impl Book {
         lowest.records.iter().find(has_it)
     }
 
+    /// The names of all services that stand on several pages, and maybe of some that once did.
+    pub(super) fn names_on_several_pages(&self) -> impl Iterator<Item = &str> {
+        let within =
+            |(_, transport, port): &&Beginning| (*transport, *port) != (Transport::Tcp, Port::ZERO);
+        self.pages.keys().filter(within).map(|(name, ..)| &**name)
+    }
+
     /// Every name, once for each page it is on.
     pub(super) fn names(&self) -> impl Iterator<Item = Known<'_>> {
         self.pages().flat_map(|page| page.standings()).map(|standing| Known {
@@ -172,7 +181,11 @@ fn first_beginning() -> Beginning {
     ("".into(), Transport::Tcp, Port::ZERO)
 }
 
-fn beginning(record: &Record) -> Beginning {
-    let (transport, port) = place(record).unwrap_or((Transport::Tcp, Port::ZERO));
-    (folded(record).as_ref().into(), transport, port)
+/// Where the page begins whose first record this is, after a page with this last one.
+fn beginning(last: Option<&Arc<Record>>, first: &Record) -> Beginning {
+    let name = folded(first);
+    let is_within = last.is_some_and(|last| folded(last) == name);
+    let place = place(first).filter(|_| is_within);
+    let (transport, port) = place.unwrap_or((Transport::Tcp, Port::ZERO));
+    (name.as_ref().into(), transport, port)
 }

@@ -293,6 +293,11 @@ impl Page {
         }
     }
 
+    /// What the compact names are made of, by number.
+    pub(in crate::registry) fn letters(&self) -> impl Iterator<Item = Letters> {
+        self.services.iter().map(|span| span.letters)
+    }
+
     /// How many services there are.
     pub(in crate::registry) fn len(&self) -> usize {
         self.services.len()

@@ -109,12 +109,12 @@ pub fn search(view: View<'_>, text: &str, limit: usize) -> Vec<Hit> {
     let own = Own::of(view.book(), view.reference(), &query);
     let reference = &view.reference().search().services;
     let mut best = Best::of(limit);
-    own.find(&query, &mut best);
     for service in reference {
-        if let Some(rank) = service.rank(&query) {
+        if let Some(rank) = service.rank(&query, |rank| best.takes(rank)) {
             best.offer(rank, Found::Reference(service));
         }
     }
+    own.find(&query, &mut best);
     let is_well_found = best.first().is_some_and(|rank| rank.reason < MatchReason::Substring);
     if hits.is_empty() && !is_well_found && !best.is_full() {
         own.find_nearly(&query, &mut best);

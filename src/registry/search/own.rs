@@ -10,7 +10,8 @@ use memchr::memmem::Finder;
 
 use super::MatchReason;
 use super::best::{Best, Found};
-use super::service::{DESCRIPTIONS, NAMES, Query, Rank, Service, near_enough};
+use super::service::{DESCRIPTIONS, NAMES, Query, Rank, Service, may_be_near, near_enough};
+use crate::registry::alike::Letters;
 use crate::registry::assignment::Source;
 use crate::registry::book::{Book, Page, Standing};
 use crate::registry::reference::Reference;
@@ -31,14 +32,7 @@ impl<'a> Own<'a> {
         let mut names_apart: BTreeSet<&str> = BTreeSet::new();
         let guided = reference.guided_names().filter(|_| !book.is_empty());
         names_apart.extend(guided.filter_map(|name| Some(book.of_service(name).next()?.folded)));
-        for pair in pages.windows(2) {
-            let (last, next) = (pair[0].standings().next_back(), pair[1].standings().next());
-            names_apart.extend(
-                last.into_iter()
-                    .zip(next)
-                    .filter_map(|(last, next)| (last.folded == next.folded).then_some(last.folded)),
-            );
-        }
+        names_apart.extend(book.names_on_several_pages());
         for word in query.words.iter().map(|word| line(word.needle())) {
             let finder = Finder::new(&word);
             names_apart.extend(pages.iter().flat_map(|page| {
@@ -57,7 +51,7 @@ impl<'a> Own<'a> {
     /// Finds what the query asks for by names and by words.
     pub(super) fn find(&self, query: &Query<'_>, best: &mut Best<'a>) {
         for (name, service) in &self.apart {
-            if let Some(rank) = service.rank(query) {
+            if let Some(rank) = service.rank(query, |rank| best.takes(rank)) {
                 best.offer(rank, Found::Own(name));
             }
         }
@@ -143,9 +137,13 @@ impl<'a> Own<'a> {
                 best.offer(service.ranked(MatchReason::Similar, distance), Found::Own(name));
             }
         }
-        for service in self.pages.iter().flat_map(|page| page.standings()) {
-            if let Some(distance) = near_enough(service.compact, service.letters, query) {
-                self.offer(&service, MatchReason::Similar, distance, best);
+        for page in &self.pages {
+            let near = |(_, letters): &(usize, Letters)| may_be_near(*letters, query);
+            for (number, letters) in page.letters().enumerate().filter(near) {
+                let service = page.standing(number);
+                if let Some(distance) = near_enough(service.compact, letters, query) {
+                    self.offer(&service, MatchReason::Similar, distance, best);
+                }
             }
         }
     }

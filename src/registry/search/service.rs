@@ -123,8 +123,13 @@ impl Service {
         Self { records, guide, names, text, descriptions_at, summary_at }
     }
 
-    pub(super) fn rank(&self, query: &Query<'_>) -> Option<Rank> {
-        let (reason, distance) = self.by_name(query).or_else(|| self.by_words(query))?;
+    /// How well it matches. Its texts are only read if what is found there could be taken.
+    pub(super) fn rank(&self, query: &Query<'_>, takes: impl Fn(&Rank) -> bool) -> Option<Rank> {
+        let by_words = || {
+            let is_worth_it = takes(&self.ranked(MatchReason::Word, 0));
+            is_worth_it.then(|| self.by_words(query)).flatten()
+        };
+        let (reason, distance) = self.by_name(query).or_else(by_words)?;
         Some(self.ranked(reason, distance))
     }
 
@@ -258,17 +263,17 @@ fn has(text: &str, word: &[u8]) -> bool {
 
 /// How many letters a name is away from the query, if it is near.
 pub(super) fn near_enough(compact: &str, letters: Letters, query: &Query<'_>) -> Option<usize> {
-    let allowed = match query.letters.count() {
-        0..=2 => return None,
-        3..=5 => 1,
-        _ => 2,
-    };
-    if compact.len().abs_diff(query.compact.len()) > allowed
-        || letters.least_distance(query.letters) > allowed
-    {
+    let allowed = query.allowed_distance();
+    if compact.len().abs_diff(query.compact.len()) > allowed || !may_be_near(letters, query) {
         return None;
     }
     Some(strsim::osa_distance(compact, &query.compact)).filter(|distance| *distance <= allowed)
+}
+
+/// Whether a name of these letters can be near.
+pub(super) fn may_be_near(letters: Letters, query: &Query<'_>) -> bool {
+    let allowed = query.allowed_distance();
+    allowed > 0 && letters.least_distance(query.letters) <= allowed
 }
 
 /// What is looked for.
@@ -276,4 +281,15 @@ pub(super) struct Query<'q> {
     pub(super) compact: String,
     pub(super) letters: Letters,
     pub(super) words: Vec<Finder<'q>>,
+}
+
+impl Query<'_> {
+    /// How many letters a name may be away to be near.
+    fn allowed_distance(&self) -> usize {
+        match self.letters.count() {
+            0..=2 => 0,
+            3..=5 => 1,
+            _ => 2,
+        }
+    }
 }

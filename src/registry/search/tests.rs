@@ -42,7 +42,7 @@ fn search_all(snapshot: &Snapshot, view: View<'_>, text: &str, limit: usize) -> 
         .collect();
     let all = || own.iter().chain(&view.reference().search().services);
     let mut found: Vec<(Rank, &Service)> =
-        all().filter_map(|service| Some((service.rank(&query)?, service))).collect();
+        all().filter_map(|service| Some((service.rank(&query, |_| true)?, service))).collect();
     if hits.is_empty() && found.iter().all(|(rank, _)| rank.reason >= MatchReason::Substring) {
         found.extend(all().filter_map(|service| {
             let distance = service.nearly(&query)?;

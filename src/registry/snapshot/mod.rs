@@ -19,7 +19,8 @@ pub use view::{PortAnswer, ServiceAnswer, UnknownPool, UnknownService, View};
 
 use self::space::Space;
 use super::alike::{Known, nearest, nearest_hint};
-use super::assignment::{Record, Revision, Source, Uid};
+use super::assignment::{Record, Revision, Uid};
+use super::book::Book;
 use super::change::Change;
 use super::counts::{Counts, Figures};
 use super::name::NamespaceName;
@@ -98,10 +99,8 @@ impl Snapshot {
     /// What it holds, in figures, by source.
     #[must_use]
     pub fn counts(&self) -> [Counts; 3] {
-        Source::ALL.map(|source| match source {
-            Source::Custom => self.figures.counts(),
-            Source::Iana | Source::Common => Counts::of(source, self.reference.records().iter()),
-        })
+        let [iana, common] = self.reference.counts().clone();
+        [self.figures.counts(), iana, common]
     }
 
     /// The registry as it is seen from a namespace.
@@ -232,10 +231,26 @@ impl Snapshot {
                 None => drop(by_namespace.insert(registration.namespace.clone(), vec![record])),
             }
         }
-        for (namespace, records) in by_namespace {
-            let Some(space) = self.spaces.get_mut(&namespace) else { continue };
-            space.put_all(&records);
-            records.iter().for_each(|record| self.note(record));
+        // The books are made beside the rest: a start is waited for.
+        let books = std::thread::scope(|scope| {
+            let books = scope.spawn(|| by_namespace.values().map(|of| Book::of(of)).collect());
+            for (namespace, records) in &by_namespace {
+                let Some(space) = self.spaces.get_mut(namespace) else { continue };
+                for record in records {
+                    space.index(record);
+                }
+                for record in records {
+                    self.note(record);
+                }
+            }
+            let books: Vec<Book> =
+                books.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            books
+        });
+        for ((namespace, records), book) in by_namespace.iter().zip(books) {
+            if let Some(space) = self.spaces.get_mut(namespace) {
+                space.put_all(records, book);
+            }
         }
         self
     }

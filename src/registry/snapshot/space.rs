@@ -68,17 +68,19 @@ impl Space {
         self.index(record);
     }
 
-    /// Puts in many at once.
-    pub(super) fn put_all(&mut self, records: &[Arc<Record>]) {
+    /// Puts in many at once, and the book of them.
+    pub(super) fn put_all(&mut self, records: &[Arc<Record>], book: Book) {
         if self.book.is_empty() {
-            self.book = Book::of(records);
+            self.book = book;
         } else {
-            records.iter().for_each(|record| self.book.put(record));
+            for record in records {
+                self.book.put(record);
+            }
         }
-        records.iter().for_each(|record| self.index(record));
     }
 
-    fn index(&mut self, record: &Arc<Record>) {
+    /// Puts in the record, but not into the book.
+    pub(super) fn index(&mut self, record: &Arc<Record>) {
         let Some(keys) = Keys::of(record) else { return };
         if let Some(replaced) = self.by_port.insert(keys.port, Arc::clone(record)) {
             self.tally.take(&replaced);
@@ -205,16 +207,21 @@ impl Space {
         ports: PortRange,
         from: Option<&'f ListKey>,
     ) -> impl Iterator<Item = (Port, &'a Arc<Record>)> + use<'a, 'f> {
-        let reaching_in = self.holder(ports.first(), transport).and_then(|record| record.ports);
-        let begins = reaching_in.map_or(ports.first(), PortRange::first);
+        let reaching_in = || self.holder(ports.first(), transport).and_then(|record| record.ports);
+        let begins = match ports.first() {
+            Port::ZERO => Port::ZERO,
+            first => reaching_in().map_or(first, PortRange::first),
+        };
         // A key beyond the last port asks for records without one, which no registration is.
         let start = from.map_or(Some(begins), |from| Some(from.port()?.max(begins)));
         let run = start
             .filter(|start| *start <= ports.last())
             .map(|start| self.by_port.range((transport, start)..=(transport, ports.last())));
-        run.into_iter().flatten().map(|((_, port), record)| (*port, record)).skip_while(
-            move |(_, record)| from.is_some_and(|from| Place::of(record) < from.place()),
-        )
+        let is_before = move |port: Port, record: &Record| {
+            from.is_some_and(|from| from.port() == Some(port) && Place::of(record) < from.place())
+        };
+        let listed = run.into_iter().flatten().map(|((_, port), record)| (*port, record));
+        listed.skip_while(move |(port, record)| is_before(*port, record))
     }
 }
 

@@ -44,7 +44,7 @@ impl Tally {
         transport: Transport,
         on_part: impl Fn(PortRange) -> u32,
     ) -> u32 {
-        let (mut total, mut parts) = (0, Vec::with_capacity(2));
+        let (mut total, mut edges) = (0, Vec::with_capacity(2));
         let last = ports.last().index() / STRETCH;
         for stretch in ports.first().index() / STRETCH..=last {
             let begins = Port::new((stretch * STRETCH) as u16);
@@ -54,10 +54,10 @@ impl Tally {
                 Ok(part) if part.width() as usize == STRETCH => {
                     total += u32::from(self.0[stretch][transport.index()]);
                 }
-                Ok(part) => parts.push(part),
+                Ok(part) => edges.push(part),
                 Err(_) => {}
             }
         }
-        total + parts.into_iter().map(on_part).sum::<u32>()
+        total + edges.into_iter().map(on_part).sum::<u32>()
     }
 }
