@@ -5,13 +5,11 @@ use std::mem;
 
 use sqlx::query_builder::Separated;
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{QueryBuilder, Row, Sqlite};
+use sqlx::{QueryBuilder, Sqlite};
 
 use super::row::{
-    AssignmentRow, ChangeRow, FindingRow, NamespaceRow, PoolRow, revision_from_sql,
-    revision_to_sql, to_text,
+    AssignmentRow, ChangeRow, FindingRow, NamespaceRow, PoolRow, revision_to_sql, to_text,
 };
-use super::run;
 use crate::registry::assignment::{Revision, Uid};
 use crate::registry::change::Change;
 use crate::registry::name::{NamespaceName, PoolName};
@@ -28,38 +26,42 @@ use crate::store::{Entry, StoreError};
 /// How many rows a statement inserts at the most. Statements of each number of rows are prepared once.
 const MOST_ROWS: usize = 64;
 
-/// Writes the entries, in a transaction that it begins and commits.
+/// Writes the entries after the revision that is expected to be the last, in a transaction that it
+/// begins and commits. If it fails, the transaction may be open still.
 pub(super) async fn entries(
     connection: &mut SqliteConnection,
     expected: Revision,
     entries: &[Entry],
 ) -> Result<(), StoreError> {
-    let mut script = Script::begin();
+    let mut script = Script::beginning(expected);
     insert_revisions(&mut script, connection, entries).await?;
     insert_changes(&mut script, connection, entries).await?;
     replace_standing(&mut script, connection, &Standing::after(entries)).await?;
-    script.run(connection).await?;
-    if script.found != Some(expected) {
-        return Err(StoreError::Conflict { expected, found: script.found.unwrap_or_default() });
+    if entries.iter().any(|entry| entry.request.is_some()) {
+        script.run(connection).await?;
+        insert_requests(connection, entries).await?;
     }
-    insert_requests(connection, entries).await?;
-    Ok(run(connection, "commit").await?)
+    script.statements.push("commit");
+    script.run(connection).await
 }
 
 /// Statements that are run together.
 struct Script {
     statements: QueryBuilder<Sqlite>,
-    is_empty: bool,
-    /// The last revision there was, once it was read.
-    found: Option<Revision>,
 }
 
 impl Script {
-    /// Begins a transaction. Plain statements, not the driver's transaction: where SQLite has rolled
-    /// back by itself, as it does on a full disk, the driver would count a transaction that is no more.
-    fn begin() -> Self {
-        let begin = "begin immediate; select coalesce(max(revision), 0) from revision; ";
-        Self { statements: QueryBuilder::new(begin), is_empty: false, found: None }
+    /// Begins a transaction, in which nothing goes on after another revision than the expected one: the
+    /// schema refuses a revision 0. Plain statements, not the driver's transaction: where SQLite has
+    /// rolled back by itself, as it does on a full disk, the driver would count a transaction that is
+    /// no more.
+    fn beginning(expected: Revision) -> Self {
+        let mut statements = QueryBuilder::new(
+            "begin immediate; insert into revision (revision, time, actor, reason) \
+             select 0, 0, '', '' where (select coalesce(max(revision), 0) from revision) <> ",
+        );
+        statements.push_bind(revision_to_sql(expected)).push("; ");
+        Self { statements }
     }
 
     /// Inserts the rows, `into` some columns of a table that `bind` has the values of.
@@ -75,19 +77,14 @@ impl Script {
                 self.run(connection).await?;
             }
             self.statements.push(into).push_values(rows, &bind).push("; ");
-            self.is_empty = false;
         }
         Ok(())
     }
 
     async fn run(&mut self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
-        if self.is_empty {
-            return Ok(());
-        }
-        let statements = mem::replace(&mut self.statements, QueryBuilder::new(""));
-        self.is_empty = true;
-        for row in { statements }.build().fetch_all(connection).await? {
-            self.found = Some(revision_from_sql(row.try_get(0)?)?);
+        let mut statements = mem::replace(&mut self.statements, QueryBuilder::new(""));
+        if !statements.sql().as_str().is_empty() {
+            statements.build().execute(connection).await?;
         }
         Ok(())
     }
