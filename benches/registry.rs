@@ -36,6 +36,8 @@ use crate::registrations::{
 
 /// What lines of a group are called, and what stands there.
 const SIZES: [(&str, Size); 3] = [("15 k", (1, 0)), ("100 k", (20, 5_000)), ("1 M", (200, 5_000))];
+/// Many namespaces with as many registrations in all.
+const MANY: Size = (1_000, 1_000);
 /// A namespace in which every port of every transport is held.
 const FULL: Size = (1, 4 * 65_535);
 
@@ -188,8 +190,9 @@ fn registry(c: &mut Criterion) {
     changes(c, &all);
     // These look through one namespace: the larger it is, the more there is to see.
     all.push(("full", snapshot(&reference, FULL)));
-    lists(c, &all);
     searches(c, &all);
+    all.push(("1 M in 1,000 namespaces", snapshot(&reference, MANY)));
+    lists(c, &all);
     drop(all);
     loading(c, &reference);
 }
