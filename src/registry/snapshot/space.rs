@@ -187,6 +187,11 @@ impl Space {
         self.by_instance.range(key(Transport::Tcp)..=key(Transport::Dccp)).map(|(_, record)| record)
     }
 
+    /// Whether there are registrations of the transport.
+    pub(super) const fn has(&self, transport: Transport) -> bool {
+        self.tally.has(transport)
+    }
+
     /// How many registrations of the transport have a port of the run.
     pub(super) fn count(&self, transport: Transport, ports: PortRange) -> u32 {
         let first = ports.first();

@@ -43,6 +43,11 @@ impl Tally {
         Some((&mut self.all[transport], &mut stretch[transport]))
     }
 
+    /// Whether there are any.
+    pub(super) const fn has(&self, transport: Transport) -> bool {
+        self.all[transport.index()] > 0
+    }
+
     /// How many begin on the run of ports. What begins on an end of it that is no whole stretch is
     /// counted by `on_part`.
     pub(super) fn on(

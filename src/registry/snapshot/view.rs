@@ -252,7 +252,8 @@ impl<'a> View<'a> {
         Item = impl Iterator<Item = ((Port, Transport), &'a Arc<Record>)> + use<'a, 'f>,
     > + use<'a, 'f> {
         let (space, ports) = (self.space, ports.unwrap_or(PortRange::ALL));
-        transports.iter().map(move |&transport| {
+        let there = transports.iter().filter(move |transport| space.has(**transport));
+        there.map(move |&transport| {
             let run = space.listed_from(transport, ports, from);
             run.map(move |(port, record)| ((port, transport), record))
         })
