@@ -49,7 +49,7 @@ async fn a_revoked_token_is_refused() {
 async fn the_secret_itself_is_not_in_the_database() {
     let mut server = Server::start();
     server.writes().await.register_port(register("billing", FREE)).await.unwrap();
-    server.signal("TERM");
+    server.signal("TERM").await;
     let bytes = std::fs::read(server.database()).unwrap();
     assert!(!bytes.windows(TOKEN.len()).any(|window| window == TOKEN.as_bytes()));
 }

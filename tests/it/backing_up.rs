@@ -71,7 +71,7 @@ async fn stopped_after(registrations: u32) -> Server {
         writes.register_port(register("held", port)).await.unwrap();
     }
     drop(writes);
-    assert!(server.signal("TERM").success());
+    assert!(server.signal("TERM").await.success());
     server
 }
 
@@ -250,14 +250,16 @@ async fn a_database_that_is_beyond_reading_is_put_aside_too() {
     let server = stopped_after(1).await;
     let file = backup_of(&server);
     let log = server.database().with_extension("db-wal");
-    fs::write(server.database(), "not a database").unwrap();
-    fs::write(log, "not a log").unwrap();
-    let said = done(restore(&file, &server.database()).arg("--force"));
-    let aside = said.split("was there before: ").nth(1).unwrap().lines().next().unwrap();
-    assert_eq!(fs::read(aside).unwrap(), b"not a database");
-    assert_eq!(fs::read(format!("{aside}-wal")).unwrap(), b"not a log");
-    let (code, told) = verify(&server.database());
-    assert_eq!(code, Some(0), "{told}");
+    for (content, log_content) in [("not a database", "not a log"), ("", "what is left")] {
+        fs::write(server.database(), content).unwrap();
+        fs::write(&log, log_content).unwrap();
+        let said = done(restore(&file, &server.database()).arg("--force"));
+        let aside = said.split("was there before: ").nth(1).unwrap().lines().next().unwrap();
+        assert_eq!(fs::read_to_string(aside).unwrap(), content);
+        assert_eq!(fs::read_to_string(format!("{aside}-wal")).unwrap(), log_content);
+        let (code, told) = verify(&server.database());
+        assert_eq!(code, Some(0), "{told}");
+    }
 }
 
 #[tokio::test]

@@ -397,7 +397,7 @@ async fn a_secret_in_the_place_of_a_name_is_not_kept_or_told() {
     let slip = proto::CreateTokenRequest { token: Some(slip) };
     let refused = server.writes().await.create_token(slip).await.unwrap_err();
     assert!(!format!("{refused:?}").contains(&secret.0));
-    assert!(server.signal("TERM").success());
+    assert!(server.signal("TERM").await.success());
     let log = std::fs::read_to_string(log).unwrap();
     assert!(log.contains("token created") && !log.contains(&secret.0), "{log}");
 }

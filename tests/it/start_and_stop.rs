@@ -22,7 +22,7 @@ async fn a_restart_gives_the_same_revision_and_the_same_answers() {
     server.kill();
     server.launch();
     assert_eq!((server.lookup(FREE).await, server.info().await), before);
-    assert!(server.signal("TERM").success());
+    assert!(server.signal("TERM").await.success());
     server.launch();
     assert_eq!((server.lookup(FREE).await, server.info().await), before);
     assert!(
@@ -93,7 +93,7 @@ async fn both_signals_stop_the_server_and_end_its_streams() {
         assert!(answers.message().await.unwrap().is_some());
 
         let started = Instant::now();
-        let stopped = tokio::task::spawn_blocking(move || server.signal(signal));
+        let stopped = tokio::spawn(async move { server.signal(signal).await });
         let (code, reason, _) = refused(answers.message().await);
         assert_eq!((code, reason.as_str()), (Code::Unavailable, "SHUTTING_DOWN"));
         assert_eq!(serving(watch.message().await.unwrap()), Some(ServingStatus::NotServing));

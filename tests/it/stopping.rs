@@ -119,8 +119,7 @@ async fn a_stop_tells_a_hundred_watches_where_to_go_on_and_loses_nothing() {
         in_time(heard.recv()).await.unwrap();
     }
     let started = Instant::now();
-    let (status, mut server) =
-        tokio::task::spawn_blocking(move || (server.signal("TERM"), server)).await.unwrap();
+    let status = server.signal("TERM").await;
     let stopped = started.elapsed();
     assert!(status.success(), "{status}");
     assert!(stopped < Duration::from_secs(10), "within the grace, and not by it: {stopped:?}");
@@ -201,8 +200,7 @@ async fn a_client_that_never_reads_holds_up_a_stop_no_longer_than_the_grace() {
     in_time(unread.data()).await.unwrap().unwrap();
     server.lookup(443).await;
     let started = Instant::now();
-    let (status, server) =
-        tokio::task::spawn_blocking(move || (server.signal("TERM"), server)).await.unwrap();
+    let status = server.signal("TERM").await;
     let stopped = started.elapsed();
     println!("stopped in {stopped:.1?} with a client that does not read, and a grace of 2 s");
     assert!(status.success(), "{status}");

@@ -2,7 +2,6 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::Arc;
 
 use portbook::grpc::proto;
 use tokio::io::AsyncWriteExt;
@@ -91,7 +90,7 @@ async fn a_call_that_its_client_gave_up_is_counted_as_cancelled() {
     assert_eq!(metric(&server, in_flight), Some(0.0));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn probes_tell_alive_from_ready() {
     let mut server = Server::stopped();
     server.launch_with(&["--http-listen", "127.0.0.1:0", "--shutdown-grace", "2"]);
@@ -110,7 +109,7 @@ async fn probes_tell_alive_from_ready() {
         }
     };
     in_time(has_begun).await;
-    let ended = tokio::task::spawn_blocking(move || server.signal("TERM"));
+    let ended = tokio::spawn(async move { server.signal("TERM").await });
     // Once the process has ended nobody answers, and the question fails.
     let told = loop {
         let told = get(&http, "/readyz");
@@ -137,7 +136,7 @@ async fn a_refused_write_is_in_the_log_with_its_actor_and_address() {
     let mut stranger = server.writes_as(Some("Bearer wrong-wrong-wrong-wrong")).await;
     stranger.register_port(register("x", FREE)).await.unwrap_err();
     server.lookup(443).await;
-    assert!(server.signal("TERM").success());
+    assert!(server.signal("TERM").await.success());
     let lines: Vec<serde_json::Value> = std::fs::read_to_string(log)
         .unwrap()
         .lines()
@@ -213,11 +212,9 @@ async fn a_call_is_a_span_of_its_callers_trace() {
     let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     request.metadata_mut().insert("traceparent", MetadataValue::from_static(parent));
     server.writes().await.register_port(request).await.unwrap();
-    let server = Arc::new(std::sync::Mutex::new(server));
-    let stopped = Arc::clone(&server);
-    let ended = tokio::task::spawn_blocking(move || stopped.lock().unwrap().signal("TERM"));
-    let span = in_time(spans.recv()).await.unwrap();
-    assert!(ended.await.unwrap().success());
+    let (ended, span) = tokio::join!(server.signal("TERM"), in_time(spans.recv()));
+    let span = span.unwrap();
+    assert!(ended.success());
     assert_eq!(span.name, "portbook.v1.PortAdminService/RegisterPort");
     let hex = |bytes: &[u8]| {
         let digits: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();

@@ -126,8 +126,8 @@ fn recover(server: &Server) -> Command {
     command
 }
 
-#[test]
-fn whoever_has_the_machine_finds_a_way_back_in() {
+#[tokio::test]
+async fn whoever_has_the_machine_finds_a_way_back_in() {
     let mut server = Server::start();
     let as_told = |command: &mut Command| told("token recover", &command.output().unwrap());
     let mut story = vec![as_told(&mut recover(&server))];
@@ -135,7 +135,7 @@ fn whoever_has_the_machine_finds_a_way_back_in() {
         |server: &Server, secret: &str| as_holder(server, secret, "token show").status.code();
     assert_eq!(shown(&server, TOKEN), Some(0), "nothing has changed");
 
-    assert!(server.signal("TERM").success());
+    assert!(server.signal("TERM").await.success());
     story.push(as_told(&mut recover(&server)));
     let again = out(&recover(&server).arg("--quiet").output().unwrap());
     let other = out(&recover(&server).args(["--name", "ops", "--quiet"]).output().unwrap());

@@ -178,17 +178,17 @@ async fn what_nobody_has_used_needs_no_backup() {
     // A first start that was cut off after the third migration.
     write_old_database(&server.database(), "pragma application_id = 0x50424f4b").await;
     server.launch();
-    assert!(server.signal("TERM").success());
+    assert!(server.signal("TERM").await.success());
     assert_eq!(names_in(server.database().parent().unwrap()), ["portbook.db"]);
     let mut server = Server::start();
-    assert!(server.signal("TERM").success());
+    assert!(server.signal("TERM").await.success());
     assert_eq!(names_in(server.database().parent().unwrap()), ["portbook.db"]);
 }
 
 #[tokio::test]
 async fn a_newer_database_is_neither_served_nor_backed_up_nor_judged() {
     let mut server = Server::start();
-    assert!(server.signal("TERM").success());
+    assert!(server.signal("TERM").await.success());
     let options = SqliteConnectOptions::new().filename(server.database());
     let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
     let newer = "insert into _sqlx_migrations (version, description, success, checksum, \

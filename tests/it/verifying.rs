@@ -30,7 +30,7 @@ async fn database_with_everything() -> Server {
     let short = writes.register_port(register("short", FREE + 1)).await.unwrap().into_inner();
     writes.release_port(release(&short.assignments[0].uid)).await.unwrap();
     drop(writes);
-    assert!(server.signal("TERM").success());
+    assert!(server.signal("TERM").await.success());
     server
 }
 
@@ -58,7 +58,7 @@ async fn what_a_server_has_written_is_right_and_nothing_is_touched_by_looking() 
             "killed" => server.kill(),
             "ended" => {
                 server.launch();
-                assert!(server.signal("TERM").success());
+                assert!(server.signal("TERM").await.success());
             }
             "bare" => {
                 server.launch();
@@ -266,7 +266,7 @@ async fn history_that_is_lost_is_found_where_what_stands_is_as_it_leads_to() {
         writes.release_port(release(&held.assignments[0].uid)).await.unwrap();
     }
     drop(writes);
-    assert!(server.signal("TERM").success());
+    assert!(server.signal("TERM").await.success());
     assert_right(&copy(&server.database())).await;
     for (sql, place) in [
         (
@@ -292,7 +292,7 @@ async fn what_was_answered_can_be_answered_again() {
     request.request_id = "once".into();
     request.acknowledge = vec![FindingCode::IanaAssigned.into(), FindingCode::SystemPort.into()];
     server.writes().await.register_port(request).await.unwrap();
-    assert!(server.signal("TERM").success());
+    assert!(server.signal("TERM").await.success());
     assert_right(&copy(&server.database())).await;
     for sql in [
         "update request set findings = '{}'",
@@ -458,6 +458,6 @@ async fn a_log_of_garbage_is_no_part_of_a_database() {
         assert_eq!(code, Some(0), "{told}");
         server.launch();
         assert!(server.ready_line.contains("revision 6, "), "{}", server.ready_line);
-        assert!(server.signal("TERM").success());
+        assert!(server.signal("TERM").await.success());
     }
 }

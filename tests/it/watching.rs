@@ -216,7 +216,7 @@ async fn a_watch_ends_with_the_server_and_goes_on_with_the_next() {
     let mut follower = Follower::default();
     let mut watch = follower.resume(&server).await;
     follower.catch_up(&mut watch, 100).await;
-    let stopping = tokio::task::spawn_blocking(move || (server.signal("TERM"), server));
+    let stopping = tokio::spawn(async move { (server.signal("TERM").await, server) });
     let end: Status = loop {
         match watch.message().await {
             Ok(message) => follower.take(message.unwrap()),

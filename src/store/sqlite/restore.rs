@@ -182,25 +182,44 @@ impl Drop for Place {
 }
 
 /// Moves all that was written to the database into its one file, so that one renaming can replace it
-/// whole. A file in which SQLite finds no database can have none of it.
+/// whole. A file in which SQLite finds no database is left as it is: SQLite would delete its log.
 async fn settle(database: &Path) -> Result<(), RestoreError> {
-    let failed = |source| RestoreError::Settle { path: database.to_owned(), source };
-    let options = SqliteConnectOptions::new().filename(database).create_if_missing(false);
     let settled = async {
+        if !is_database(database).await? {
+            return Ok(true);
+        }
+        let options = SqliteConnectOptions::new().filename(database).create_if_missing(false);
         let mut connection = options.disable_statement_logging().connect().await?;
         let (busy, ..): (i64, i64, i64) =
             sqlx::query_as("pragma wal_checkpoint(truncate)").fetch_one(&mut connection).await?;
         connection.close().await?;
-        Ok(busy != 0)
+        Ok(busy == 0)
     };
     match settled.await {
-        Ok(false) => Ok(()),
-        Ok(true) => Err(RestoreError::Busy(database.to_owned())),
+        Ok(true) => Ok(()),
+        Ok(false) => Err(RestoreError::Busy(database.to_owned())),
         Err(source) => match primary_code(&source) {
             Some(5) => Err(RestoreError::Busy(database.to_owned())),
             Some(11 | 26) => Ok(()),
-            _ => Err(failed(source)),
+            _ => Err(RestoreError::Settle { path: database.to_owned(), source }),
         },
+    }
+}
+
+/// Whether SQLite finds a database in the file, read alone, without what lies beside it.
+async fn is_database(file: &Path) -> Result<bool, sqlx::Error> {
+    if file.metadata()?.len() == 0 {
+        return Ok(false);
+    }
+    let options = SqliteConnectOptions::new().filename(file).read_only(true).immutable(true);
+    let found = async {
+        let mut connection = options.disable_statement_logging().connect().await?;
+        sqlx::query("select count(*) from sqlite_schema").execute(&mut connection).await?;
+        connection.close().await
+    };
+    match found.await {
+        Err(fault) if matches!(primary_code(&fault), Some(11 | 26)) => Ok(false),
+        found => found.map(|()| true),
     }
 }
 

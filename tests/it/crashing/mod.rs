@@ -122,7 +122,7 @@ async fn what_was_acknowledged_survives_and_nothing_is_there_by_halves() {
         start_time = again.elapsed();
     }
     book.check(&server).await;
-    assert!(server.signal("TERM").success());
+    assert!(server.signal("TERM").await.success());
     server.launch();
     book.check_all(&server).await;
     assert_whole(&server).await;
