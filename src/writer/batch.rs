@@ -1,16 +1,20 @@
 //! Commands that are committed together.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
+use tokio::sync::oneshot;
 
-use super::registrar::{Outcome, Proposal};
+use super::registrar::{Outcome, Proposal, WriteError};
 use crate::access::Actor;
 use crate::registry::assignment::Revision;
 use crate::registry::decide::{Decision, Unchanged};
 use crate::registry::finding::{Evidence, Finding};
 use crate::registry::snapshot::Snapshot;
-use crate::store::{Answered, Entry};
+use crate::store::{Answered, Entry, StoreError};
+
+type Reply = Result<Outcome, WriteError>;
 
 /// Commands that are committed together.
 pub(super) struct Batch {
@@ -21,6 +25,8 @@ pub(super) struct Batch {
     pub(super) entries: Vec<Entry>,
     /// By actor and request id: fingerprint and outcome.
     pub(super) answered: HashMap<(Actor, String), ([u8; 32], Outcome)>,
+    /// Who waits for it, and what they are told once it is published.
+    pub(super) decided: Vec<(oneshot::Sender<Reply>, Reply)>,
 }
 
 /// How many commands are committed together at the most, and how many changes: the one that
@@ -41,6 +47,7 @@ impl Batch {
             snapshot: snapshot.clone(),
             entries: Vec::new(),
             answered: HashMap::new(),
+            decided: Vec::new(),
         }
     }
 
@@ -69,6 +76,14 @@ impl Batch {
             request: proposal.request,
         });
         outcome
+    }
+
+    /// Tells all who wait for it that it was not committed.
+    pub(super) fn fail(self, fault: &Arc<StoreError>) {
+        for (reply, _) in self.decided {
+            // A caller who no longer waits has missed nothing but the reply.
+            let _ = reply.send(Err(WriteError::Store(Arc::clone(fault))));
+        }
     }
 
     /// The outcome of a request of the past; what its findings rest on is looked up again.

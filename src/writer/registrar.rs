@@ -109,6 +109,13 @@ pub(super) struct Waiting {
     pub(super) reply: oneshot::Sender<Result<Outcome, WriteError>>,
 }
 
+impl Waiting {
+    /// Whoever has stopped waiting before their turn asks for nothing any more.
+    pub(super) fn still(self) -> Option<Self> {
+        (!self.reply.is_closed()).then_some(self)
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Administration {
     pub(super) command: TokenCommand,

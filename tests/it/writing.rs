@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
 use jiff::{SignedDuration, Timestamp};
-use portbook::access::{Actor, PlainToken, Token, Tokens};
+use portbook::access::{
+    Actor, CreateToken, PlainToken, Role, Token, TokenCommand, TokenName, Tokens,
+};
 use portbook::metrics::Metrics;
 use portbook::registry::assignment::{Revision, Uid};
 use portbook::registry::change::Change;
@@ -13,19 +15,22 @@ use portbook::registry::finding::FindingCode;
 use portbook::registry::lease::Ttl;
 use portbook::registry::name::NamespaceName;
 use portbook::registry::port::{Port, PortRange, Transport};
+use portbook::registry::text::Text;
 use portbook::store::history::History;
 use portbook::store::sqlite::SqliteStore;
-use portbook::store::{Answered, Contents, Entry, Store, StoreError};
-use portbook::writer::{Clock, Proposal, Registrar, World, WriteError, writer};
-use tokio::sync::broadcast;
+use portbook::store::{Answered, Contents, Entry, RequestKey, Store, StoreError};
+use portbook::writer::{Clock, Outcome, Proposal, Registrar, World, WriteError, writer};
+use tokio::sync::{Mutex, broadcast};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// A store that fails to commit while it is told to, and notes its largest commit.
+/// A store that fails to commit while it is told to, waits with it while the test has the gate, and
+/// notes its largest commit.
 struct Faulty {
     store: SqliteStore,
     fails: Arc<AtomicBool>,
+    gate: Arc<Mutex<()>>,
     /// The most changes of one commit.
     largest: Arc<AtomicUsize>,
 }
@@ -40,6 +45,7 @@ impl Store for Faulty {
     }
 
     async fn append(&mut self, expected: Revision, entries: &[Entry]) -> Result<(), StoreError> {
+        drop(self.gate.lock().await);
         if self.fails.load(Ordering::Relaxed) {
             return Err(StoreError::Corrupt("a fault that a test wants".into()));
         }
@@ -69,6 +75,7 @@ struct Running {
     followed: broadcast::Receiver<Arc<Entry>>,
     seconds: Arc<AtomicI64>,
     fails: Arc<AtomicBool>,
+    gate: Arc<Mutex<()>>,
     largest: Arc<AtomicUsize>,
     stop: CancellationToken,
     task: JoinHandle<Result<Faulty, StoreError>>,
@@ -76,10 +83,11 @@ struct Running {
 
 async fn start() -> Running {
     let (seconds, fails) = (Arc::new(AtomicI64::new(1_000)), Arc::new(AtomicBool::new(false)));
-    let largest = Arc::new(AtomicUsize::new(0));
+    let (gate, largest) = (Arc::new(Mutex::new(())), Arc::new(AtomicUsize::new(0)));
     let mut store = Faulty {
         store: SqliteStore::in_memory().await.unwrap(),
         fails: Arc::clone(&fails),
+        gate: Arc::clone(&gate),
         largest: Arc::clone(&largest),
     };
     let mut loaded = store.load(Timestamp::UNIX_EPOCH).await.unwrap().into_loaded();
@@ -95,7 +103,7 @@ async fn start() -> Running {
     let stop = CancellationToken::new();
     let followed = registrar.follow().unwrap();
     let task = tokio::spawn(writer.run(stop.clone()));
-    Running { registrar, followed, seconds, fails, largest, stop, task }
+    Running { registrar, followed, seconds, fails, gate, largest, stop, task }
 }
 
 fn register(port: u16, ttl: Option<i64>) -> Proposal {
@@ -125,6 +133,17 @@ impl Running {
         let snapshot = self.registrar.snapshot();
         let view = snapshot.seen_from(&NamespaceName::default()).unwrap();
         view.holders(Port::new(port), None).next().is_some()
+    }
+
+    /// Proposes, and has the writer look at it as far as it can.
+    async fn begin(&self, proposal: Proposal) -> JoinHandle<Result<Outcome, WriteError>> {
+        let registrar = self.registrar.clone();
+        let answer = tokio::spawn(async move { registrar.propose(proposal).await });
+        // The store has a thread of its own; all else is on this one.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        answer
     }
 }
 
@@ -234,4 +253,113 @@ async fn leases_that_end_together_end_in_commits_of_bounded_size() {
     assert_eq!((ended, entries), (10_000, 5), "each as it was taken");
     let largest = running.largest.load(Ordering::Relaxed);
     assert!((4_096..=6_096).contains(&largest), "{largest}");
+}
+
+#[tokio::test]
+async fn what_comes_in_during_a_commit_rests_on_it() {
+    let running = start().await;
+    for (fails, revision) in [(true, 0), (false, 2)] {
+        running.fails.store(fails, Ordering::Relaxed);
+        let gate = running.gate.lock().await;
+        let first = running.begin(register(7450, None)).await;
+        let same = running.begin(register(7450, None)).await;
+        let other = running.begin(register(7451, None)).await;
+        assert!(!same.is_finished(), "a refusal waits for what it rests on");
+        assert_eq!(running.registrar.snapshot().revision(), Revision(0));
+        drop(gate);
+        let answers = [first, same, other].map(async |answer| answer.await.unwrap());
+        let answers = futures_util::future::join_all(answers).await;
+        if fails {
+            let all_failed = answers.iter().all(|it| matches!(it, Err(WriteError::Store(_))));
+            assert!(all_failed, "{answers:?}");
+        } else {
+            assert_eq!(answers[0].as_ref().unwrap().revision, Revision(1));
+            assert!(matches!(answers[1], Err(WriteError::Refused(_))), "{:?}", answers[1]);
+            assert_eq!(answers[2].as_ref().unwrap().revision, Revision(2));
+        }
+        assert_eq!(running.registrar.snapshot().revision(), Revision(revision));
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_changed_between_two_commits_however_many_follow_each_other() {
+    const EACH: u16 = 300;
+    let running = start().await;
+    let (name, admin): (TokenName, _) = ("ops".parse().unwrap(), Actor("admin".into()));
+    let create = TokenCommand::Create(CreateToken {
+        name: name.clone(),
+        description: Text::default(),
+        role: Role::Admin,
+        hash: None,
+        expire_time: None,
+    });
+    running.registrar.administer(create, admin.clone()).await.unwrap();
+    let writing = [10_000, 20_000, 30_000].map(|first: u16| {
+        let registrar = running.registrar.clone();
+        tokio::spawn(async move {
+            for port in first..first + EACH {
+                let by_ops = Proposal { actor: Actor("ops".into()), ..register(port, None) };
+                match registrar.propose(by_ops).await {
+                    Err(WriteError::Unauthenticated(_)) => return,
+                    answer => drop(answer.unwrap()),
+                }
+            }
+        })
+    });
+    let mut followed = running.followed.resubscribe();
+    followed.recv().await.unwrap();
+    running.registrar.administer(TokenCommand::Revoke(name), admin).await.unwrap();
+    let revision = running.registrar.snapshot().revision();
+    futures_util::future::join_all(writing).await;
+    assert!(revision < Revision(u64::from(3 * EACH)), "it was kept waiting to the end");
+    assert_eq!(running.registrar.snapshot().revision(), revision, "nothing after it was revoked");
+}
+
+#[tokio::test]
+async fn a_lease_that_ends_during_a_commit_ends_before_what_comes_next() {
+    let running = start().await;
+    running.registrar.propose(register(7450, Some(60))).await.unwrap();
+    let gate = running.gate.lock().await;
+    let first = running.begin(register(7451, None)).await;
+    running.seconds.store(1_060, Ordering::Relaxed);
+    let next = running.begin(register(7450, None)).await;
+    drop(gate);
+    assert_eq!(first.await.unwrap().unwrap().revision, Revision(2));
+    assert_eq!(next.await.unwrap().unwrap().revision, Revision(4), "the lease has ended at 3");
+}
+
+#[tokio::test]
+async fn a_request_that_is_sent_again_during_its_commit_has_one_effect() {
+    let running = start().await;
+    let asked = |port, contents: u8| {
+        let request = Some(RequestKey { id: "once".into(), fingerprint: [contents; 32] });
+        Proposal { request, ..register(port, None) }
+    };
+    let gate = running.gate.lock().await;
+    let first = running.begin(asked(7450, 1)).await;
+    let again = running.begin(asked(7450, 1)).await;
+    let another = running.begin(asked(7451, 2)).await;
+    drop(gate);
+    for answer in [first, again] {
+        assert_eq!(answer.await.unwrap().unwrap().revision, Revision(1));
+    }
+    let reused = another.await.unwrap().unwrap_err();
+    assert!(matches!(reused, WriteError::RequestIdReused(_)), "{reused:?}");
+    assert_eq!(running.registrar.snapshot().revision(), Revision(1));
+}
+
+#[tokio::test]
+async fn all_that_waits_when_a_stop_comes_during_a_commit_is_carried_out() {
+    let running = start().await;
+    let gate = running.gate.lock().await;
+    let mut waiting = vec![running.begin(register(7450, None)).await];
+    waiting.push(running.begin(register(7451, None)).await);
+    running.stop.cancel();
+    waiting.push(running.begin(register(7452, None)).await);
+    drop(gate);
+    for answer in waiting {
+        answer.await.unwrap().unwrap();
+    }
+    let mut store = running.task.await.unwrap().unwrap();
+    assert_eq!(store.load(Timestamp::UNIX_EPOCH).await.unwrap().revision, Revision(3));
 }
