@@ -7,6 +7,7 @@ mod token;
 
 use std::sync::Arc;
 
+use itertools::Itertools;
 use jiff::{SignedDuration, Timestamp};
 
 pub use change::{change, change_kind};
@@ -109,7 +110,8 @@ pub fn guides_of<'a, 'r>(
 ) -> Vec<&'r Arc<SharedGuide>> {
     let mut guides: Vec<&Arc<SharedGuide>> = Vec::new();
     let names = records.into_iter().filter_map(|record| record.service_name.as_deref());
-    for guide in names.filter_map(|name| reference.guide_of(name)) {
+    // Records of one service follow each other.
+    for guide in names.dedup().filter_map(|name| reference.guide_of(name)) {
         if guides.iter().all(|known| !Arc::ptr_eq(known, guide)) {
             guides.push(guide);
         }
