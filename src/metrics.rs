@@ -63,6 +63,8 @@ pub enum Shed {
     TooMany,
     /// It had waited too long for its turn.
     Late,
+    /// Too many requests wait for the rest of them.
+    HalfSaid,
     /// Too many answers wait to be read.
     Unread,
     /// Its caller calls too often.
@@ -76,6 +78,7 @@ impl Shed {
         match self {
             Self::TooMany => "too_many",
             Self::Late => "late",
+            Self::HalfSaid => "half_said",
             Self::Unread => "unread",
             Self::Rate => "rate",
             Self::Queue => "queue",

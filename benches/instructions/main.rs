@@ -105,7 +105,7 @@ const METHOD: &str = "portbook.v1.PortRegistryService/LookupPort";
 #[inline(never)]
 fn answer_all(runtime: &Runtime, calls: &Calls, times: u32) {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 50_000));
-    let peer = Arc::new(Peer { address, certificate: None, unread: Arc::default() });
+    let peer = Arc::new(Peer::new(address, None));
     // Port 443, with the five bytes that gRPC puts before a message.
     let message = Bytes::from_static(&[0, 0, 0, 0, 3, 8, 0xbb, 3]);
     runtime.block_on(async {

@@ -90,7 +90,7 @@ async fn agree(
         tracing::debug!(peer = %address, %fault, "connection lost");
         return None;
     }
-    let peer = |certificate| Peer { address, certificate, unread: Arc::default() };
+    let peer = |certificate| Peer::new(address, certificate);
     let Some(tls) = tls else {
         return Some(Connection::new(Stream::Plain(stream), peer(None), open));
     };

@@ -7,6 +7,7 @@ pub mod tls;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -26,6 +27,9 @@ use crate::grpc::layer::peer::Peer;
 const FIRST_WORDS: Duration = Duration::from_secs(10);
 /// HTTP/2's first words have this many bytes (RFC 9113, section 3.4).
 const PREFACE: usize = 24;
+/// How much is read of a client before what it asks for has its turn: HTTP/2 takes in all that there is
+/// to read, and ends the connection of whoever sends many small messages faster than they are taken.
+const SLICE: usize = 16 * 1024;
 /// How long a client may leave answers unread.
 const UNREAD: Duration = Duration::from_secs(30);
 
@@ -42,6 +46,8 @@ pub struct Connection {
     peer: Arc<Peer>,
     /// How many bytes of the first words are still to come.
     preface: usize,
+    /// How many bytes are read before what they ask for has its turn.
+    slice: usize,
     /// When to look after the client next.
     look: Pin<Box<Sleep>>,
     _open: Open,
@@ -76,7 +82,7 @@ impl Drop for Open {
 impl Connection {
     fn new(stream: Stream, peer: Peer, open: Open) -> Self {
         let look = Box::pin(sleep_until(Instant::now() + FIRST_WORDS));
-        Self { stream, peer: Arc::new(peer), preface: PREFACE, look, _open: open }
+        Self { stream, peer: Arc::new(peer), preface: PREFACE, slice: SLICE, look, _open: open }
     }
 
     /// That there is somebody who speaks and listens.
@@ -85,11 +91,11 @@ impl Connection {
             if self.preface > 0 {
                 return Err(timed_out("the client said nothing"));
             }
-            let stalled = self.peer.unread.stalled();
-            if stalled >= UNREAD {
+            let patience = self.peer.unread.patience(UNREAD);
+            if patience.is_zero() {
                 return Err(timed_out("the client does not read its answers"));
             }
-            self.look.as_mut().reset(Instant::now() + UNREAD.saturating_sub(stalled));
+            self.look.as_mut().reset(Instant::now() + patience);
         }
         Ok(())
     }
@@ -107,12 +113,21 @@ impl AsyncRead for Connection {
     ) -> Poll<io::Result<()>> {
         let connection = self.get_mut();
         connection.look_after(context)?;
+        if connection.slice == 0 {
+            connection.slice = SLICE;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
         let polled = match &mut connection.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
             Stream::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
         };
-        connection.preface = connection.preface.saturating_sub(buffer.filled().len() - before);
+        let read = buffer.filled().len() - before;
+        connection.peer.moved.fetch_add(read as u64, Ordering::Relaxed);
+        connection.preface = connection.preface.saturating_sub(read);
+        connection.slice =
+            if polled.is_pending() { SLICE } else { connection.slice.saturating_sub(read) };
         polled
     }
 }
@@ -126,10 +141,14 @@ impl AsyncWrite for Connection {
         let connection = self.get_mut();
         // Where nothing can be written, nothing may be read either.
         connection.look_after(context)?;
-        match &mut connection.stream {
+        let polled = match &mut connection.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
             Stream::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+        };
+        if let Poll::Ready(Ok(written)) = polled {
+            connection.peer.moved.fetch_add(written as u64, Ordering::Relaxed);
         }
+        polled
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

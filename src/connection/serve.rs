@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::mem;
 use std::pin::{Pin, pin};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -25,6 +27,14 @@ const SILENCE: Duration = Duration::from_secs(30);
 const PONG: Duration = Duration::from_secs(20);
 /// How many bytes the headers of a request may have.
 const HEADERS: u32 = 16 * 1024;
+/// How much may be under way to the server, of a call and of all calls of a connection. HTTP/2 ends the
+/// connection when small messages wait with more than half of the latter, each counted as 256 bytes: a
+/// call that has all it may under way in messages of 8 bytes comes to 2 MiB.
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
+/// How long a connection that is to end may go on with no call under way and nothing read or written:
+/// a client that says nothing to that is not waited for.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// How many streams a client may make the server reset (CVE-2025-8671).
 const RESETS: usize = 1024;
 
@@ -57,7 +67,7 @@ async fn converse(
     draining: CancellationToken,
 ) {
     let peer = Arc::clone(&connection.peer);
-    let address = peer.address;
+    let (address, moved) = (peer.address, Arc::clone(&peer.moved));
     let begun = Begun::default();
     let answer = service_fn(move |request| {
         let (calls, peer) = (Arc::clone(&calls), Arc::clone(&peer));
@@ -67,6 +77,8 @@ async fn converse(
         .timer(TokioTimer::new())
         .keep_alive_interval(SILENCE)
         .keep_alive_timeout(PONG)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(HEADERS)
         .max_local_error_reset_streams(RESETS)
         .max_concurrent_streams(most_streams)
@@ -74,7 +86,8 @@ async fn converse(
         .serve_connection(TokioIo::new(connection), answer);
     let mut conversation = pin!(conversation);
     let mut told_to_end = pin!(draining.cancelled());
-    let (mut is_ending, mut has_given_way) = (false, false);
+    let mut farewell = pin!(sleep(FAREWELL));
+    let (mut is_ending, mut has_given_way, mut last_moved) = (false, false, 0);
     let ended = poll_fn(|context| {
         // Answers that became ready together, such as those of a commit, are written together.
         if begun.has_tasks() && !mem::replace(&mut has_given_way, true) {
@@ -85,14 +98,25 @@ async fn converse(
         loop {
             if !is_ending && told_to_end.as_mut().poll(context).is_ready() {
                 is_ending = true;
+                farewell.as_mut().reset(Instant::now() + FAREWELL);
                 conversation.as_mut().graceful_shutdown();
             }
             if let Poll::Ready(ended) = conversation.as_mut().poll(context) {
                 return Poll::Ready(ended);
             }
-            if !begun.answer_in_place() {
-                return Poll::Pending;
+            if begun.answer_in_place() {
+                continue;
             }
+            if is_ending {
+                let moved = moved.load(Ordering::Relaxed);
+                if begun.has_tasks() || mem::replace(&mut last_moved, moved) != moved {
+                    farewell.as_mut().reset(Instant::now() + FAREWELL);
+                }
+                if farewell.as_mut().poll(context).is_ready() {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            return Poll::Pending;
         }
     });
     if let Err(fault) = ended.await {

@@ -244,9 +244,9 @@ async fn a_slow_commit_holds_up_no_reader_and_is_there_for_a_caller_who_gave_up(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_writes_than_can_wait_are_told_to_come_again_and_the_others_are_served() {
-    // As many as the writer's queue has room for, and some more.
-    const ROOM: u32 = 4096;
-    const MORE: u32 = 104;
+    // As many as are decided ahead and as the writer's queue has room for, and some more.
+    const ROOM: u32 = 512 + 4096;
+    const MORE: u32 = 92;
     let mut running = start().await;
     let first = calls(&running.server, 10_000..10_001).await;
     assert_eq!(in_time(running.asked.recv()).await, Some(1));

@@ -73,8 +73,11 @@ async fn a_deadline_is_kept_and_what_waited_behind_it_is_not_carried_out() {
     let mut holder = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
     sqlx::raw_sql("begin immediate").execute(&mut holder).await.unwrap();
     let mut writes = server.writes().await;
-    for (name, port) in [("first", FREE), ("second", FREE + 1)] {
-        let late = writes.register_port(register(name, port)).await;
+    // What may have been asked for before waits until the store can be asked.
+    let second =
+        proto::RegisterPortRequest { request_id: "second".into(), ..register("second", FREE + 1) };
+    for request in [register("first", FREE), second] {
+        let late = writes.register_port(request).await;
         denied(late, Code::DeadlineExceeded, "DEADLINE_PASSED");
     }
     server.lookup(443).await;

@@ -11,12 +11,14 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use portbook::grpc::proto;
+use prost::Message;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use crate::harness::{Dice, FREE, Server, in_time, register, serve};
+use crate::harness::{Dice, FREE, Server, TOKEN, in_time, register, serve};
 use crate::raw::{
     CONTINUATION, DATA, END_HEADERS, Frames, GOAWAY, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS,
     WINDOW_UPDATE, call, frame, lookup_headers,
@@ -103,16 +105,17 @@ async fn a_message_of_a_gibibyte_is_refused_before_it_is_there() {
     assert!(sent < 16 << 20, "{sent}");
     connection.abort();
 
-    // Whoever does not wait for room has the connection ended.
+    // Whoever does not wait for room has the call ended, and is not listened to any more.
     let mut frames = Frames::open(&server.address).await;
     let headers = frame(HEADERS, END_HEADERS, 1, &lookup_headers());
     frames.stream.write_all(&headers).await.unwrap();
     let (data, mut sent) = (frame(DATA, 0, 1, &[0; 16 * 1024]), 0);
-    while sent < SIZE && in_time(frames.stream.write_all(&data)).await.is_ok() {
+    while sent < 64 << 20 && in_time(frames.stream.write_all(&data)).await.is_ok() {
         sent += data.len();
     }
-    println!("cut off after {sent} bytes of {SIZE}");
-    assert!(sent < 64 << 20, "{sent}");
+    let is_ended =
+        async { while !matches!(frames.next().await, None | Some((RST_STREAM | GOAWAY, _))) {} };
+    in_time(is_ended).await;
     assert_unharmed(&server, before, 16 * MIB).await;
 }
 
@@ -286,10 +289,8 @@ async fn headers_without_end_are_not_kept() {
 #[tokio::test]
 async fn a_client_that_stops_within_the_preface_holds_up_neither_others_nor_a_stop() {
     let mut server = Server::stopped();
-    let mut command = serve(&server.database());
-    command.args(["--shutdown-grace", "2"]);
-    server.launch_as(&mut command);
-    let mut halves = Vec::new();
+    server.launch_as(&mut serve(&server.database()));
+    let mut halves = vec![TcpStream::connect(&server.address).await.unwrap()];
     for _ in 0..100 {
         let mut stream = TcpStream::connect(&server.address).await.unwrap();
         stream.write_all(&PREFACE[..12]).await.unwrap();
@@ -300,7 +301,11 @@ async fn a_client_that_stops_within_the_preface_holds_up_neither_others_nor_a_st
     let status = server.signal("TERM").await;
     println!("stopped in {:.1?} with {} half-open connections", started.elapsed(), halves.len());
     assert!(status.success(), "{status}");
-    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "not by the grace: {:?}",
+        started.elapsed()
+    );
 }
 
 #[tokio::test]
@@ -328,4 +333,132 @@ async fn calls_that_are_begun_and_never_said_take_no_place_from_others() {
     // Who never says it is told so.
     let last = &mut begun[0];
     while in_time(last.next()).await.unwrap().0 != HEADERS {}
+}
+
+/// A call on this connection, the answer to it, and how to say more of it.
+fn begin(
+    client: &mut h2::client::SendRequest<Bytes>,
+    server: &Server,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> (h2::client::ResponseFuture, h2::SendStream<Bytes>) {
+    let mut request = http::Request::post(format!("http://{}{path}", server.address));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    client.send_request(request.body(()).unwrap(), false).unwrap()
+}
+
+#[tokio::test]
+async fn what_a_web_page_can_send_is_no_call() {
+    let server = Server::start();
+    let stream = TcpStream::connect(&server.address).await.unwrap();
+    let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let path = "/portbook.v1.PortAdminService/CreateNamespace";
+    let namespace = proto::Namespace { name: "forged".into(), ..Default::default() };
+    let asked = proto::CreateNamespaceRequest { namespace: Some(namespace), ..Default::default() };
+    let mut message = vec![0, 0, 0, 0, u8::try_from(asked.encoded_len()).unwrap()];
+    message.extend(asked.encode_to_vec());
+    let token = format!("Bearer {TOKEN}");
+    for (content_type, code) in [("text/plain", 415), ("application/grpc", 200)] {
+        let headers = [("content-type", content_type), ("authorization", token.as_str())];
+        let (answer, mut body) = begin(&mut client, &server, path, &headers);
+        body.send_data(message.clone().into(), true).unwrap();
+        let mut answer = in_time(answer).await.unwrap();
+        assert_eq!(answer.status(), code, "{answer:?}");
+        // That it was carried out at last shows that it was not at first.
+        let status = Status::from_header_map(answer.headers());
+        if code == 415 {
+            assert_eq!(status.unwrap().code(), Code::InvalidArgument);
+        } else {
+            let body = answer.body_mut();
+            while let Some(part) = in_time(body.data()).await {
+                body.flow_control().release_capacity(part.unwrap().len()).unwrap();
+            }
+            let trailers = in_time(body.trailers()).await.unwrap().unwrap();
+            assert_eq!(trailers["grpc-status"], "0");
+        }
+    }
+    connection.abort();
+}
+
+#[tokio::test]
+async fn requests_that_are_begun_and_not_ended_have_little_room_together() {
+    let (server, before) = warm().await;
+    let stream = TcpStream::connect(&server.address).await.unwrap();
+    let (client, connection) = h2::client::handshake(stream).await.unwrap();
+    let connection = tokio::spawn(connection);
+    // A hundred on one connection that say nearly a mebibyte each, and there is room for eight.
+    let calls = (0..100).map(|_| {
+        let mut client = client.clone();
+        let (answer, mut body) =
+            begin(&mut client, &server, LOOKUP, &[("content-type", "application/grpc")]);
+        let saying = tokio::spawn(async move {
+            let mut rest = Bytes::from(vec![0; 1_000_000]);
+            while !rest.is_empty() {
+                body.reserve_capacity(rest.len());
+                let room = std::future::poll_fn(|context| body.poll_capacity(context)).await;
+                let Some(Ok(room)) = room else { return };
+                if body.send_data(rest.split_to(room.min(rest.len())), false).is_err() {
+                    return;
+                }
+            }
+            std::future::pending::<()>().await;
+        });
+        (answer, saying)
+    });
+    let mut refusals = 0;
+    for (answer, saying) in calls.collect::<Vec<_>>() {
+        let answer = in_time(answer).await.unwrap();
+        let status = Status::from_header_map(answer.headers()).unwrap();
+        refusals += u32::from(status.code() == Code::ResourceExhausted);
+        saying.abort();
+    }
+    connection.abort();
+    println!("{refusals} of 100 refused");
+    assert!(refusals >= 90, "{refusals}");
+    assert_unharmed(&server, before, 32 * MIB).await;
+}
+
+#[tokio::test]
+async fn a_stream_of_many_small_messages_is_answered_to_its_end() {
+    const MESSAGES: usize = 50_000;
+    let server = Server::start();
+    let mut reads = server.reads().await;
+    let asked = (0..MESSAGES).map(|number| proto::AnnotatePortsRequest {
+        ports: vec![number as u32],
+        ..Default::default()
+    });
+    let asked = tokio_stream::iter(asked);
+    let mut answers = in_time(reads.annotate_ports(asked)).await.unwrap().into_inner();
+    let mut answered = 0;
+    while let Some(labels) = in_time(answers.message()).await.unwrap() {
+        answered += labels.label_numbers.len();
+    }
+    assert_eq!(answered, MESSAGES);
+}
+
+#[tokio::test]
+async fn a_deadline_holds_from_the_first_byte_of_a_call_to_its_last_answer() {
+    let server = Server::start();
+    let stream = TcpStream::connect(&server.address).await.unwrap();
+    let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let headers = [("content-type", "application/grpc"), ("grpc-timeout", "300m")];
+    let started = Instant::now();
+    // Never said to its end.
+    let (answer, _body) = begin(&mut client, &server, LOOKUP, &headers);
+    let status = Status::from_header_map(in_time(answer).await.unwrap().headers()).unwrap();
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+    // Never ends by itself.
+    let watch = "/portbook.v1.PortRegistryService/WatchAssignments";
+    let (answer, mut body) = begin(&mut client, &server, watch, &headers);
+    body.send_data(Bytes::from_static(&[0; 5]), true).unwrap();
+    let mut answers = in_time(answer).await.unwrap().into_body();
+    while in_time(answers.data()).await.is_some() {}
+    let trailers = in_time(answers.trailers()).await.unwrap().unwrap();
+    assert_eq!(trailers["grpc-status"], (Code::DeadlineExceeded as i32).to_string());
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+    connection.abort();
 }

@@ -1,6 +1,6 @@
 //! What kind of call an rpc is, by its path.
 
-use crate::grpc::proto::port_registry_service_server;
+use crate::grpc::proto::{port_admin_service_server, port_registry_service_server};
 
 /// What kind of call an rpc is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,6 +10,8 @@ pub(super) enum Kind {
     /// One answer, which costs hardly more than to refuse it; or one that waits for others: the
     /// writer, or those who read the history.
     Plain,
+    /// The same, but the answer may be large.
+    Large,
     /// One answer, which costs more than to refuse it.
     Costly,
     /// A stream of answers to one question.
@@ -22,7 +24,12 @@ impl Kind {
     /// Whether it may be answered where it came in, before others of its connection are looked at: its
     /// answer takes a few microseconds, or waits for somebody.
     pub(super) const fn is_answered_in_place(self) -> bool {
-        matches!(self, Self::Health | Self::Plain)
+        matches!(self, Self::Health | Self::Plain | Self::Large)
+    }
+
+    /// Whether there may be many answers.
+    pub(super) const fn is_stream(self) -> bool {
+        matches!(self, Self::Streaming | Self::Conversing)
     }
 
     /// The kind of the rpc with this path.
@@ -40,9 +47,17 @@ impl Kind {
             | (port_registry_service_server::SERVICE_NAME, "AnnotatePorts") => Self::Conversing,
             (
                 port_registry_service_server::SERVICE_NAME,
-                "LookupPort" | "LookupService" | "LookupEndpoint" | "GetAssignment" | "ListChanges",
+                "LookupPort" | "LookupEndpoint" | "GetAssignment",
             ) => Self::Plain,
+            (port_registry_service_server::SERVICE_NAME, "LookupService" | "ListChanges") => {
+                Self::Large
+            }
             (port_registry_service_server::SERVICE_NAME, _) => Self::Costly,
+            (port_admin_service_server::SERVICE_NAME, rpc)
+                if rpc.starts_with("Batch") || rpc.starts_with("List") =>
+            {
+                Self::Large
+            }
             _ => Self::Plain,
         }
     }

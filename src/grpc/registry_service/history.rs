@@ -40,6 +40,7 @@ impl RegistryService {
             limit: size as u32 + 1,
             filter,
         };
+        let _place = self.look_back()?;
         let mut changes = self.history.changes(&query).await.map_err(CallError::History)?;
         if let (Some(namespace), []) = (&query.filter.namespace, &changes[..]) {
             self.check_was_there(namespace).await?;

@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt, stream};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -39,6 +39,9 @@ use crate::writer::Registrar;
 pub struct RegistryService {
     registrar: Registrar,
     history: Arc<dyn History>,
+    /// Places for those who ask for the past: they wait for each other, and hold no more of what others
+    /// need meanwhile.
+    looking_back: Arc<Semaphore>,
     /// The past that was asked for last.
     past: Arc<Mutex<Option<Past>>>,
     database_id: Arc<str>,
@@ -54,10 +57,19 @@ impl RegistryService {
         database_id: Arc<str>,
         shutdown: CancellationToken,
     ) -> Self {
+        let looking_back = Arc::new(Semaphore::new(LOOKING_BACK));
         let past = Arc::default();
-        Self { registrar, history, past, database_id, shutdown }
+        Self { registrar, history, looking_back, past, database_id, shutdown }
+    }
+
+    /// A place among those who ask for the past, or that there is none.
+    fn look_back(&self) -> Result<SemaphorePermit<'_>, CallError> {
+        self.looking_back.try_acquire().map_err(|_| CallError::Overloaded)
     }
 }
+
+/// How many may ask for the past at a time.
+const LOOKING_BACK: usize = 256;
 
 const DEFAULT_HITS: usize = 20;
 const MAX_HITS: usize = 100;

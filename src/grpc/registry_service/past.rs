@@ -39,6 +39,7 @@ impl RegistryService {
     ) -> Result<Arc<Snapshot>, CallError> {
         let present = self.registrar.snapshot();
         let Some(moment) = moment else { return Ok(present) };
+        let _place = self.look_back()?;
         let revision = self.revision_of(moment, &present).await?;
         let is_near = present.revision().0 - revision.0 <= u64::from(CHUNK);
         if scope.port.is_some() || is_near {

@@ -110,6 +110,9 @@ pub enum CallError {
     /// No randomness for a secret.
     #[error("a secret could not be made: try again, and see the server's log")]
     Random(getrandom::Error),
+    /// Not a call as gRPC makes it.
+    #[error("this is no gRPC call: one is a POST whose content-type is application/grpc")]
+    NotGrpc,
     /// Too many calls are under way.
     #[error("the server has more calls under way than it can do in time: try again in a moment")]
     Overloaded,
@@ -152,7 +155,13 @@ impl CallError {
     /// It as an answer, where no service is reached.
     #[must_use]
     pub fn into_http(self) -> http::Response<Body> {
-        Status::from(self).into_http()
+        let code = match self {
+            Self::NotGrpc => http::StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            _ => http::StatusCode::OK,
+        };
+        let mut answer = Status::from(self).into_http();
+        *answer.status_mut() = code;
+        answer
     }
 }
 
@@ -209,6 +218,9 @@ impl From<CallError> for Status {
             CallError::Random(fault) => {
                 tracing::error!(error = &fault as &dyn std::error::Error, "no randomness");
                 unavailable(&message, ErrorReason::StoreUnavailable, [])
+            }
+            CallError::NotGrpc => {
+                status(Code::InvalidArgument, &message, ErrorReason::MalformedMessage, [])
             }
             CallError::Overloaded => {
                 retry_later(Code::ResourceExhausted, &message, ErrorReason::Overloaded, RETRY_AFTER)
