@@ -1,7 +1,14 @@
 # shellcheck shell=bash
-# What the benchmarks need, to be sourced at the root of the repository: `need`, and `prepare` with the
-# Python packages that are wanted beside gRPC. Then `python` runs with the API and these folders at hand.
+# What the benchmarks need, to be sourced at the root of the repository: `help_if_asked`, `need`, and `prepare`
+# with the Python packages that are wanted beside gRPC. Then `python` runs with the API and these folders at hand.
 tools=$PWD/target/tools
+
+# usage: help_if_asked SCRIPT "$@"    shows what the script says of itself at its beginning
+help_if_asked() {
+  case ${2:-} in
+    -h | --help) awk 'NR > 1 && !/^#/ { exit } NR > 1 { sub(/^# ?/, ""); print }' "$1"; exit ;;
+  esac
+}
 
 # usage: need COMMAND DEBIAN_PACKAGE [--unpack]    unpacked, not installed, what would start a service
 need() {

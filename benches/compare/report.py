@@ -1,4 +1,4 @@
-"""What is told of a comparison: DESIGN.md's table, the figures behind it, and a chart."""
+"""What is told of a comparison: the table of targets, the figures behind it, and a chart."""
 
 import math
 import statistics
@@ -47,7 +47,7 @@ def targets(figures):
         return median(figures[name][key])
 
     def times(figure, *sides):
-        return f"{figure:.2f} × ({' : '.join(count(side) for side in sides)})"
+        return f"{figure:.3g} × ({' : '.join(count(side) for side in sides)})"
 
     empty, etcd = ratio(figures, "lookup", "health"), ratio(figures, "lookup beside etcd", "range")
     put = ratio(figures, "register", "put")
