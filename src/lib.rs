@@ -24,8 +24,8 @@
 //! 2. Only the writer commits and publishes: commit, publish, reply, in this order. So whoever has
 //!    the reply to a write reads it from every connection.
 //! 3. Commands that wait are decided one on the other and committed together, durably. A refused
-//!    one never fails its neighbours; a failed commit fails all of its waiters and publishes
-//!    nothing.
+//!    one never fails its neighbours; a failed commit fails all of its waiters, those that were
+//!    decided on it meanwhile included, and publishes nothing.
 //! 4. A write that was acknowledged survives the end of the process and a loss of power. Handlers
 //!    may be dropped at any await; durable work is the writer's.
 //! 5. The database refuses two holders of a port too, pools that meet, and ports of a pool that
