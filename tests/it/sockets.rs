@@ -15,6 +15,7 @@ use portbook::grpc::proto;
 use prost::Message;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
@@ -66,9 +67,7 @@ async fn goaway(mut frames: Frames) -> Option<u8> {
 async fn a_message_of_a_gibibyte_is_refused_before_it_is_there() {
     const SIZE: usize = 1 << 30;
     let (server, before) = warm().await;
-    let stream = TcpStream::connect(&server.address).await.unwrap();
-    let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
-    let connection = tokio::spawn(connection);
+    let (mut client, connection) = connect(&server).await;
     let request = http::Request::post(format!("http://{}{LOOKUP}", server.address))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
@@ -335,6 +334,15 @@ async fn calls_that_are_begun_and_never_said_take_no_place_from_others() {
     while in_time(last.next()).await.unwrap().0 != HEADERS {}
 }
 
+/// A connection, and what drives it.
+async fn connect(
+    server: &Server,
+) -> (h2::client::SendRequest<Bytes>, JoinHandle<Result<(), h2::Error>>) {
+    let stream = TcpStream::connect(&server.address).await.unwrap();
+    let (client, connection) = h2::client::handshake(stream).await.unwrap();
+    (client, tokio::spawn(connection))
+}
+
 /// A call on this connection, the answer to it, and how to say more of it.
 fn begin(
     client: &mut h2::client::SendRequest<Bytes>,
@@ -352,9 +360,7 @@ fn begin(
 #[tokio::test]
 async fn what_a_web_page_can_send_is_no_call() {
     let server = Server::start();
-    let stream = TcpStream::connect(&server.address).await.unwrap();
-    let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
-    let connection = tokio::spawn(connection);
+    let (mut client, connection) = connect(&server).await;
     let path = "/portbook.v1.PortAdminService/CreateNamespace";
     let namespace = proto::Namespace { name: "forged".into(), ..Default::default() };
     let asked = proto::CreateNamespaceRequest { namespace: Some(namespace), ..Default::default() };
@@ -386,9 +392,7 @@ async fn what_a_web_page_can_send_is_no_call() {
 #[tokio::test]
 async fn requests_that_are_begun_and_not_ended_have_little_room_together() {
     let (server, before) = warm().await;
-    let stream = TcpStream::connect(&server.address).await.unwrap();
-    let (client, connection) = h2::client::handshake(stream).await.unwrap();
-    let connection = tokio::spawn(connection);
+    let (client, connection) = connect(&server).await;
     // A hundred on one connection that say nearly a mebibyte each, and there is room for eight.
     let calls = (0..100).map(|_| {
         let mut client = client.clone();
@@ -422,6 +426,33 @@ async fn requests_that_are_begun_and_not_ended_have_little_room_together() {
 }
 
 #[tokio::test]
+async fn a_request_that_comes_byte_by_byte_takes_no_more_room_than_its_bytes() {
+    const STREAMS: u32 = 10;
+    let (server, before) = warm().await;
+    let mut frames = Frames::open(&server.address).await;
+    for stream in (0..STREAMS).map(|number| 2 * number + 1) {
+        let headers = frame(HEADERS, END_HEADERS, stream, &lookup_headers());
+        in_time(frames.stream.write_all(&headers)).await.unwrap();
+        // As many as a client may send unasked, and never the last one; no faster than they are taken.
+        for _ in 0..60 {
+            let mut said = frame(DATA, 0, stream, &[0]).repeat(1_000);
+            said.extend(frame(PING, 0, 0, &[0; 8]));
+            in_time(frames.stream.write_all(&said)).await.unwrap();
+            let is_read = async {
+                loop {
+                    match frames.next().await.unwrap().0 {
+                        PING => break,
+                        kind => assert!(!matches!(kind, GOAWAY | RST_STREAM), "it is taken"),
+                    }
+                }
+            };
+            in_time(is_read).await;
+        }
+    }
+    assert_unharmed(&server, before, 16 * MIB).await;
+}
+
+#[tokio::test]
 async fn a_stream_of_many_small_messages_is_answered_to_its_end() {
     const MESSAGES: usize = 50_000;
     let server = Server::start();
@@ -442,9 +473,7 @@ async fn a_stream_of_many_small_messages_is_answered_to_its_end() {
 #[tokio::test]
 async fn a_deadline_holds_from_the_first_byte_of_a_call_to_its_last_answer() {
     let server = Server::start();
-    let stream = TcpStream::connect(&server.address).await.unwrap();
-    let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
-    let connection = tokio::spawn(connection);
+    let (mut client, connection) = connect(&server).await;
     let headers = [("content-type", "application/grpc"), ("grpc-timeout", "300m")];
     let started = Instant::now();
     // Never said to its end.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::Request;
 use http_body::Frame;
 use http_body_util::BodyExt;
@@ -48,56 +48,59 @@ impl Hearing {
     {
         let (head, mut body) = request.into_parts();
         let late = Instant::now() + REQUEST;
-        let (mut said, mut parts) = (0, Vec::with_capacity(1));
-        let mut room = Vec::new();
-        while !body.is_end_stream() {
-            match timeout_at(late, body.frame()).await {
+        let (mut said, mut room) = (BytesMut::new(), None);
+        // More than is taken: the service refuses it, and need not hear the rest.
+        while !body.is_end_stream() && said.len() <= self.most {
+            let frame = match timeout_at(late, body.frame()).await {
                 Err(_) => return Err(CallError::DeadlinePassed),
                 Ok(None) => break,
                 // What the transport has to say of it, the service tells.
                 Ok(Some(Err(_))) => return Ok(Request::from_parts(head, Heard::Rest(body))),
-                Ok(Some(Ok(frame))) => {
-                    let Ok(data) = frame.into_data() else { break };
-                    said += data.len();
-                    // Most requests come in one part, and wait for nothing.
-                    if !body.is_end_stream() {
-                        room.extend(self.room_for(peer, data.len())?);
-                    }
-                    parts.push(data);
-                }
+                Ok(Some(Ok(frame))) => frame,
+            };
+            let Ok(data) = frame.into_data() else { break };
+            // Most requests come in one part, and wait for nothing.
+            if said.is_empty() && body.is_end_stream() {
+                let said = Heard::Whole { said: Some(data), _room: None };
+                return Ok(Request::from_parts(head, said));
             }
-            // More than is taken: the service refuses it, and need not hear the rest.
-            if said > self.most {
-                break;
-            }
+            self.make_room(&mut room, peer, data.len())?;
+            // Put together as it comes: kept apart, parts of a byte would take a hundred each.
+            said.extend_from_slice(&data);
         }
-        let said = Heard::Whole { said: Some(joined(parts)), _room: room };
+        let said = Heard::Whole { said: Some(said.freeze()), _room: room };
         Ok(Request::from_parts(head, said))
     }
 
-    fn room_for(&self, peer: &Peer, bytes: usize) -> Result<[OwnedSemaphorePermit; 2], CallError> {
+    /// Makes more room for a request: of what its client has, and of what all have.
+    fn make_room(
+        &self,
+        room: &mut Option<Room>,
+        peer: &Peer,
+        bytes: usize,
+    ) -> Result<(), CallError> {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let of = |room: &Arc<Semaphore>| Arc::clone(room).try_acquire_many_owned(bytes);
-        match (of(&peer.half_said), of(&self.room)) {
-            (Ok(own), Ok(common)) => Ok([own, common]),
-            _ => {
-                self.metrics.shed(Shed::HalfSaid);
-                Err(CallError::Overloaded)
+        let (Ok(own), Ok(common)) = (of(&peer.half_said), of(&self.room)) else {
+            self.metrics.shed(Shed::HalfSaid);
+            return Err(CallError::Overloaded);
+        };
+        match room {
+            Some(before) => {
+                before.own.merge(own);
+                before.common.merge(common);
             }
+            None => *room = Some(Room { own, common }),
         }
+        Ok(())
     }
 }
 
-/// One after the other; most requests come in one part.
-fn joined(mut parts: Vec<Bytes>) -> Bytes {
-    match (parts.pop(), parts.is_empty()) {
-        (None, _) => Bytes::new(),
-        (Some(only), true) => only,
-        (Some(last), false) => {
-            parts.push(last);
-            parts.concat().into()
-        }
-    }
+/// The room that a request has while it is half said.
+#[derive(Debug)]
+pub(super) struct Room {
+    own: OwnedSemaphorePermit,
+    common: OwnedSemaphorePermit,
 }
 
 /// A request as it was heard.
@@ -107,7 +110,7 @@ pub(super) enum Heard<B> {
         /// What was said.
         said: Option<Bytes>,
         /// What it was given while it came.
-        _room: Vec<OwnedSemaphorePermit>,
+        _room: Option<Room>,
     },
     /// As it comes in.
     Rest(B),
