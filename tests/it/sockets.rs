@@ -426,33 +426,6 @@ async fn requests_that_are_begun_and_not_ended_have_little_room_together() {
 }
 
 #[tokio::test]
-async fn a_request_that_comes_byte_by_byte_takes_no_more_room_than_its_bytes() {
-    const STREAMS: u32 = 10;
-    let (server, before) = warm().await;
-    let mut frames = Frames::open(&server.address).await;
-    for stream in (0..STREAMS).map(|number| 2 * number + 1) {
-        let headers = frame(HEADERS, END_HEADERS, stream, &lookup_headers());
-        in_time(frames.stream.write_all(&headers)).await.unwrap();
-        // As many as a client may send unasked, and never the last one; no faster than they are taken.
-        for _ in 0..60 {
-            let mut said = frame(DATA, 0, stream, &[0]).repeat(1_000);
-            said.extend(frame(PING, 0, 0, &[0; 8]));
-            in_time(frames.stream.write_all(&said)).await.unwrap();
-            let is_read = async {
-                loop {
-                    match frames.next().await.unwrap().0 {
-                        PING => break,
-                        kind => assert!(!matches!(kind, GOAWAY | RST_STREAM), "it is taken"),
-                    }
-                }
-            };
-            in_time(is_read).await;
-        }
-    }
-    assert_unharmed(&server, before, 16 * MIB).await;
-}
-
-#[tokio::test]
 async fn a_stream_of_many_small_messages_is_answered_to_its_end() {
     const MESSAGES: usize = 50_000;
     let server = Server::start();
