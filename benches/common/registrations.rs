@@ -98,7 +98,7 @@ pub(crate) fn snapshot(reference: &Arc<Reference>, size: Size) -> Snapshot {
 }
 
 pub(crate) fn view(snapshot: &Snapshot) -> View<'_> {
-    snapshot.seen_from(&NamespaceName::default()).unwrap()
+    snapshot.view(&NamespaceName::default()).unwrap()
 }
 
 pub(crate) fn register(first: u16, acknowledge: BTreeSet<FindingCode>) -> Command {

@@ -40,7 +40,7 @@ use portbook::registry::port::{Port, Transport};
 use portbook::registry::snapshot::Snapshot;
 use portbook::store::Store;
 use portbook::store::sqlite::SqliteStore;
-use portbook::writer::{Clock, World, writer};
+use portbook::writer::{Clock, Environment, writer};
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -131,7 +131,7 @@ fn calls(runtime: &Runtime) -> Calls {
         (store, loaded)
     });
     let (history, id) = (store.history(), Arc::<str>::from("bench"));
-    let world = World::system(Clock::system(), Arc::clone(&metrics));
+    let world = Environment::system(Clock::system(), Arc::clone(&metrics));
     let (registrar, _) = writer(store, loaded, world);
     let limits = Limits {
         calls: 1024,

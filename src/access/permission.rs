@@ -2,7 +2,7 @@
 
 use super::token::{Grants, Role};
 use crate::registry::assignment::Record;
-use crate::registry::command::{Command, Held, Register};
+use crate::registry::command::{Command, Register, RegistrationSelector};
 use crate::registry::finding::{Finding, FindingCode, Severity};
 use crate::registry::name::{NamespaceName, PoolName};
 use crate::registry::snapshot::Snapshot;
@@ -134,17 +134,21 @@ fn permit_record(grants: &Grants, record: &Record) -> Result<(), Denied> {
     if grants.cover(&registration.namespace, pool) { Ok(()) } else { Err(Denied::Assignment) }
 }
 
-fn permit_held(snapshot: &Snapshot, grants: &Grants, held: &Held) -> Result<(), Denied> {
+fn permit_held(
+    snapshot: &Snapshot,
+    grants: &Grants,
+    held: &RegistrationSelector,
+) -> Result<(), Denied> {
     match held {
-        Held::Uid { uid, .. } => {
+        RegistrationSelector::Uid { uid, .. } => {
             let record = snapshot.by_uid(*uid);
             record.map_or(Ok(()), |record| permit_record(grants, record))
         }
-        Held::Port { namespace, .. } if !grants.reach(namespace) => {
+        RegistrationSelector::Port { namespace, .. } if !grants.reach(namespace) => {
             Err(Denied::Place { namespace: namespace.clone(), pool: None })
         }
-        Held::Port { namespace, port, transport } => {
-            let Ok(view) = snapshot.seen_from(namespace) else { return Ok(()) };
+        RegistrationSelector::Port { namespace, port, transport } => {
+            let Ok(view) = snapshot.view(namespace) else { return Ok(()) };
             let mut held = view.holders(*port, *transport);
             held.try_for_each(|record| permit_record(grants, record))
         }

@@ -18,7 +18,7 @@ use crate::grpc::proto::{port_admin_service_server, port_registry_service_server
 use crate::iana::IanaError;
 use crate::server::ServeError;
 use crate::store::StoreError;
-use crate::store::chain;
+use crate::store::error_chain;
 use crate::store::sqlite::{BackupError, CopyError, OpenError, RestoreError};
 
 /// Why a command failed.
@@ -243,7 +243,7 @@ impl Error {
     /// Everything there is to say: the chain of errors in one line, and a hint in a second one.
     #[must_use]
     pub fn report(&self) -> String {
-        let line = clean(&chain(self));
+        let line = clean(&error_chain(self));
         self.hint().map_or_else(|| line.clone(), |hint| format!("{line}\n{hint}"))
     }
 

@@ -35,12 +35,12 @@ impl StreamLabels {
             let keys = keys(fields, block);
             Ok((namespace?, keys?))
         })?;
-        let view = snapshot.seen_from(&namespace)?;
+        let view = snapshot.view(&namespace)?;
         let table = view.reference().labels();
         self.of_reference.resize(table.count(), None);
         let mut new_labels = Vec::new();
         let label_numbers = keys.into_iter().map(|(port, transport)| {
-            if let Some(own) = view.own_label(port, transport) {
+            if let Some(own) = view.custom_label(port, transport) {
                 return self.number_of_own(own, &mut new_labels);
             }
             let in_table = table.number(port, transport);

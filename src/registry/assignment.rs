@@ -55,7 +55,7 @@ impl Uid {
 
     /// What stands for the uid of an item of a batch, which has none yet.
     #[must_use]
-    pub const fn of_place(place: u32) -> Self {
+    pub const fn placeholder(place: u32) -> Self {
         Self(Uuid::from_u128(place as u128))
     }
 

@@ -36,14 +36,14 @@ pub enum Change {
         /// What it was.
         before: Arc<Record>,
         /// Until when its ports rest, if they do.
-        rest_until: Option<Timestamp>,
+        cooling_until: Option<Timestamp>,
     },
     /// The lease of a registration ended.
     Expired {
         /// What it was.
         before: Arc<Record>,
         /// Until when its ports rest, if they do.
-        rest_until: Option<Timestamp>,
+        cooling_until: Option<Timestamp>,
     },
     /// A namespace was created, changed or deleted.
     Namespace(Edit<Namespace>),
@@ -228,9 +228,11 @@ impl Change {
 
     /// Until when the ports that were given back rest, if they do.
     #[must_use]
-    pub const fn rest_until(&self) -> Option<Timestamp> {
+    pub const fn cooling_until(&self) -> Option<Timestamp> {
         match self {
-            Self::Released { rest_until, .. } | Self::Expired { rest_until, .. } => *rest_until,
+            Self::Released { cooling_until, .. } | Self::Expired { cooling_until, .. } => {
+                *cooling_until
+            }
             _ => None,
         }
     }

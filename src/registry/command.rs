@@ -29,7 +29,7 @@ pub enum Command {
     /// Change what is said of a registration.
     Update(Update),
     /// Give ports back.
-    Release(Held),
+    Release(RegistrationSelector),
     /// End leases that end at this time, which has come: those that were taken together.
     Expire(Timestamp),
     /// Have a new namespace.
@@ -109,7 +109,7 @@ pub struct Ensure {
 #[derive(Clone, Debug)]
 pub struct Renew {
     /// Which.
-    pub held: Held,
+    pub held: RegistrationSelector,
     /// For how long from now; as long as last time if nothing is said.
     pub ttl: Option<Ttl>,
 }
@@ -148,7 +148,7 @@ pub struct Update {
 
 /// Ports that are held.
 #[derive(Clone, Debug)]
-pub enum Held {
+pub enum RegistrationSelector {
     /// Those of one registration.
     Uid {
         /// Which.

@@ -19,7 +19,7 @@ use super::snapshot::View;
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
+pub struct RegistrationQuery<'a> {
     /// For which service; none for one that nobody knows.
     pub service_name: Option<&'a str>,
     /// Which ports.
@@ -35,7 +35,7 @@ pub struct Asked<'a> {
 /// Everything the rules have to say: blockers first, then what is to be acknowledged, then notes;
 /// each in the order of [`FindingCode::ALL`] and of the transports.
 #[must_use]
-pub fn judge(view: View<'_>, asked: &Asked<'_>) -> Vec<Finding> {
+pub fn judge(view: View<'_>, asked: &RegistrationQuery<'_>) -> Vec<Finding> {
     let mut findings: Vec<_> = findings(view, asked).collect();
     findings.sort_by_key(|finding| finding.severity);
     findings
@@ -43,14 +43,18 @@ pub fn judge(view: View<'_>, asked: &Asked<'_>) -> Vec<Finding> {
 
 /// Whether nothing stands in the way if these codes are acknowledged.
 #[must_use]
-pub fn is_free(view: View<'_>, asked: &Asked<'_>, acknowledged: &BTreeSet<FindingCode>) -> bool {
+pub fn is_free(
+    view: View<'_>,
+    asked: &RegistrationQuery<'_>,
+    acknowledged: &BTreeSet<FindingCode>,
+) -> bool {
     !meets(view, asked, acknowledged, FindingCode::ALL)
 }
 
 /// Whether one of these rules stands in the way. What would be told as a note is not looked for.
 pub fn meets(
     view: View<'_>,
-    asked: &Asked<'_>,
+    asked: &RegistrationQuery<'_>,
     acknowledged: &BTreeSet<FindingCode>,
     codes: impl IntoIterator<Item = FindingCode>,
 ) -> bool {
@@ -60,7 +64,10 @@ pub fn meets(
     })
 }
 
-fn findings<'a>(view: View<'a>, asked: &'a Asked<'a>) -> impl Iterator<Item = Finding> + use<'a> {
+fn findings<'a>(
+    view: View<'a>,
+    asked: &'a RegistrationQuery<'a>,
+) -> impl Iterator<Item = Finding> + use<'a> {
     cases(view, asked, FindingCode::ALL).filter_map(move |(code, case)| {
         let Found { message, evidence } = case.find(code)?;
         let (severity, transport) = (case.weigh(code), case.transport);
@@ -71,7 +78,7 @@ fn findings<'a>(view: View<'a>, asked: &'a Asked<'a>) -> impl Iterator<Item = Fi
 /// Each rule, and what it is applied to: the ports on each transport.
 fn cases<'a, C: IntoIterator<Item = FindingCode>>(
     view: View<'a>,
-    asked: &'a Asked<'a>,
+    asked: &'a RegistrationQuery<'a>,
     codes: C,
 ) -> impl Iterator<Item = (FindingCode, Case<'a>)> + use<'a, C> {
     let service = asked.service_name.map_or(Cow::Borrowed(""), fold);
@@ -83,7 +90,7 @@ fn cases<'a, C: IntoIterator<Item = FindingCode>>(
 /// What is judged.
 struct Case<'a> {
     view: View<'a>,
-    asked: &'a Asked<'a>,
+    asked: &'a RegistrationQuery<'a>,
     service: Cow<'a, str>,
     transport: Transport,
 }
@@ -197,7 +204,7 @@ impl<'a> Case<'a> {
             return None;
         }
         let pool = self.view.pool_in(self.asked.ports, self.transport)?;
-        let runs = pool.own().runs();
+        let runs = pool.own().ranges();
         let met = runs.iter().find(|run| run.overlaps(self.asked.ports))?;
         let message = format!(
             "{met}/{} is part of pool {}: ask for the port through it",
@@ -217,7 +224,7 @@ impl<'a> Case<'a> {
     }
 
     fn cooling_down(&self) -> Option<Found> {
-        let resting = self.view.resting_in(self.asked.ports, self.transport, self.asked.now);
+        let resting = self.view.cooling_down_in(self.asked.ports, self.transport, self.asked.now);
         let of_others = resting.filter(|(_, resting)| !self.is_same_service(&resting.record));
         // Of several on the lowest port, the one that rests longest.
         let (port, resting) =

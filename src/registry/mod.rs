@@ -3,12 +3,12 @@
 //! Pure: no I/O, no clock, no randomness, no gRPC and no SQL. Time and ids are passed in, so each
 //! rule can be tested without a server and holds for every store.
 
-mod alike;
 pub mod lease;
 pub mod name;
 pub mod port;
 pub mod port_set;
 pub mod service_name;
+mod similarity;
 pub mod text;
 mod words;
 
@@ -18,7 +18,7 @@ pub mod guide;
 pub mod namespace;
 pub mod pool;
 
-mod book;
+mod name_index;
 pub mod reference;
 pub mod snapshot;
 
@@ -37,4 +37,4 @@ pub mod command;
 pub mod decide;
 
 #[cfg(test)]
-mod random;
+mod arbitrary;

@@ -43,7 +43,7 @@ impl PortSet {
 
     /// Its runs, lowest first.
     #[must_use]
-    pub fn runs(&self) -> &[PortRange] {
+    pub fn ranges(&self) -> &[PortRange] {
         &self.0
     }
 
@@ -96,7 +96,7 @@ mod tests {
         let fault = PortSet::new(vec![run(5, 9), run(1, 5)]).unwrap_err();
         assert_eq!(fault.to_string(), "1-5 and 5-9 overlap");
         assert!(PortSet::new(vec![run(3, 3), run(3, 3)]).is_err());
-        assert_eq!(PortSet::of([Port::new(65_534), Port::MAX]).runs(), [run(65_534, 65_535)]);
+        assert_eq!(PortSet::of([Port::new(65_534), Port::MAX]).ranges(), [run(65_534, 65_535)]);
     }
 
     proptest! {
@@ -113,7 +113,7 @@ mod tests {
             for port in 0..60 {
                 prop_assert_eq!(left.contains(Port::new(port)), expected.contains(&port));
             }
-            let parted = left.runs().windows(2).all(|pair| {
+            let parted = left.ranges().windows(2).all(|pair| {
                 pair[0].last().number() + 1 < pair[1].first().number()
             });
             prop_assert!(parted);

@@ -4,7 +4,6 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
 
-use super::alike::{Known, Letters};
 use super::assignment::{Assignment, Origin, Record, Source, State, Uid};
 use super::counts::Counts;
 use super::guide::{Guide, SharedGuide};
@@ -12,6 +11,7 @@ use super::list::ListKey;
 use super::port::{Port, PortRange, Transport};
 use super::search::SearchIndex;
 use super::service_name::fold;
+use super::similarity::{CharSignature, KnownName};
 
 /// Which IANA registry this is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub struct Reference {
     by_uid: HashMap<Uid, u32>,
     guide_by_service: HashMap<String, u32>,
     guide_by_word: HashMap<String, u32>,
-    names: Vec<(Letters, Box<str>)>,
+    names: Vec<(CharSignature, Box<str>)>,
     counts: OnceLock<[Counts; 2]>,
     list_order: Vec<u32>,
     search: SearchIndex,
@@ -71,7 +71,7 @@ impl Reference {
             }
         }
         let names = by_name.keys().chain(guide_by_word.keys());
-        let names = names.map(|name| (Letters::of(name), name.as_str().into())).collect();
+        let names = names.map(|name| (CharSignature::of(name), name.as_str().into())).collect();
         // What takes longest is made beside the rest: a start is waited for.
         let (search, by_port, labels, list_order) = std::thread::scope(|scope| {
             let search = scope.spawn(|| SearchIndex::new(&records, &guides, &guide_by_service));
@@ -167,8 +167,8 @@ impl Reference {
     }
 
     /// Every name a service can be asked for by, as [`fold`] writes it.
-    pub(super) fn names(&self) -> impl Iterator<Item = Known<'_>> {
-        self.names.iter().map(|(letters, name)| Known { name, letters: *letters })
+    pub(super) fn names(&self) -> impl Iterator<Item = KnownName<'_>> {
+        self.names.iter().map(|(letters, name)| KnownName { name, letters: *letters })
     }
 
     /// What text search looks through.

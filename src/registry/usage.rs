@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::assignment::Record;
 use super::finding::FindingCode;
-use super::judge::{Asked, meets};
+use super::judge::{RegistrationQuery, meets};
 use super::pool::SharedPool;
 use super::port::{Port, PortRange, Transport};
 use super::port_set::PortSet;
@@ -41,13 +41,13 @@ impl Occupation {
     pub fn of(view: View<'_>, pool: &SharedPool, now: Timestamp) -> Self {
         let every_port = Port::MAX.index() + 1;
         let (mut held, mut resting) = (vec![false; every_port], vec![false; every_port]);
-        for (run, &transport) in runs_and_transports(pool) {
+        for (run, &transport) in ranges_and_transports(pool) {
             for record in view.holders_in(run, transport) {
                 for port in record.ports.into_iter().flat_map(PortRange::iter) {
                     held[port.index()] = true;
                 }
             }
-            for (port, _) in view.resting_in(run, transport, now) {
+            for (port, _) in view.cooling_down_in(run, transport, now) {
                 resting[port.index()] = true;
             }
         }
@@ -61,8 +61,8 @@ impl Occupation {
     }
 }
 
-fn runs_and_transports(pool: &SharedPool) -> impl Iterator<Item = (PortRange, &Transport)> {
-    itertools::iproduct!(pool.own().runs().iter().copied(), &pool.transports)
+fn ranges_and_transports(pool: &SharedPool) -> impl Iterator<Item = (PortRange, &Transport)> {
+    itertools::iproduct!(pool.own().ranges().iter().copied(), &pool.transports)
 }
 
 /// How much of the pool is used at that time.
@@ -97,14 +97,14 @@ fn has_twin(view: View<'_>, pool: &SharedPool, port: Port) -> bool {
 
 /// The registrations on the pool's ports, lowest first on each transport.
 pub fn holders<'a>(view: View<'a>, pool: &SharedPool) -> impl Iterator<Item = &'a Arc<Record>> {
-    runs_and_transports(pool).flat_map(move |(run, &transport)| view.holders_in(run, transport))
+    ranges_and_transports(pool).flat_map(move |(run, &transport)| view.holders_in(run, transport))
 }
 
 /// When the next port of the pool has rested long enough.
 #[must_use]
-pub fn next_rested(view: View<'_>, pool: &SharedPool, now: Timestamp) -> Option<Timestamp> {
-    runs_and_transports(pool)
-        .flat_map(|(run, &transport)| view.resting_in(run, transport, now))
+pub fn next_cool_down_end(view: View<'_>, pool: &SharedPool, now: Timestamp) -> Option<Timestamp> {
+    ranges_and_transports(pool)
+        .flat_map(|(run, &transport)| view.cooling_down_in(run, transport, now))
         .map(|(_, resting)| resting.until)
         .min()
 }
@@ -119,7 +119,7 @@ fn given_by<'p>(view: View<'_>, pool: &'p SharedPool) -> &'p PortSet {
                     FindingCode::PortTaken | FindingCode::CoolingDown | FindingCode::TransportTwin
                 )
             });
-            let asked = Asked {
+            let asked = RegistrationQuery {
                 service_name: None,
                 ports: PortRange::single(*port),
                 transports: &pool.transports,

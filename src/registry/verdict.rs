@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::finding::{Finding, FindingCode, Severity, obstacles};
-use super::judge::{Asked, is_free, judge};
+use super::judge::{RegistrationQuery, is_free, judge};
 use super::port::{Port, PortRange};
 use super::snapshot::View;
 
@@ -53,9 +53,9 @@ impl Verdict {
 #[must_use]
 pub fn check(
     view: View<'_>,
-    asked: &Asked<'_>,
+    asked: &RegistrationQuery<'_>,
     acknowledged: &BTreeSet<FindingCode>,
-    looks: &mut Looks,
+    looks: &mut SearchBudget,
 ) -> Verdict {
     let mut verdict = Verdict::of(asked.ports, judge(view, asked), acknowledged);
     if verdict.outcome != Outcome::Accepted {
@@ -66,9 +66,9 @@ pub fn check(
 
 /// How many ports may still be looked at for alternatives.
 #[derive(Clone, Copy, Debug)]
-pub struct Looks(u32);
+pub struct SearchBudget(u32);
 
-impl Default for Looks {
+impl Default for SearchBudget {
     /// As many as there are.
     fn default() -> Self {
         Self(LOOKED_AT)
@@ -83,9 +83,9 @@ const LOOKED_AT: u32 = 65_536;
 /// The nearest runs of the same width against which nothing speaks.
 fn alternatives(
     view: View<'_>,
-    asked: &Asked<'_>,
+    asked: &RegistrationQuery<'_>,
     acknowledged: &BTreeSet<FindingCode>,
-    looks: &mut Looks,
+    looks: &mut SearchBudget,
 ) -> Vec<PortRange> {
     let width = asked.ports.width();
     let first = i64::from(asked.ports.first().number());
@@ -103,7 +103,7 @@ fn alternatives(
         looks.0 -= width;
         // Two that overlap each other are one offer, not two.
         let is_new = found.iter().all(|other| !other.overlaps(ports));
-        if is_new && is_free(view, &Asked { ports, ..*asked }, acknowledged) {
+        if is_new && is_free(view, &RegistrationQuery { ports, ..*asked }, acknowledged) {
             found.push(ports);
         }
     }

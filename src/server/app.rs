@@ -19,7 +19,7 @@ use crate::grpc::services::Services;
 use crate::metrics::Metrics;
 use crate::store::history::History;
 use crate::store::{Loaded, Store};
-use crate::writer::{Clock, Registrar, World, Writer, writer};
+use crate::writer::{Clock, Environment, RegistryHandle, Writer, writer};
 
 /// The services whose health is told; the first stands for the server as a whole.
 pub(super) const SERVICES: [&str; 3] =
@@ -27,7 +27,7 @@ pub(super) const SERVICES: [&str; 3] =
 
 /// Everything the services need.
 pub struct App {
-    pub(super) registrar: Registrar,
+    pub(super) registrar: RegistryHandle,
     history: Arc<dyn History>,
     database_id: Arc<str>,
     max_request_bytes: usize,
@@ -43,7 +43,7 @@ impl App {
         max_request_bytes: u32,
     ) -> (Self, Writer<S>) {
         let (history, database_id) = (store.history(), loaded.database_id.as_str().into());
-        let (registrar, writer) = writer(store, loaded, World::system(clock, metrics));
+        let (registrar, writer) = writer(store, loaded, Environment::system(clock, metrics));
         let max_request_bytes = max_request_bytes as usize;
         (Self { registrar, history, database_id, max_request_bytes }, writer)
     }

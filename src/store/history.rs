@@ -16,7 +16,10 @@ use crate::registry::service_name::fold;
 /// The history of a store. Whoever reads it neither waits for the writer nor keeps it waiting.
 pub trait History: Send + Sync {
     /// The changes that pass, in the order asked for, at most as many as asked for.
-    fn changes<'h>(&'h self, query: &'h Query) -> BoxFuture<'h, Result<Vec<Logged>, StoreError>>;
+    fn changes<'h>(
+        &'h self,
+        query: &'h Query,
+    ) -> BoxFuture<'h, Result<Vec<ChangeRecord>, StoreError>>;
 
     /// The last revision that was made at this time or before it.
     fn revision_at(&self, time: Timestamp) -> BoxFuture<'_, Result<Revision, StoreError>>;
@@ -27,9 +30,9 @@ pub trait History: Send + Sync {
 
 /// A change of the past.
 #[derive(Clone, Debug)]
-pub struct Logged {
+pub struct ChangeRecord {
     /// Where it stands.
-    pub place: Place,
+    pub place: ChangePosition,
     /// When.
     pub time: Timestamp,
     /// Who.
@@ -42,14 +45,14 @@ pub struct Logged {
 
 /// A place in the history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct ChangePosition {
     /// The revision.
     pub revision: Revision,
     /// The place in it, from 0.
     pub position: u32,
 }
 
-impl Place {
+impl ChangePosition {
     /// Before everything at the revision.
     #[must_use]
     pub const fn before(revision: Revision) -> Option<Self> {
@@ -70,9 +73,9 @@ impl Place {
 #[derive(Clone, Debug)]
 pub struct Query {
     /// Only what stands behind this place.
-    pub after: Option<Place>,
+    pub after: Option<ChangePosition>,
     /// Only what stands before this place.
-    pub before: Place,
+    pub before: ChangePosition,
     /// Whether the newest comes first.
     pub newest_first: bool,
     /// The most changes.

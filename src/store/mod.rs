@@ -2,7 +2,7 @@
 //!
 //! A store keeps history and what follows from it. It decides nothing.
 
-mod chain;
+mod error_chain;
 pub mod history;
 pub mod sqlite;
 
@@ -21,7 +21,7 @@ use crate::registry::namespace::Namespace;
 use crate::registry::pool::{Pool, SharedPool};
 use crate::registry::reference::{Edition, Reference};
 use crate::registry::snapshot::Snapshot;
-pub(crate) use chain::chain;
+pub(crate) use error_chain::error_chain;
 use history::History;
 
 /// A store of one registry.
@@ -42,11 +42,11 @@ pub trait Store: Send + 'static {
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// What the actor's request with this id led to, if it was accepted before.
-    fn answered(
+    fn stored_outcome(
         &mut self,
         actor: &Actor,
         request_id: &str,
-    ) -> impl Future<Output = Result<Option<Answered>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Option<StoredOutcome>, StoreError>> + Send;
 
     /// Keeps a token, in place of the one of its name if there is one; as durable as an entry.
     fn put_token(&mut self, token: &Token) -> impl Future<Output = Result<(), StoreError>> + Send;
@@ -102,7 +102,7 @@ impl Contents {
                 self.pools.into_iter().map(SharedPool::share),
                 self.custom.into_iter().map(Record::share),
             )
-            .with_resting(
+            .with_cooling_down(
                 self.resting.into_iter().map(|(record, until)| (Record::share(record), until)),
             );
         Loaded {
@@ -144,7 +144,7 @@ pub struct RequestKey {
 
 /// What a request led to.
 #[derive(Clone, Debug)]
-pub struct Answered {
+pub struct StoredOutcome {
     /// Tells its contents from those of another.
     pub fingerprint: [u8; 32],
     /// The revision it made.

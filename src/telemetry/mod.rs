@@ -22,7 +22,7 @@ use self::trace::Exporter;
 use crate::config::TelemetryArgs;
 use crate::grpc::layer::trace::Tracing;
 use crate::metrics::Metrics;
-use crate::writer::Registrar;
+use crate::writer::RegistryHandle;
 
 /// Why the server can't tell what it should.
 #[derive(Debug, thiserror::Error)]
@@ -103,7 +103,7 @@ impl Telemetry {
     }
 
     /// There is a registry now.
-    pub fn is_of(&self, registrar: Registrar) {
+    pub fn is_of(&self, registrar: RegistryHandle) {
         self.state.is_of(registrar);
     }
 

@@ -12,13 +12,13 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use crate::registry::assignment::Source;
 use crate::registry::usage::usage;
 use crate::store::sqlite;
-use crate::writer::Registrar;
+use crate::writer::RegistryHandle;
 
 /// What there is to tell of a registry.
 #[derive(Clone, Debug)]
 pub(super) struct State {
     database: PathBuf,
-    registrar: Arc<OnceLock<Registrar>>,
+    registrar: Arc<OnceLock<RegistryHandle>>,
 }
 
 impl State {
@@ -28,14 +28,14 @@ impl State {
     }
 
     /// There is a registry now.
-    pub(super) fn is_of(&self, registrar: Registrar) {
+    pub(super) fn is_of(&self, registrar: RegistryHandle) {
         // There is one registry in a process.
         let _ = self.registrar.set(registrar);
     }
 
     /// Whether there is a registry, and somebody to write to it.
     pub(super) fn is_running(&self) -> bool {
-        self.registrar.get().is_some_and(Registrar::is_running)
+        self.registrar.get().is_some_and(RegistryHandle::is_running)
     }
 }
 

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
-use super::registrar::{Outcome, Proposal, WriteError};
+use super::handle::{Outcome, Proposal, WriteError};
 use crate::access::Actor;
 use crate::registry::assignment::Revision;
 use crate::registry::decide::{Decision, Unchanged};
 use crate::registry::finding::{Evidence, Finding};
 use crate::registry::snapshot::Snapshot;
-use crate::store::{Answered, Entry, StoreError};
+use crate::store::{Entry, StoreError, StoredOutcome};
 
 type Reply = Result<Outcome, WriteError>;
 
@@ -87,7 +87,7 @@ impl Batch {
     }
 
     /// The outcome of a request of the past; what its findings rest on is looked up again.
-    pub(super) fn outcome_of(&self, answered: Answered) -> Outcome {
+    pub(super) fn outcome_of(&self, answered: StoredOutcome) -> Outcome {
         let findings = answered.findings.into_iter().map(|stored| {
             let Finding { evidence, .. } = stored.finding.clone();
             let fixed = || self.snapshot.by_uid(stored.fixed_evidence?).cloned();

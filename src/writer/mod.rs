@@ -6,9 +6,9 @@
 //! None of it is committed, published or answered before that commit is, and it fails with it.
 
 mod batch;
-mod desk;
-mod registrar;
-mod world;
+mod command_queue;
+mod environment;
+mod handle;
 
 use std::convert::Infallible;
 use std::future::{Future, pending};
@@ -21,12 +21,12 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-pub use registrar::{AdministerError, Outcome, Proposal, Registrar, WriteError};
-pub use world::{Clock, World};
+pub use environment::{Clock, Environment};
+pub use handle::{AdministerError, Outcome, Proposal, RegistryHandle, WriteError};
 
 use self::batch::Batch;
-use self::desk::Desk;
-use self::registrar::Administration;
+use self::command_queue::CommandQueue;
+use self::handle::TokenRequest;
 use crate::access::{Actor, Token, TokenCommand, permit_administration};
 use crate::metrics::Metrics;
 use crate::registry::snapshot::Snapshot;
@@ -45,32 +45,36 @@ const ADMINISTRATION: usize = 16;
 pub struct Writer<S> {
     store: S,
     metrics: Arc<Metrics>,
-    desk: Desk,
+    commands: CommandQueue,
     published: Arc<ArcSwap<Snapshot>>,
-    administration: mpsc::Receiver<Administration>,
+    administration: mpsc::Receiver<TokenRequest>,
     followed: broadcast::Sender<Arc<Entry>>,
 }
 
 /// A writer for the store, which holds what was loaded from it, and the handle to it.
-pub fn writer<S: Store>(store: S, loaded: Loaded, world: World) -> (Registrar, Writer<S>) {
+pub fn writer<S: Store>(
+    store: S,
+    loaded: Loaded,
+    environment: Environment,
+) -> (RegistryHandle, Writer<S>) {
     let published = Arc::new(ArcSwap::from_pointee(loaded.snapshot));
     let tokens = Arc::new(ArcSwap::from_pointee(loaded.tokens));
     let (sender, queue) = mpsc::channel(QUEUE);
     let (administrator, administration) = mpsc::channel(ADMINISTRATION);
     let (followed, _) = broadcast::channel(FOLLOWED);
-    let registrar = Registrar {
+    let registrar = RegistryHandle {
         published: Arc::clone(&published),
         tokens: Arc::clone(&tokens),
         queue: sender,
         administration: administrator,
         followed: followed.downgrade(),
-        clock: world.clock.clone(),
-        metrics: Arc::clone(&world.metrics),
+        clock: environment.clock.clone(),
+        metrics: Arc::clone(&environment.metrics),
     };
     let last_time = loaded.last_time.unwrap_or(Timestamp::MIN);
-    let metrics = Arc::clone(&world.metrics);
-    let desk = Desk { queue, next: None, tokens, world, last_time };
-    (registrar, Writer { store, metrics, desk, published, administration, followed })
+    let metrics = Arc::clone(&environment.metrics);
+    let commands = CommandQueue { queue, next: None, tokens, environment, last_time };
+    (registrar, Writer { store, metrics, commands, published, administration, followed })
 }
 
 impl<S: Store> Writer<S> {
@@ -83,14 +87,14 @@ impl<S: Store> Writer<S> {
         let mut pause = self.until_next_lease_end();
         loop {
             tokio::select! {
-                has_come = self.desk.wait() => {
+                has_come = self.commands.wait() => {
                     if !has_come {
                         return Ok(self.store);
                     }
                 }
                 Some(asked) = self.administration.recv() => self.administer(asked).await,
                 () = sleep(pause) => {}
-                () = stop.cancelled(), if !self.desk.queue.is_closed() => self.desk.queue.close(),
+                () = stop.cancelled(), if !self.commands.queue.is_closed() => self.commands.queue.close(),
             }
             // In commits of their own, so that nobody's command fails with them.
             let have_ended = self.end_leases().await?;
@@ -107,7 +111,7 @@ impl<S: Store> Writer<S> {
     pub async fn end_leases(&mut self) -> Result<bool, StoreError> {
         while self.until_next_lease_end().is_zero() {
             let mut batch = Batch::on(&self.published.load_full());
-            self.desk.end_leases(&mut batch);
+            self.commands.end_leases(&mut batch);
             let committed = commit(&mut self.store, &self.metrics, &batch, pending()).await?;
             if committed.is_err() {
                 return Ok(false);
@@ -118,18 +122,18 @@ impl<S: Store> Writer<S> {
     }
 
     fn until_next_lease_end(&self) -> Duration {
-        self.desk.until_next_lease_end(&self.published.load())
+        self.commands.until_next_lease_end(&self.published.load())
     }
 
     /// Serves the commands that wait, and those that come in meanwhile, in as many commits as their
     /// size asks for. Says whether what was to be committed was.
     async fn serve(&mut self, stop: &CancellationToken) -> Result<bool, StoreError> {
         let mut batch = Batch::on(&self.published.load_full());
-        self.desk.decide_waiting(&mut batch, &mut self.store).await;
+        self.commands.decide_waiting(&mut batch, &mut self.store).await;
         while !batch.decided.is_empty() {
             let mut next = Batch::on(&batch.snapshot);
             let is_store_wanted = || stop.is_cancelled() || !self.administration.is_empty();
-            let ahead = self.desk.decide_ahead(&mut next, is_store_wanted);
+            let ahead = self.commands.decide_ahead(&mut next, is_store_wanted);
             if let Err(fault) = commit(&mut self.store, &self.metrics, &batch, ahead).await? {
                 // A refusal may rest on a neighbour that was not committed, so all fail.
                 batch.fail(&fault);
@@ -159,8 +163,8 @@ impl<S: Store> Writer<S> {
     }
 
     /// Changes a token: decides, commits, publishes and replies.
-    async fn administer(&mut self, asked: Administration) {
-        let Administration { command, by, reply } = asked;
+    async fn administer(&mut self, asked: TokenRequest) {
+        let TokenRequest { command, by, reply } = asked;
         if reply.is_closed() {
             return;
         }
@@ -174,7 +178,8 @@ impl<S: Store> Writer<S> {
         command: TokenCommand,
         by: &Actor,
     ) -> Result<Arc<Token>, AdministerError> {
-        let (tokens, now) = (self.desk.tokens.load_full(), self.desk.world.clock.now());
+        let (tokens, now) =
+            (self.commands.tokens.load_full(), self.commands.environment.clock.now());
         permit_administration(&tokens.acting(by, now)?.role)?;
         let token = Arc::new(tokens.decide(command, by, now)?);
         self.store.put_token(&token).await.map_err(|fault| {
@@ -182,7 +187,7 @@ impl<S: Store> Writer<S> {
             tracing::error!(error = &fault as &dyn std::error::Error, "token not stored");
             AdministerError::Store(fault)
         })?;
-        self.desk.tokens.store(Arc::new(tokens.with(Arc::clone(&token))));
+        self.commands.tokens.store(Arc::new(tokens.with(Arc::clone(&token))));
         Ok(token)
     }
 }

@@ -18,7 +18,7 @@ use portbook::registry::assignment::Revision;
 use portbook::server::{App, Listening, ServeError, run};
 use portbook::store::history::History;
 use portbook::store::sqlite::SqliteStore;
-use portbook::store::{Answered, Contents, Entry, Store, StoreError};
+use portbook::store::{Contents, Entry, Store, StoreError, StoredOutcome};
 use portbook::writer::Clock;
 use sqlx::Connection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
@@ -53,12 +53,12 @@ impl Store for Gated {
         self.store.append(expected, entries).await
     }
 
-    async fn answered(
+    async fn stored_outcome(
         &mut self,
         actor: &Actor,
         request_id: &str,
-    ) -> Result<Option<Answered>, StoreError> {
-        self.store.answered(actor, request_id).await
+    ) -> Result<Option<StoredOutcome>, StoreError> {
+        self.store.stored_outcome(actor, request_id).await
     }
 
     async fn put_token(&mut self, token: &Token) -> Result<(), StoreError> {

@@ -39,7 +39,7 @@ pub static NEW: LazyLock<Snapshot> = LazyLock::new(|| {
 #[test]
 fn the_index_of_ports_answers_as_a_scan_of_the_stored_records() {
     let records = block_on(stored()).reference;
-    let view = NEW.seen_from(&NamespaceName::default()).unwrap();
+    let view = NEW.view(&NamespaceName::default()).unwrap();
     let width = |record: &Assignment| record.ports.map_or(0, PortRange::width);
     let mut on_port: Vec<Vec<&Assignment>> = vec![Vec::new(); 65_536];
     for record in &records {
@@ -87,7 +87,7 @@ fn the_index_of_ports_answers_as_a_scan_of_the_stored_records() {
 
 #[test]
 fn every_record_is_found_by_its_name_and_its_uid() {
-    let view = NEW.seen_from(&NamespaceName::default()).unwrap();
+    let view = NEW.view(&NamespaceName::default()).unwrap();
     for record in NEW.reference().records() {
         assert_eq!(NEW.by_uid(record.uid).unwrap().uid, record.uid);
         if let Some(name) = &record.service_name {
@@ -100,7 +100,7 @@ fn every_record_is_found_by_its_name_and_its_uid() {
 #[test]
 fn an_encoded_answer_is_the_message_it_stands_for() {
     let reference = NEW.reference();
-    let view = NEW.seen_from(&NamespaceName::default()).unwrap();
+    let view = NEW.view(&NamespaceName::default()).unwrap();
     for port in PortRange::ALL.iter() {
         let answer = view.lookup_port(port, None);
         let records = || answer.records.iter().copied();

@@ -7,14 +7,14 @@ use portbook::access::Actor;
 use portbook::registry::change::{Change, ChangeKind};
 use portbook::registry::port::{Port, PortRange, Transport};
 use portbook::registry::snapshot::Snapshot;
-use portbook::store::history::{ChangeFilter, History, Logged, Place, Query};
+use portbook::store::history::{ChangeFilter, ChangePosition, ChangeRecord, History, Query};
 use portbook::store::sqlite::SqliteStore;
 use portbook::store::{Entry, Store};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
 use crate::deciding::model::Model;
-use crate::deciding::wish::{LOW, Wish, service, time, wishes};
+use crate::deciding::wish::{LOW, ProposedRegistration, service, time, wishes};
 use crate::deciding::{Hand, seen};
 use crate::laws::{NEW, block_on};
 
@@ -27,7 +27,7 @@ struct Written {
     _folder: TempDir,
 }
 
-async fn write(wishes: &[Wish]) -> Written {
+async fn write(wishes: &[ProposedRegistration]) -> Written {
     let folder = TempDir::new().unwrap();
     let mut store = SqliteStore::open(&folder.path().join("portbook.db")).await.unwrap();
     let mut states = vec![NEW.clone()];
@@ -112,7 +112,7 @@ fn passes(filter: &ChangeFilter, entry: &Entry, change: &Change) -> bool {
         && filter.end_time.is_none_or(|end| entry.time < end)
 }
 
-fn told(logged: &[Logged]) -> Vec<(Place, String, String)> {
+fn told(logged: &[ChangeRecord]) -> Vec<(ChangePosition, String, String)> {
     let told = logged.iter().map(|logged| {
         (
             logged.place,
@@ -128,10 +128,10 @@ async fn pages(
     filter: &ChangeFilter,
     newest_first: bool,
     limit: u32,
-) -> Vec<Logged> {
+) -> Vec<ChangeRecord> {
     let mut query = Query {
         after: None,
-        before: Place { revision: NEW.revision().next(), position: u32::MAX },
+        before: ChangePosition { revision: NEW.revision().next(), position: u32::MAX },
         newest_first,
         limit,
         filter: filter.clone(),
@@ -169,7 +169,7 @@ proptest! {
             let written = write(&wishes).await;
             let history = written.store.history();
             for filter in &filters {
-                let mut expected: Vec<Logged> = Vec::new();
+                let mut expected: Vec<ChangeRecord> = Vec::new();
                 for entry in &written.entries {
                     for (position, change) in (0..).zip(&entry.changes) {
                         if !passes(filter, entry, change) {
@@ -179,8 +179,8 @@ proptest! {
                             let at = ChangeFilter { kinds: BTreeSet::new(), ..filter.clone() };
                             assert!(at.passes(change), "{filter:?} {change:?}");
                         }
-                        expected.push(Logged {
-                            place: Place { revision: entry.revision, position },
+                        expected.push(ChangeRecord {
+                            place: ChangePosition { revision: entry.revision, position },
                             time: entry.time,
                             actor: entry.actor.clone(),
                             reason: entry.reason.clone(),

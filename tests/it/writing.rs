@@ -18,8 +18,8 @@ use portbook::registry::port::{Port, PortRange, Transport};
 use portbook::registry::text::Text;
 use portbook::store::history::History;
 use portbook::store::sqlite::SqliteStore;
-use portbook::store::{Answered, Contents, Entry, RequestKey, Store, StoreError};
-use portbook::writer::{Clock, Outcome, Proposal, Registrar, World, WriteError, writer};
+use portbook::store::{Contents, Entry, RequestKey, Store, StoreError, StoredOutcome};
+use portbook::writer::{Clock, Environment, Outcome, Proposal, RegistryHandle, WriteError, writer};
 use tokio::sync::{Mutex, broadcast};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -54,12 +54,12 @@ impl Store for Faulty {
         self.store.append(expected, entries).await
     }
 
-    async fn answered(
+    async fn stored_outcome(
         &mut self,
         actor: &Actor,
         request_id: &str,
-    ) -> Result<Option<Answered>, StoreError> {
-        self.store.answered(actor, request_id).await
+    ) -> Result<Option<StoredOutcome>, StoreError> {
+        self.store.stored_outcome(actor, request_id).await
     }
 
     async fn put_token(&mut self, token: &Token) -> Result<(), StoreError> {
@@ -71,7 +71,7 @@ impl Store for Faulty {
 }
 
 struct Running {
-    registrar: Registrar,
+    registrar: RegistryHandle,
     followed: broadcast::Receiver<Arc<Entry>>,
     seconds: Arc<AtomicI64>,
     fails: Arc<AtomicBool>,
@@ -98,7 +98,7 @@ async fn start() -> Running {
     let now = move || Timestamp::from_second(told.load(Ordering::Relaxed)).unwrap();
     let new_uid = Box::new(|| Uid::new(Uuid::now_v7()));
     let world =
-        World { clock: Clock(Arc::new(now)), new_uid, metrics: Arc::new(Metrics::new([]).0) };
+        Environment { clock: Clock(Arc::new(now)), new_uid, metrics: Arc::new(Metrics::new([]).0) };
     let (registrar, writer) = writer(store, loaded, world);
     let stop = CancellationToken::new();
     let followed = registrar.follow().unwrap();
@@ -138,7 +138,7 @@ async fn yield_to_all() {
 impl Running {
     fn is_held(&self, port: u16) -> bool {
         let snapshot = self.registrar.snapshot();
-        let view = snapshot.seen_from(&NamespaceName::default()).unwrap();
+        let view = snapshot.view(&NamespaceName::default()).unwrap();
         view.holders(Port::new(port), None).next().is_some()
     }
 
@@ -171,9 +171,9 @@ async fn a_lease_ends_by_the_clock_as_a_change_of_its_own() {
     assert_eq!(entry.time, Timestamp::from_second(1_001).unwrap());
     assert_eq!(entry.changes.len(), 2, "both transports at once");
     for change in &entry.changes {
-        let Change::Expired { before, rest_until } = change else { panic!("{change:?}") };
+        let Change::Expired { before, cooling_until } = change else { panic!("{change:?}") };
         assert_eq!(before.ports, Some(PortRange::single(Port::new(7450))));
-        assert_eq!(*rest_until, Timestamp::from_second(1_001 + 24 * 60 * 60).ok());
+        assert_eq!(*cooling_until, Timestamp::from_second(1_001 + 24 * 60 * 60).ok());
     }
     assert!(!running.is_held(7450) && running.is_held(7451) && running.is_held(7452));
 }

@@ -29,7 +29,7 @@ use crate::grpc::registry_service::RegistryService;
 use crate::metrics::Metrics;
 use crate::store::Store;
 use crate::store::sqlite::SqliteStore;
-use crate::writer::{Clock, World, writer};
+use crate::writer::{Clock, Environment, writer};
 
 pub(super) use self::address::Address;
 pub(super) use self::fault::ConnectionFault;
@@ -200,7 +200,7 @@ async fn embedded() -> Result<Transport, Error> {
     let clock = Clock::system();
     let loaded = store.load(clock.now()).await?.into_loaded();
     let (history, database_id) = (store.history(), loaded.database_id.as_str().into());
-    let world = World::system(clock, Arc::new(Metrics::new([]).0));
+    let world = Environment::system(clock, Arc::new(Metrics::new([]).0));
     let (registrar, _) = writer(store, loaded, world);
     let service = RegistryService::new(registrar, history, database_id, CancellationToken::new());
     let server = PortRegistryServiceServer::new(service);

@@ -11,26 +11,26 @@ use tonic::{Request, Response, Status};
 use self::tokens::caller;
 use super::fields::{Fields, Read, parse};
 use super::proto::port_admin_service_server::PortAdminService;
-use super::request::{self, Note};
+use super::request::{self, WriteOptions};
 use super::status::CallError;
 use super::{convert, proto};
 use crate::registry::assignment::Record;
 use crate::registry::change::{Change, ChangeKind};
 use crate::registry::command::Command;
 use crate::registry::decide::Unchanged;
-use crate::writer::{Outcome, Proposal, Registrar};
+use crate::writer::{Outcome, Proposal, RegistryHandle};
 
 /// The writes.
 #[derive(Clone, Debug)]
 pub struct AdminService {
-    registrar: Registrar,
+    registrar: RegistryHandle,
     database_id: Arc<str>,
 }
 
 impl AdminService {
     /// The writes of this registry.
     #[must_use]
-    pub const fn new(registrar: Registrar, database_id: Arc<str>) -> Self {
+    pub const fn new(registrar: RegistryHandle, database_id: Arc<str>) -> Self {
         Self { registrar, database_id }
     }
 
@@ -39,13 +39,13 @@ impl AdminService {
         &self,
         request: Request<R>,
         rpc: &str,
-        read: impl FnOnce(&mut Fields, R, [u8; 32]) -> Read<(Command, Note)>,
+        read: impl FnOnce(&mut Fields, R, [u8; 32]) -> Read<(Command, WriteOptions)>,
     ) -> Result<Outcome, CallError> {
         let caller = caller(&request)?;
         let request = request.into_inner();
         let fingerprint = fingerprint(rpc, &request);
         let (command, note) = parse(|fields| read(fields, request, fingerprint))?;
-        let Note { request, reason, validate_only } = note;
+        let WriteOptions { request, reason, validate_only } = note;
         let actor = caller.name.actor();
         let proposal = Proposal { command, actor, reason, request, validate_only };
         let outcome = self.registrar.propose(proposal).await?;

@@ -4,11 +4,11 @@ use super::{assignment, namespace, pool, timestamp};
 use crate::grpc::proto;
 use crate::registry::change::{Change, ChangeKind};
 use crate::registry::reference::Reference;
-use crate::store::history::Logged;
+use crate::store::history::ChangeRecord;
 
 /// A change.
 #[must_use]
-pub fn change(reference: &Reference, logged: &Logged) -> proto::Change {
+pub fn change(reference: &Reference, logged: &ChangeRecord) -> proto::Change {
     let message = proto::Change {
         revision: logged.place.revision.0,
         position: logged.place.position,
@@ -16,7 +16,7 @@ pub fn change(reference: &Reference, logged: &Logged) -> proto::Change {
         actor: logged.actor.0.to_string(),
         reason: logged.reason.clone(),
         kind: change_kind(logged.change.kind()).into(),
-        cool_down_end_time: logged.change.rest_until().map(timestamp),
+        cool_down_end_time: logged.change.cooling_until().map(timestamp),
         ..proto::Change::default()
     };
     match &logged.change {

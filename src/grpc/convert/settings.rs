@@ -70,7 +70,7 @@ pub fn pool_summary(of: &Pool, usage: Usage) -> proto::PoolSummary {
 }
 
 fn runs(ports: &PortSet) -> Vec<proto::PortRange> {
-    ports.runs().iter().copied().map(port_range).collect()
+    ports.ranges().iter().copied().map(port_range).collect()
 }
 
 fn codes(codes: &BTreeSet<FindingCode>) -> Vec<i32> {

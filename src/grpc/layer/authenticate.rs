@@ -9,12 +9,12 @@ use super::rate::Rate;
 use crate::access::{AuthError, Denied, PlainToken, Role, Token};
 use crate::grpc::proto::{port_admin_service_server, port_registry_service_server};
 use crate::grpc::status::CallError;
-use crate::writer::Registrar;
+use crate::writer::RegistryHandle;
 
 /// Lets a call pass whose token allows it, and notes whose it is.
 #[derive(Clone, Debug)]
 pub struct Authenticate {
-    registrar: Registrar,
+    registrar: RegistryHandle,
     rate: Rate,
     is_needed_to_read: bool,
 }
@@ -23,7 +23,7 @@ impl Authenticate {
     /// Checks calls against the tokens of this registry, and how often each caller calls; whoever
     /// only reads needs a token if that is asked for.
     #[must_use]
-    pub const fn new(registrar: Registrar, rate: Rate, is_needed_to_read: bool) -> Self {
+    pub const fn new(registrar: RegistryHandle, rate: Rate, is_needed_to_read: bool) -> Self {
         Self { registrar, rate, is_needed_to_read }
     }
 }

@@ -4,9 +4,9 @@ use super::RegistryService;
 use crate::grpc::fields::parse;
 use crate::grpc::status::CallError;
 use crate::grpc::{convert, proto, request};
-use crate::registry::decide::trial::{check_one, try_all};
+use crate::registry::decide::dry_run::{check_one, try_all};
 use crate::registry::snapshot::Snapshot;
-use crate::registry::verdict::{Looks, Verdict};
+use crate::registry::verdict::{SearchBudget, Verdict};
 
 impl RegistryService {
     pub(super) fn check(
@@ -15,7 +15,7 @@ impl RegistryService {
     ) -> Result<proto::CheckPortResponse, CallError> {
         let wishes = parse(|fields| request::check(fields, request))?;
         let snapshot = self.registrar.snapshot();
-        let mut looks = Looks::default();
+        let mut looks = SearchBudget::default();
         let now = self.registrar.now();
         let verdicts = wishes.iter().map(|wish| check_one(&snapshot, wish, now, &mut looks));
         let verdicts = verdicts.collect::<Result<Vec<_>, _>>()?;

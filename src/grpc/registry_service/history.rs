@@ -7,7 +7,7 @@ use crate::grpc::request::change_filter;
 use crate::grpc::status::CallError;
 use crate::grpc::{convert, proto};
 use crate::registry::assignment::Revision;
-use crate::store::history::{Place, Query};
+use crate::store::history::{ChangePosition, Query};
 
 impl RegistryService {
     pub(super) async fn changes(
@@ -25,12 +25,13 @@ impl RegistryService {
             let filter = change_filter(fields, request.filter.unwrap_or_default());
             Ok((filter?, size?))
         })?;
-        let told = binding
-            .place::<ChangePlace>(&request.page_token)?
-            .map(|place| Place { revision: Revision(place.revision), position: place.position });
+        let told = binding.place::<ChangePlace>(&request.page_token)?.map(|place| ChangePosition {
+            revision: Revision(place.revision),
+            position: place.position,
+        });
         let snapshot = self.registrar.snapshot();
         // What is stored may not be published yet.
-        let end = Place::end_of(snapshot.revision());
+        let end = ChangePosition::end_of(snapshot.revision());
         let newest_first = request.newest_first;
         let query = Query {
             after: told.filter(|_| !newest_first),

@@ -29,7 +29,7 @@ pub(super) fn batch(
             (0..).zip(&request.queries).map(|(place, query)| query_of(fields, place, query));
         Ok((queries.collect::<Read<Vec<_>>>()?, namespace?))
     })?;
-    let view = snapshot.seen_from(&namespace)?;
+    let view = snapshot.view(&namespace)?;
     let reference = view.reference();
     let mut answers: HashMap<(Port, Option<Transport>), Bytes> = HashMap::new();
     let mut guides: Vec<&Arc<SharedGuide>> = Vec::new();

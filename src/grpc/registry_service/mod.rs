@@ -32,12 +32,12 @@ use crate::registry::endpoint::Endpoint;
 use crate::registry::list;
 use crate::registry::search::search;
 use crate::store::history::History;
-use crate::writer::Registrar;
+use crate::writer::RegistryHandle;
 
 /// The reads.
 #[derive(Clone)]
 pub struct RegistryService {
-    registrar: Registrar,
+    registrar: RegistryHandle,
     history: Arc<dyn History>,
     /// Places for those who ask for the past: they wait for each other, and hold no more of what others
     /// need meanwhile.
@@ -52,7 +52,7 @@ impl RegistryService {
     /// The reads of this registry. Streams end when `shutdown` is cancelled.
     #[must_use]
     pub fn new(
-        registrar: Registrar,
+        registrar: RegistryHandle,
         history: Arc<dyn History>,
         database_id: Arc<str>,
         shutdown: CancellationToken,
@@ -92,7 +92,7 @@ impl PortRegistryService for RegistryService {
         })?;
         let scope = Scope { namespace: Some(&namespace), port: Some(port) };
         let snapshot = self.snapshot_at(moment, scope).await?;
-        let view = snapshot.seen_from(&namespace).map_err(CallError::from)?;
+        let view = snapshot.view(&namespace).map_err(CallError::from)?;
         Ok(Response::new(wire::LookupPortResponse {
             port_info: port_info(view, port, transport),
             revision: snapshot.revision().0,
@@ -113,7 +113,7 @@ impl PortRegistryService for RegistryService {
         })?;
         let scope = Scope { namespace: Some(&namespace), port: None };
         let snapshot = self.snapshot_at(moment, scope).await?;
-        let view = snapshot.seen_from(&namespace).map_err(CallError::from)?;
+        let view = snapshot.view(&namespace).map_err(CallError::from)?;
         let mut answer = view.lookup_service(name, transport).map_err(CallError::from)?;
         let total_size = answer.records.len() as u32;
         answer.records.truncate(MAX_RECORDS);
@@ -138,7 +138,7 @@ impl PortRegistryService for RegistryService {
             Ok((endpoint?, namespace?))
         })?;
         let snapshot = self.registrar.snapshot();
-        let view = snapshot.seen_from(&namespace).map_err(CallError::from)?;
+        let view = snapshot.view(&namespace).map_err(CallError::from)?;
         let port = port_of(view, &endpoint)?;
         Ok(Response::new(wire::LookupEndpointResponse {
             host_kind: convert::host_kind(endpoint.host.as_ref()).into(),
@@ -218,7 +218,7 @@ impl PortRegistryService for RegistryService {
         let scope = Scope { namespace: filter.namespace.as_ref(), port: None };
         let snapshot = self.snapshot_at(moment, scope).await?;
         if let Some(namespace) = &filter.namespace {
-            snapshot.seen_from(namespace).map_err(CallError::from)?;
+            snapshot.view(namespace).map_err(CallError::from)?;
         }
         let page = list::page(&snapshot, &filter, from.as_ref(), size);
         Ok(Response::new(proto::ListAssignmentsResponse {
@@ -244,7 +244,7 @@ impl PortRegistryService for RegistryService {
             Ok((query?, limit?, namespace?))
         })?;
         let snapshot = self.registrar.snapshot();
-        let view = snapshot.seen_from(&namespace).map_err(CallError::from)?;
+        let view = snapshot.view(&namespace).map_err(CallError::from)?;
         let hits = search(view, query, limit);
         let reference = view.reference();
         Ok(Response::new(proto::SearchAssignmentsResponse {

@@ -4,13 +4,13 @@
 use std::sync::Arc;
 
 use super::RegistryService;
-use crate::grpc::request::Moment;
+use crate::grpc::request::AsOf;
 use crate::grpc::status::CallError;
 use crate::registry::assignment::Revision;
 use crate::registry::name::NamespaceName;
 use crate::registry::port::{Port, PortRange};
 use crate::registry::snapshot::{Snapshot, UnknownNamespace};
-use crate::store::history::{ChangeFilter, Place, Query};
+use crate::store::history::{ChangeFilter, ChangePosition, Query};
 
 /// How many changes are read at a time.
 const CHUNK: u32 = 1000;
@@ -34,7 +34,7 @@ impl RegistryService {
     /// The snapshot at that moment, right as far as the scope goes; the present one if there is none.
     pub(super) async fn snapshot_at(
         &self,
-        moment: Option<Moment>,
+        moment: Option<AsOf>,
         scope: Scope<'_>,
     ) -> Result<Arc<Snapshot>, CallError> {
         let present = self.registrar.snapshot();
@@ -59,13 +59,13 @@ impl RegistryService {
         Ok(snapshot)
     }
 
-    async fn revision_of(&self, moment: Moment, present: &Snapshot) -> Result<Revision, CallError> {
+    async fn revision_of(&self, moment: AsOf, present: &Snapshot) -> Result<Revision, CallError> {
         let last = present.revision();
         match moment {
-            Moment::Revision(revision) if revision > last => Err(CallError::InTheFuture(last)),
-            Moment::Revision(revision) => Ok(revision),
-            Moment::Time(time) if time > self.registrar.now() => Err(CallError::InTheFuture(last)),
-            Moment::Time(time) => {
+            AsOf::Revision(revision) if revision > last => Err(CallError::InTheFuture(last)),
+            AsOf::Revision(revision) => Ok(revision),
+            AsOf::Time(time) if time > self.registrar.now() => Err(CallError::InTheFuture(last)),
+            AsOf::Time(time) => {
                 let beginning = self.history.beginning().await.map_err(CallError::History)?;
                 if time < beginning {
                     return Err(CallError::BeforeTheBeginning(beginning));
@@ -84,8 +84,8 @@ impl RegistryService {
         scope: Scope<'_>,
     ) -> Result<Snapshot, CallError> {
         let mut query = Query {
-            after: Some(Place::end_of(revision)),
-            before: Place::end_of(present.revision()),
+            after: Some(ChangePosition::end_of(revision)),
+            before: ChangePosition::end_of(present.revision()),
             newest_first: true,
             limit: CHUNK,
             filter: ChangeFilter {
@@ -113,13 +113,13 @@ impl RegistryService {
     /// That there is a namespace of this name, or that there was one.
     pub(super) async fn check_was_there(&self, name: &NamespaceName) -> Result<(), CallError> {
         let present = self.registrar.snapshot();
-        let unknown: UnknownNamespace = match present.seen_from(name) {
+        let unknown: UnknownNamespace = match present.view(name) {
             Ok(_) => return Ok(()),
             Err(unknown) => unknown,
         };
         let query = Query {
             after: None,
-            before: Place::end_of(present.revision()),
+            before: ChangePosition::end_of(present.revision()),
             newest_first: false,
             limit: 1,
             filter: ChangeFilter { namespace: Some(name.clone()), ..ChangeFilter::default() },

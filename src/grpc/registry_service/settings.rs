@@ -20,7 +20,7 @@ impl RegistryService {
         let name = parse(|fields| fields.namespace("name", &request.name))?;
         let snapshot = self.registrar.snapshot();
         Ok(proto::GetNamespaceResponse {
-            namespace: Some(convert::namespace_summary(snapshot.seen_from(&name)?)),
+            namespace: Some(convert::namespace_summary(snapshot.view(&name)?)),
             revision: snapshot.revision().0,
         })
     }
@@ -60,7 +60,7 @@ impl RegistryService {
             Ok((namespace?, name?))
         })?;
         let snapshot = self.registrar.snapshot();
-        let view = snapshot.seen_from(&namespace)?;
+        let view = snapshot.view(&namespace)?;
         Ok(proto::GetPoolResponse {
             pool: Some(self.pool_summary(view, view.pool(&name)?)),
             revision: snapshot.revision().0,
@@ -84,7 +84,7 @@ impl RegistryService {
         let told = place(&binding, &request.page_token)?;
         let snapshot = self.registrar.snapshot();
         let views: Vec<View<'_>> = match &namespace {
-            Some(name) => vec![snapshot.seen_from(name)?],
+            Some(name) => vec![snapshot.view(name)?],
             None => snapshot.views_after(None).collect(),
         };
         let all = || views.iter().flat_map(|view| view.pools().map(move |pool| (*view, pool)));

@@ -24,8 +24,8 @@ use crate::grpc::{convert, proto};
 use crate::registry::assignment::Revision;
 use crate::registry::change::ChangeKind;
 use crate::store::Entry;
-use crate::store::history::{ChangeFilter, History, Logged, Place, Query};
-use crate::writer::Registrar;
+use crate::store::history::{ChangeFilter, ChangePosition, ChangeRecord, History, Query};
+use crate::writer::RegistryHandle;
 
 /// The most changes of one message, and how many bytes make it full: clients take 4 MiB by default,
 /// and a change is far smaller than that.
@@ -36,13 +36,13 @@ const MARK_AFTER: Duration = Duration::from_secs(10);
 
 /// One watch.
 pub(super) struct Watch {
-    registrar: Registrar,
+    registrar: RegistryHandle,
     history: Arc<dyn History>,
     filter: ChangeFilter,
     followed: broadcast::Receiver<Arc<Entry>>,
     shutdown: CancellationToken,
     /// Where it is: everything up to here has been told, or does not pass.
-    place: Place,
+    place: ChangePosition,
     /// The entry in which it is.
     current: Option<Arc<Entry>>,
     state: State,
@@ -91,8 +91,8 @@ impl Watch {
         // First the ear, then the look: what is published in between is heard.
         let followed = service.registrar.follow().ok_or(CallError::Stopping)?;
         let present = service.registrar.snapshot().revision();
-        let place = match Place::before(Revision(request.start_revision)) {
-            None => Place::end_of(present),
+        let place = match ChangePosition::before(Revision(request.start_revision)) {
+            None => ChangePosition::end_of(present),
             Some(place) if place.revision > present => return Err(CallError::InTheFuture(present)),
             Some(place) => place,
         };
@@ -164,7 +164,7 @@ impl Watch {
     /// Tells the next part of the history.
     async fn read_history(&mut self, is_first_time: bool) -> Result<Option<Draft>, CallError> {
         let snapshot = self.registrar.snapshot();
-        let present = Place::end_of(snapshot.revision());
+        let present = ChangePosition::end_of(snapshot.revision());
         let query = Query {
             after: Some(self.place),
             before: present,
@@ -233,7 +233,7 @@ impl Watch {
     /// Tells what passes of an entry, from where the watch is, as far as there is room.
     fn tell(&mut self, entry: &Arc<Entry>, draft: &mut Draft) {
         let snapshot = self.registrar.snapshot();
-        let places = (0..).map(|position| Place { revision: entry.revision, position });
+        let places = (0..).map(|position| ChangePosition { revision: entry.revision, position });
         for (place, change) in places.zip(&entry.changes) {
             if place <= self.place {
                 continue;
@@ -243,7 +243,7 @@ impl Watch {
                 return;
             }
             if change.kind().is_of_assignment() && self.filter.passes(change) {
-                let logged = Logged {
+                let logged = ChangeRecord {
                     place,
                     time: entry.time,
                     actor: entry.actor.clone(),
@@ -254,7 +254,7 @@ impl Watch {
             }
             self.place = place;
         }
-        self.place = Place::end_of(entry.revision);
+        self.place = ChangePosition::end_of(entry.revision);
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::num::NonZeroU16;
 
-use super::{Mask, Note, note};
+use super::{Mask, WriteOptions, note};
 use crate::grpc::fields::{Fields, MAX_REGISTRATIONS, Read};
 use crate::grpc::proto;
 use crate::registry::assignment::Uid;
-use crate::registry::command::{Command, Details, Edits, Ensure, Held, Register, Renew, Update};
+use crate::registry::command::{
+    Command, Details, Edits, Ensure, Register, RegistrationSelector, Renew, Update,
+};
 
 /// What people say about a registration, in whichever request it is sent.
 macro_rules! details {
@@ -36,7 +38,7 @@ pub fn register(
     fields: &mut Fields,
     request: proto::RegisterPortRequest,
     fingerprint: [u8; 32],
-) -> Read<(Command, Note)> {
+) -> Read<(Command, WriteOptions)> {
     let validate_only = request.validate_only;
     let (request_id, reason) = (request.request_id.clone(), request.reason.clone());
     let register = registration(fields, request);
@@ -72,7 +74,7 @@ pub fn register_all(
     fields: &mut Fields,
     request: proto::BatchRegisterPortsRequest,
     fingerprint: [u8; 32],
-) -> Read<(Command, Note)> {
+) -> Read<(Command, WriteOptions)> {
     let note = note(fields, request.validate_only, request.request_id, request.reason, fingerprint);
     fields.batch("requests", request.requests.len(), MAX_REGISTRATIONS)?;
     let registers: Vec<_> = request
@@ -109,7 +111,7 @@ pub fn ensure(
     fields: &mut Fields,
     request: proto::EnsurePortRequest,
     fingerprint: [u8; 32],
-) -> Read<(Command, Note)> {
+) -> Read<(Command, WriteOptions)> {
     let namespace = fields.namespace("namespace", &request.namespace);
     let pool = fields.required("pool", &request.pool);
     let service_name = fields.service_name("service_name", &request.service_name);
@@ -145,7 +147,7 @@ pub fn renew(
     fields: &mut Fields,
     request: proto::RenewLeaseRequest,
     fingerprint: [u8; 32],
-) -> Read<(Command, Note)> {
+) -> Read<(Command, WriteOptions)> {
     let held = held(
         fields,
         &proto::ReleasePortRequest {
@@ -167,7 +169,7 @@ pub fn update(
     fields: &mut Fields,
     request: proto::UpdateAssignmentRequest,
     fingerprint: [u8; 32],
-) -> Read<(Command, Note)> {
+) -> Read<(Command, WriteOptions)> {
     let acknowledge = fields.acknowledge("acknowledge", &request.acknowledge);
     let note = note(fields, request.validate_only, request.request_id, request.reason, fingerprint);
     let Some(assignment) = request.assignment else {
@@ -226,13 +228,13 @@ pub fn release(
     fields: &mut Fields,
     request: proto::ReleasePortRequest,
     fingerprint: [u8; 32],
-) -> Read<(Command, Note)> {
+) -> Read<(Command, WriteOptions)> {
     let held = held(fields, &request);
     let note = note(fields, request.validate_only, request.request_id, request.reason, fingerprint);
     Ok((Command::Release(held?), note?))
 }
 
-fn held(fields: &mut Fields, request: &proto::ReleasePortRequest) -> Read<Held> {
+fn held(fields: &mut Fields, request: &proto::ReleasePortRequest) -> Read<RegistrationSelector> {
     match (request.uid.as_str(), request.port) {
         ("", None) => Err(fields.fault("uid", "is missing: a uid, or a port, is asked for")),
         ("", Some(port)) => {
@@ -242,7 +244,11 @@ fn held(fields: &mut Fields, request: &proto::ReleasePortRequest) -> Read<Held> 
             let namespace = fields.namespace("namespace", &request.namespace);
             let port = fields.port("port", Some(port));
             let transport = fields.transport("transport", request.transport);
-            Ok(Held::Port { namespace: namespace?, port: port?, transport: transport? })
+            Ok(RegistrationSelector::Port {
+                namespace: namespace?,
+                port: port?,
+                transport: transport?,
+            })
         }
         (_, Some(_)) => Err(fields.fault("port", "is given together with uid: give one of them")),
         (uid, None) => {
@@ -255,7 +261,7 @@ fn held(fields: &mut Fields, request: &proto::ReleasePortRequest) -> Read<Held> 
             }
             let uid = fields.take("uid", uid.parse());
             let etag = fields.optional("etag", &request.etag);
-            Ok(Held::Uid { uid: uid?, etag: etag? })
+            Ok(RegistrationSelector::Uid { uid: uid?, etag: etag? })
         }
     }
 }

@@ -3,12 +3,12 @@
 #![expect(clippy::missing_errors_doc, reason = "each fails by noting the fault of its field")]
 
 mod assignment;
-mod question;
+mod query;
 mod settings;
 mod token;
 
 pub use assignment::{ensure, register, register_all, release, renew, update};
-pub use question::{Moment, as_of, change_filter, check, filter, watch_filter, wishes};
+pub use query::{AsOf, as_of, change_filter, check, filter, watch_filter, wishes};
 pub use settings::{
     create_namespace, create_pool, delete_namespace, delete_pool, update_namespace, update_pool,
 };
@@ -19,7 +19,7 @@ use crate::store::RequestKey;
 
 /// What comes with every write.
 #[derive(Debug)]
-pub struct Note {
+pub struct WriteOptions {
     /// How to know the request again.
     pub request: Option<RequestKey>,
     /// Why.
@@ -34,14 +34,14 @@ fn note(
     request_id: String,
     reason: String,
     fingerprint: [u8; 32],
-) -> Read<Note> {
+) -> Read<WriteOptions> {
     let is_id = request_id.len() <= 64 && request_id.bytes().all(|byte| byte.is_ascii_graphic());
     if !is_id {
         fields.fault("request_id", "is not 1-64 visible ASCII characters");
     }
     let reason = fields.text::<512>("reason", reason)?.as_str().to_owned();
     let request = (!request_id.is_empty()).then_some(RequestKey { id: request_id, fingerprint });
-    Ok(Note { request, reason, validate_only })
+    Ok(WriteOptions { request, reason, validate_only })
 }
 
 /// Which fields of a resource an update takes over (AIP-134).

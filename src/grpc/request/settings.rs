@@ -1,6 +1,6 @@
 //! Writes of namespaces and pools.
 
-use super::{Mask, Note, note};
+use super::{Mask, WriteOptions, note};
 use crate::grpc::fields::{Fields, Read};
 use crate::grpc::proto;
 use crate::registry::command::{
@@ -28,7 +28,7 @@ pub fn create_namespace(
     fields: &mut Fields,
     request: proto::CreateNamespaceRequest,
     fingerprint: [u8; 32],
-) -> Read<(Command, Note)> {
+) -> Read<(Command, WriteOptions)> {
     let note = note(fields, request.validate_only, request.request_id, request.reason, fingerprint);
     let Some(namespace) = request.namespace else {
         return Err(fields.fault("namespace", "is missing"));
@@ -45,7 +45,7 @@ pub fn update_namespace(
     fields: &mut Fields,
     request: proto::UpdateNamespaceRequest,
     fingerprint: [u8; 32],
-) -> Read<(Command, Note)> {
+) -> Read<(Command, WriteOptions)> {
     let note = note(fields, request.validate_only, request.request_id, request.reason, fingerprint);
     let Some(namespace) = request.namespace else {
         return Err(fields.fault("namespace", "is missing"));
@@ -68,7 +68,7 @@ pub fn delete_namespace(
     fields: &mut Fields,
     request: proto::DeleteNamespaceRequest,
     fingerprint: [u8; 32],
-) -> Read<(Command, Note)> {
+) -> Read<(Command, WriteOptions)> {
     let name = fields.required("name", &request.name);
     let etag = fields.optional("etag", &request.etag);
     let note = note(fields, request.validate_only, request.request_id, request.reason, fingerprint);
@@ -76,11 +76,11 @@ pub fn delete_namespace(
 }
 
 /// The most runs of a pool, and the most that are excluded from it.
-const MAX_RUNS: usize = 16;
+const MAX_RANGES: usize = 16;
 const MAX_EXCLUDED: usize = 256;
 
 fn runs(fields: &mut Fields, runs: &[proto::PortRange]) -> Read<PortSet> {
-    fields.port_set("pool.ports", runs, 1..=MAX_RUNS)
+    fields.port_set("pool.ports", runs, 1..=MAX_RANGES)
 }
 
 fn excluded(fields: &mut Fields, runs: &[proto::PortRange]) -> Read<PortSet> {
@@ -96,7 +96,7 @@ pub fn create_pool(
     fields: &mut Fields,
     request: proto::CreatePoolRequest,
     fingerprint: [u8; 32],
-) -> Read<(Command, Note)> {
+) -> Read<(Command, WriteOptions)> {
     let note = note(fields, request.validate_only, request.request_id, request.reason, fingerprint);
     let Some(pool) = request.pool else {
         return Err(fields.fault("pool", "is missing"));
@@ -130,7 +130,7 @@ pub fn update_pool(
     fields: &mut Fields,
     request: proto::UpdatePoolRequest,
     fingerprint: [u8; 32],
-) -> Read<(Command, Note)> {
+) -> Read<(Command, WriteOptions)> {
     let note = note(fields, request.validate_only, request.request_id, request.reason, fingerprint);
     let Some(pool) = request.pool else {
         return Err(fields.fault("pool", "is missing"));
@@ -172,7 +172,7 @@ pub fn delete_pool(
     fields: &mut Fields,
     request: proto::DeletePoolRequest,
     fingerprint: [u8; 32],
-) -> Read<(Command, Note)> {
+) -> Read<(Command, WriteOptions)> {
     let namespace = fields.namespace("namespace", &request.namespace);
     let name = fields.required("name", &request.name);
     let etag = fields.optional("etag", &request.etag);

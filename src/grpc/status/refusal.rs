@@ -196,7 +196,7 @@ fn figures(exhausted: &Exhausted) -> Facts {
         let name = record.service_name.as_deref().unwrap_or_default();
         Some(format!("{} {}/{} {name}", lease.expire_time, record.ports?, record.transport?))
     });
-    let rested = exhausted.next_rested.map(|time| time.to_string()).unwrap_or_default();
+    let rested = exhausted.next_cool_down_end.map(|time| time.to_string()).unwrap_or_default();
     let figures = [
         ("size", usage.size.to_string()),
         ("held", usage.held.to_string()),

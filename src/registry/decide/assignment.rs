@@ -10,9 +10,9 @@ use crate::registry::assignment::{
     Assignment, Etag, Origin, Pooled, Record, Registration, State, Uid,
 };
 use crate::registry::change::Change;
-use crate::registry::command::{Details, Edits, Held, Register, Update};
+use crate::registry::command::{Details, Edits, Register, RegistrationSelector, Update};
 use crate::registry::finding::Finding;
-use crate::registry::judge::Asked;
+use crate::registry::judge::RegistrationQuery;
 use crate::registry::lease::{CoolDown, Lease};
 use crate::registry::name::NamespaceName;
 use crate::registry::port::{Port, PortRange, Transport};
@@ -25,9 +25,9 @@ pub(super) fn register(
     register: &Register,
     context: &mut Context<'_>,
 ) -> Result<Decision, Refusal> {
-    let view = snapshot.seen_from(&register.namespace)?;
+    let view = snapshot.view(&register.namespace)?;
     let pool = register.pool.as_ref().map(|name| view.pool(name)).transpose()?;
-    let asked = Asked {
+    let asked = RegistrationQuery {
         service_name: Some(register.service_name.as_str()),
         ports: register.ports,
         transports: &register.transports,
@@ -51,7 +51,7 @@ pub(super) fn register(
 /// A registration for each transport that is asked for.
 pub(super) fn new_assignments(
     snapshot: &Snapshot,
-    asked: &Asked<'_>,
+    asked: &RegistrationQuery<'_>,
     context: &mut Context<'_>,
     details: &Details,
     with: impl Fn(Registration) -> Registration,
@@ -158,12 +158,12 @@ fn judge_new_name(
     }
     let given_back = [Change::Released {
         before: Arc::clone(snapshot.by_uid(before.uid).ok_or(Refusal::UnknownUid(before.uid))?),
-        rest_until: None,
+        cooling_until: None,
     }];
     let as_if_free = snapshot.after(snapshot.revision(), &given_back);
-    let view = as_if_free.seen_from(&registration.namespace)?;
+    let view = as_if_free.view(&registration.namespace)?;
     let pool = registration.pooled.as_ref().map(|pooled| view.pool(&pooled.pool)).transpose()?;
-    let asked = Asked {
+    let asked = RegistrationQuery {
         service_name: Some(name.as_str()),
         ports,
         transports: &[transport],
@@ -191,11 +191,11 @@ fn edit(assignment: &mut Assignment, edits: &Edits) {
 
 pub(super) fn release(
     snapshot: &Snapshot,
-    held: &Held,
+    held: &RegistrationSelector,
     context: &Context<'_>,
 ) -> Result<Decision, Refusal> {
     let given_back = resolve(snapshot, held)?.into_iter().map(|before| Change::Released {
-        rest_until: rest_until(snapshot, before, context.now),
+        cooling_until: cooling_until(snapshot, before, context.now),
         before: Arc::clone(before),
     });
     Ok(Decision { changes: given_back.collect(), ..Decision::default() })
@@ -203,9 +203,9 @@ pub(super) fn release(
 
 /// Until when the ports of a registration rest that is given back now, if they do.
 #[must_use]
-pub fn rest_until(snapshot: &Snapshot, record: &Record, now: Timestamp) -> Option<Timestamp> {
+pub fn cooling_until(snapshot: &Snapshot, record: &Record, now: Timestamp) -> Option<Timestamp> {
     let registration = record.registration()?;
-    let view = snapshot.seen_from(&registration.namespace).ok()?;
+    let view = snapshot.view(&registration.namespace).ok()?;
     let pool = registration.pooled.as_ref().and_then(|pooled| view.pool(&pooled.pool).ok());
     let cool_down = pool.map_or(view.namespace().policy.cool_down, |pool| pool.cool_down);
     let rests = cool_down > CoolDown::NONE;
@@ -215,12 +215,12 @@ pub fn rest_until(snapshot: &Snapshot, record: &Record, now: Timestamp) -> Optio
 /// The registrations that are meant.
 pub(super) fn resolve<'a>(
     snapshot: &'a Snapshot,
-    held: &Held,
+    held: &RegistrationSelector,
 ) -> Result<Vec<&'a Arc<Record>>, Refusal> {
     match held {
-        Held::Uid { uid, etag } => Ok(vec![registered(snapshot, *uid, *etag)?.0]),
-        Held::Port { namespace, port, transport } => {
-            on_port(snapshot.seen_from(namespace)?, *port, *transport)
+        RegistrationSelector::Uid { uid, etag } => Ok(vec![registered(snapshot, *uid, *etag)?.0]),
+        RegistrationSelector::Port { namespace, port, transport } => {
+            on_port(snapshot.view(namespace)?, *port, *transport)
         }
     }
 }

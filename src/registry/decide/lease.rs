@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::assignment::{changed_now, resolve, rest_until};
+use super::assignment::{changed_now, cooling_until, resolve};
 use super::{Context, Decision, Refusal};
 use crate::registry::assignment::{Assignment, Origin, Record, Registration};
 use crate::registry::change::Change;
@@ -52,7 +52,7 @@ pub(super) fn expire(snapshot: &Snapshot, end: Timestamp, context: &Context<'_>)
     let together = snapshot.leases_ending(end).next().map(|first| taken(first));
     let ending = snapshot.leases_ending(end).filter(|record| Some(taken(record)) == together);
     let ended = ending.map(|before| Change::Expired {
-        rest_until: rest_until(snapshot, before, context.now),
+        cooling_until: cooling_until(snapshot, before, context.now),
         before: Arc::clone(before),
     });
     Decision { changes: ended.collect(), ..Decision::default() }

@@ -2,25 +2,25 @@
 //! a command are applied here.
 
 mod assignment;
+pub mod dry_run;
 mod lease;
 mod namespace;
 mod pool;
 mod refusal;
-pub mod trial;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
-pub use assignment::rest_until;
+pub use assignment::cooling_until;
 pub use refusal::{Exhausted, Refusal};
 
 use super::assignment::{Etag, Record, Uid};
 use super::change::Change;
 use super::command::Command;
 use super::finding::{Finding, FindingCode, obstacles};
-use super::judge::{Asked, judge};
+use super::judge::{RegistrationQuery, judge};
 use super::namespace::Namespace;
 use super::pool::SharedPool;
 use super::snapshot::{Snapshot, View};
@@ -97,7 +97,7 @@ pub fn decide(
 /// What the rules have to say, if nothing of it is in the way.
 fn pass(
     view: View<'_>,
-    asked: &Asked<'_>,
+    asked: &RegistrationQuery<'_>,
     acknowledged: &BTreeSet<FindingCode>,
 ) -> Result<Vec<Finding>, Refusal> {
     let found = judge(view, asked);

@@ -14,7 +14,7 @@ pub(super) fn create(
     create: &CreateNamespace,
     context: &Context<'_>,
 ) -> Result<Decision, Refusal> {
-    if snapshot.seen_from(&create.name).is_ok() {
+    if snapshot.view(&create.name).is_ok() {
         return Err(Refusal::NamespaceExists(create.name.clone()));
     }
     let after = Arc::new(Namespace {
@@ -33,7 +33,7 @@ pub(super) fn update(
     update: &UpdateNamespace,
     context: &Context<'_>,
 ) -> Result<Decision, Refusal> {
-    let before = snapshot.seen_from(&update.name)?.namespace();
+    let before = snapshot.view(&update.name)?.namespace();
     check_etag(update.etag, before.etag(), None, || format!("namespace {}", before.name))?;
     let mut after = (**before).clone();
     if let Some(description) = &update.description {
@@ -52,7 +52,7 @@ pub(super) fn update(
 }
 
 pub(super) fn delete(snapshot: &Snapshot, delete: &DeleteNamespace) -> Result<Decision, Refusal> {
-    let view = snapshot.seen_from(&delete.name)?;
+    let view = snapshot.view(&delete.name)?;
     let before = view.namespace();
     if before.name == NamespaceName::default() {
         return Err(Refusal::NamespacePermanent(before.name.clone()));

@@ -9,19 +9,19 @@ use super::{Context, Decision, Exhausted, Refusal, Unchanged, check_etag, pass};
 use crate::registry::assignment::{Pooled, Record, Registration};
 use crate::registry::change::{Change, Edit};
 use crate::registry::command::{CreatePool, DeletePool, Ensure, UpdatePool};
-use crate::registry::judge::{Asked, is_free};
+use crate::registry::judge::{RegistrationQuery, is_free};
 use crate::registry::lease::Lease;
 use crate::registry::pool::{Pool, SharedPool};
 use crate::registry::port::{Port, PortRange, Transport};
 use crate::registry::snapshot::{Snapshot, View};
-use crate::registry::usage::{Occupation, holders, next_rested, usage};
+use crate::registry::usage::{Occupation, holders, next_cool_down_end, usage};
 
 pub(super) fn create(
     snapshot: &Snapshot,
     create: &CreatePool,
     context: &Context<'_>,
 ) -> Result<Decision, Refusal> {
-    let view = snapshot.seen_from(&create.namespace)?;
+    let view = snapshot.view(&create.namespace)?;
     if view.pool(&create.name).is_ok() {
         let (namespace, name) = (create.namespace.clone(), create.name.clone());
         return Err(Refusal::PoolExists { namespace, name });
@@ -51,16 +51,16 @@ fn sorted(transports: &[Transport]) -> Vec<Transport> {
 
 /// That the pool has ports, and that they are nobody else's.
 fn check_place(view: View<'_>, pool: &Arc<SharedPool>) -> Result<(), Refusal> {
-    if pool.own().runs().is_empty() {
+    if pool.own().ranges().is_empty() {
         return Err(Refusal::PoolEmpty);
     }
     for &transport in &pool.transports {
-        for &run in pool.own().runs() {
+        for &run in pool.own().ranges() {
             let others = view
                 .pools()
                 .filter(|other| other.name != pool.name && other.transports.contains(&transport));
             for other in others {
-                if let Some(ports) = other.own().runs().iter().find(|other| other.overlaps(run)) {
+                if let Some(ports) = other.own().ranges().iter().find(|other| other.overlaps(run)) {
                     let (ports, other) = (*ports, Arc::clone(other));
                     return Err(Refusal::PoolOverlapsPool { ports, transport, other });
                 }
@@ -84,7 +84,7 @@ pub(super) fn update(
     update: &UpdatePool,
     context: &Context<'_>,
 ) -> Result<Decision, Refusal> {
-    let view = snapshot.seen_from(&update.namespace)?;
+    let view = snapshot.view(&update.namespace)?;
     let before = view.pool(&update.name)?;
     check_etag(update.etag, before.etag(), None, || format!("pool {}", before.name))?;
     let UpdatePool { description, ports, transports, excluded_ports, cool_down, accept, .. } =
@@ -115,7 +115,7 @@ pub(super) fn update(
 }
 
 pub(super) fn delete(snapshot: &Snapshot, delete: &DeletePool) -> Result<Decision, Refusal> {
-    let view = snapshot.seen_from(&delete.namespace)?;
+    let view = snapshot.view(&delete.namespace)?;
     let before = view.pool(&delete.name)?;
     check_etag(delete.etag, before.etag(), None, || format!("pool {}", before.name))?;
     check_left_out(view, before, |_| false)?;
@@ -143,7 +143,7 @@ pub(super) fn ensure(
     ensure: &Ensure,
     context: &mut Context<'_>,
 ) -> Result<Decision, Refusal> {
-    let view = snapshot.seen_from(&ensure.namespace)?;
+    let view = snapshot.view(&ensure.namespace)?;
     let pool = view.pool(&ensure.pool)?;
     let transports = match &ensure.transports[..] {
         [] => pool.transports.clone(),
@@ -162,17 +162,17 @@ pub(super) fn ensure(
     if count > size {
         return Err(Refusal::CountTooLarge { count, size, pool: Arc::clone(pool) });
     }
-    let asked = Asked {
+    let asked = RegistrationQuery {
         service_name: Some(ensure.service_name.as_str()),
         // Where to begin; the search moves it.
-        ports: PortRange::single(pool.own().runs().first().map_or(Port::ZERO, |run| run.first())),
+        ports: PortRange::single(pool.own().ranges().first().map_or(Port::ZERO, |run| run.first())),
         transports: &transports,
         pool: Some(&**pool),
         now: context.now,
     };
     let ports = lowest_free(view, &asked, pool, count)
         .ok_or_else(|| exhausted(view, pool, count, context))?;
-    let asked = Asked { ports, ..asked };
+    let asked = RegistrationQuery { ports, ..asked };
     let findings = pass(view, &asked, &BTreeSet::new())?;
     let pooled = Pooled { pool: ensure.pool.clone(), instance: Some(ensure.instance.to_shared()) };
     let lease = ensure.ttl.map(|ttl| Lease::from(context.now, ttl));
@@ -231,12 +231,12 @@ fn keep(
 /// The lowest run of so many ports of the pool that nobody holds and against which nothing speaks.
 fn lowest_free(
     view: View<'_>,
-    asked: &Asked<'_>,
+    asked: &RegistrationQuery<'_>,
     pool: &SharedPool,
     count: u32,
 ) -> Option<PortRange> {
     let occupation = Occupation::of(view, pool, asked.now);
-    let is_free = |ports| is_free(view, &Asked { ports, ..*asked }, &BTreeSet::new());
+    let is_free = |ports| is_free(view, &RegistrationQuery { ports, ..*asked }, &BTreeSet::new());
     let mut run: Option<PortRange> = None;
     for port in pool.own().iter() {
         // Each port is judged once; what holds for all ports of a run nearly always holds for it.
@@ -272,6 +272,6 @@ fn exhausted(view: View<'_>, pool: &Arc<SharedPool>, count: u32, context: &Conte
         count,
         usage: usage(view, pool, context.now),
         next_leases: leased.into_iter().take(NEXT_LEASES).cloned().collect(),
-        next_rested: next_rested(view, pool, context.now),
+        next_cool_down_end: next_cool_down_end(view, pool, context.now),
     }))
 }

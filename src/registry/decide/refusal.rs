@@ -214,7 +214,7 @@ pub struct Exhausted {
     /// Those whose leases end next.
     pub next_leases: Vec<Arc<Record>>,
     /// When the next port has rested long enough.
-    pub next_rested: Option<Timestamp>,
+    pub next_cool_down_end: Option<Timestamp>,
 }
 
 impl std::fmt::Display for Exhausted {

@@ -1,6 +1,6 @@
 //! Lists: which records pass a filter, in an order that pages can be cut from.
 
-mod own;
+mod custom;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -180,7 +180,7 @@ pub fn page<'a>(
     // One more tells whether there is another page.
     let most = size + 1;
     let (reference, of_reference) = of_reference(snapshot, filter, from, most);
-    let (own, of_own) = own::first(snapshot, filter, from, most);
+    let (own, of_own) = custom::first(snapshot, filter, from, most);
     let mut merged =
         reference.into_iter().merge_by(own, |a, b| Place::of(a) <= Place::of(b)).peekable();
     let records: Vec<_> = merged.by_ref().take(size).collect();

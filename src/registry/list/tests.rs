@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
 use super::*;
+use crate::registry::arbitrary::{self, LOW, NAMESPACES, PORTS};
 use crate::registry::counts::Counts;
-use crate::registry::random::{self, LOW, NAMESPACES, PORTS};
 
 /// Whether a record passes, as the filter is described.
 fn passes(filter: &Filter, record: &Record) -> bool {
@@ -75,11 +75,11 @@ proptest! {
 
     #[test]
     fn pages_hold_what_passes_in_order_whatever_is_asked_for(
-        steps in random::steps(),
+        steps in arbitrary::steps(),
         filters in proptest::collection::vec(filters(), 1..12),
         size in prop_oneof![1..4usize, 20..60usize],
     ) {
-        let states = random::after(&steps);
+        let states = arbitrary::after(&steps);
         for snapshot in states.iter().rev().step_by(4) {
             for filter in &filters {
                 let all = snapshot.reference().records().iter().chain(snapshot.custom());
@@ -103,8 +103,8 @@ proptest! {
     }
 
     #[test]
-    fn figures_are_kept_as_they_would_be_counted(steps in random::steps()) {
-        for snapshot in random::after(&steps).iter().rev() {
+    fn figures_are_kept_as_they_would_be_counted(steps in arbitrary::steps()) {
+        for snapshot in arbitrary::after(&steps).iter().rev() {
             let counts = snapshot.counts();
             prop_assert_eq!(&counts[0], &Counts::of(Source::Custom, snapshot.custom()));
             let everywhere = snapshot.views_after(None).map(|view| view.size()).sum::<usize>();

@@ -5,7 +5,7 @@
 //! right.
 
 mod best;
-mod own;
+mod custom;
 mod service;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -15,13 +15,13 @@ use itertools::Itertools;
 use memchr::memmem::Finder;
 
 use self::best::{Best, Found};
-use self::own::Own;
+use self::custom::Own;
 use self::service::{Query, Rank, Service};
-use super::alike::Letters;
 use super::assignment::{Record, Source, State};
 use super::guide::SharedGuide;
 use super::port::{Port, PortRange, Transport};
 use super::service_name::fold;
+use super::similarity::CharSignature;
 use super::snapshot::View;
 use super::words::{append_words, compact};
 
@@ -100,7 +100,7 @@ pub fn search(view: View<'_>, text: &str, limit: usize) -> Vec<Hit> {
     append_words(&mut words, text);
     let words = words.split_whitespace().unique().take(MAX_WORDS);
     let compact = compact(text);
-    let letters = Letters::of(&compact);
+    let letters = CharSignature::of(&compact);
     let query = Query { compact, letters, words: words.map(Finder::new).collect() };
     let mut hits = on_port(view, text);
     if query.compact.is_empty() {

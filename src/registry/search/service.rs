@@ -6,12 +6,12 @@ use itertools::Itertools;
 use memchr::memmem::Finder;
 
 use super::{Hit, MatchReason};
-use crate::registry::alike::Letters;
 use crate::registry::assignment::{Record, Source};
-use crate::registry::book::Book;
 use crate::registry::guide::SharedGuide;
 use crate::registry::list::ListKey;
+use crate::registry::name_index::NameIndex;
 use crate::registry::service_name::fold;
+use crate::registry::similarity::CharSignature;
 use crate::registry::words::{append_words, compact};
 
 /// What search knows of one service.
@@ -30,7 +30,7 @@ pub(super) struct Service {
 struct Name {
     /// The name without its hyphens and spaces.
     compact: String,
-    letters: Letters,
+    letters: CharSignature,
     shown: String,
     is_registered: bool,
 }
@@ -71,7 +71,11 @@ impl Service {
 
     /// The service of this folded name that was registered. Of its records it has the first alone:
     /// they have the same name all of them.
-    pub(super) fn own(book: &Book, name: &str, guide: Option<&Arc<SharedGuide>>) -> Option<Self> {
+    pub(super) fn own(
+        book: &NameIndex,
+        name: &str,
+        guide: Option<&Arc<SharedGuide>>,
+    ) -> Option<Self> {
         let first = book.first_of(name)?;
         let descriptions: String = book.of_service(name).map(|standing| standing.text).collect();
         Some(Self::described(vec![Arc::clone(first)], guide.cloned(), &descriptions))
@@ -85,7 +89,7 @@ impl Service {
         let mut names: Vec<Name> = Vec::new();
         let mut add = |shown: &str, is_registered| {
             let compact = compact(shown);
-            let letters = Letters::of(&compact);
+            let letters = CharSignature::of(&compact);
             let name = Name { compact, letters, shown: shown.to_owned(), is_registered };
             if names.iter().all(|known| known.compact != name.compact) {
                 names.push(name);
@@ -262,7 +266,11 @@ fn has(text: &str, word: &[u8]) -> bool {
 }
 
 /// How many letters a name is away from the query, if it is near.
-pub(super) fn near_enough(compact: &str, letters: Letters, query: &Query<'_>) -> Option<usize> {
+pub(super) fn near_enough(
+    compact: &str,
+    letters: CharSignature,
+    query: &Query<'_>,
+) -> Option<usize> {
     let allowed = query.allowed_distance();
     if compact.len().abs_diff(query.compact.len()) > allowed || !may_be_near(letters, query) {
         return None;
@@ -271,7 +279,7 @@ pub(super) fn near_enough(compact: &str, letters: Letters, query: &Query<'_>) ->
 }
 
 /// Whether a name of these letters can be near.
-pub(super) fn may_be_near(letters: Letters, query: &Query<'_>) -> bool {
+pub(super) fn may_be_near(letters: CharSignature, query: &Query<'_>) -> bool {
     let allowed = query.allowed_distance();
     allowed > 0 && letters.least_distance(query.letters) <= allowed
 }
@@ -279,7 +287,7 @@ pub(super) fn may_be_near(letters: Letters, query: &Query<'_>) -> bool {
 /// What is looked for.
 pub(super) struct Query<'q> {
     pub(super) compact: String,
-    pub(super) letters: Letters,
+    pub(super) letters: CharSignature,
     pub(super) words: Vec<Finder<'q>>,
 }
 

@@ -4,8 +4,8 @@ use itertools::Itertools;
 use proptest::prelude::*;
 
 use super::*;
+use crate::registry::arbitrary::{self, NAMESPACES};
 use crate::registry::list::ListKey;
-use crate::registry::random::{self, NAMESPACES};
 use crate::registry::snapshot::Snapshot;
 
 /// What was said of [`search`] before it read pages: every service of the namespace put together,
@@ -15,13 +15,13 @@ fn search_all(snapshot: &Snapshot, view: View<'_>, text: &str, limit: usize) -> 
     append_words(&mut words, text);
     let words = words.split_whitespace().unique().take(MAX_WORDS);
     let compact = compact(text);
-    let letters = Letters::of(&compact);
+    let letters = CharSignature::of(&compact);
     let query = Query { compact, letters, words: words.map(Finder::new).collect() };
     let mut hits = on_port(view, text);
     if query.compact.is_empty() {
         return hits;
     }
-    let records = random::own(snapshot, &view.namespace().name);
+    let records = arbitrary::own(snapshot, &view.namespace().name);
     let own: Vec<Service> = records
         .chunk_by(|a, b| a.service_name.as_deref().map(fold) == b.service_name.as_deref().map(fold))
         .map(|records| {
@@ -119,15 +119,15 @@ proptest! {
 
     #[test]
     fn pages_are_searched_as_if_each_service_was_looked_at(
-        steps in random::steps(),
+        steps in arbitrary::steps(),
         limit in prop_oneof![1..6usize, Just(100)],
         other in "[aebilw][ -]?[aebilng]{0,4}",
     ) {
-        let states = random::after(&steps);
+        let states = arbitrary::after(&steps);
         // What came later must not show in what was before.
         for snapshot in states.iter().rev().step_by(3) {
             for namespace in NAMESPACES {
-                let view = snapshot.seen_from(&namespace.parse().unwrap()).unwrap();
+                let view = snapshot.view(&namespace.parse().unwrap()).unwrap();
                 for query in QUERIES.iter().copied().chain([other.as_str()]) {
                     let hits = search(view, query, limit);
                     let expected = search_all(snapshot, view, query, limit);

@@ -4,7 +4,7 @@
 //! what changed and not what exists. Changes can be taken back too: that is how the past is
 //! answered.
 
-mod space;
+mod namespace_state;
 mod tally;
 mod view;
 
@@ -14,27 +14,27 @@ use std::sync::Arc;
 use imbl::{HashMap, OrdMap, OrdSet};
 use jiff::Timestamp;
 
-pub use space::Resting;
+pub use namespace_state::CoolDownEntry;
 pub use view::{PortAnswer, ServiceAnswer, UnknownPool, UnknownService, View};
 
-use self::space::Space;
-use super::alike::{Known, nearest, nearest_hint};
+use self::namespace_state::NamespaceState;
 use super::assignment::{Record, Revision, Uid};
-use super::book::Book;
 use super::change::Change;
 use super::counts::{Counts, Figures};
 use super::name::NamespaceName;
+use super::name_index::NameIndex;
 use super::namespace::Namespace;
 use super::pool::SharedPool;
 use super::port::{Port, Transport};
 use super::reference::Reference;
+use super::similarity::{KnownName, nearest, nearest_hint};
 
 /// The registry at one revision.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     revision: Revision,
     reference: Arc<Reference>,
-    spaces: OrdMap<NamespaceName, Space>,
+    namespaces: OrdMap<NamespaceName, NamespaceState>,
     custom: HashMap<Uid, Arc<Record>>,
     figures: Figures,
     /// The leases, by when they end.
@@ -59,14 +59,14 @@ impl Snapshot {
         reference: Arc<Reference>,
         namespaces: impl IntoIterator<Item = Namespace>,
     ) -> Self {
-        let spaces = namespaces
+        let namespaces = namespaces
             .into_iter()
-            .map(|namespace| (namespace.name.clone(), Space::new(Arc::new(namespace))))
+            .map(|namespace| (namespace.name.clone(), NamespaceState::new(Arc::new(namespace))))
             .collect();
         Self {
             revision,
             reference,
-            spaces,
+            namespaces,
             custom: HashMap::new(),
             figures: Figures::new(),
             leases: OrdSet::new(),
@@ -107,14 +107,14 @@ impl Snapshot {
     ///
     /// # Errors
     /// If there is no such namespace.
-    pub fn seen_from(&self, name: &NamespaceName) -> Result<View<'_>, UnknownNamespace> {
-        match self.spaces.get(name) {
+    pub fn view(&self, name: &NamespaceName) -> Result<View<'_>, UnknownNamespace> {
+        match self.namespaces.get(name) {
             Some(space) => Ok(View { reference: &self.reference, space }),
             None => Err(UnknownNamespace {
                 name: name.clone(),
                 nearest: nearest(
                     name.as_str(),
-                    self.spaces.keys().map(|known| Known::from(known.as_str())),
+                    self.namespaces.keys().map(|known| KnownName::from(known.as_str())),
                 ),
             }),
         }
@@ -124,14 +124,14 @@ impl Snapshot {
     pub fn views_after(&self, name: Option<&NamespaceName>) -> impl Iterator<Item = View<'_>> {
         use std::ops::Bound::{Excluded, Unbounded};
         let start = name.map_or(Unbounded, Excluded);
-        let spaces = self.spaces.range::<_, NamespaceName>((start, Unbounded));
-        spaces.map(|(_, space)| View { reference: &self.reference, space })
+        let namespaces = self.namespaces.range::<_, NamespaceName>((start, Unbounded));
+        namespaces.map(|(_, space)| View { reference: &self.reference, space })
     }
 
     /// How many namespaces there are.
     #[must_use]
     pub fn namespace_count(&self) -> usize {
-        self.spaces.len()
+        self.namespaces.len()
     }
 
     /// The record with this uid.
@@ -167,12 +167,12 @@ impl Snapshot {
         self.revision = revision;
         for change in changes {
             match change {
-                Change::Namespace(edit) => self.turn_namespace(edit.before(), edit.after()),
-                Change::Pool(edit) => self.turn_pool(edit.before(), edit.after()),
-                about_a_registration => self.turn(change.before(), about_a_registration.after()),
+                Change::Namespace(edit) => self.replace_namespace(edit.before(), edit.after()),
+                Change::Pool(edit) => self.replace_pool(edit.before(), edit.after()),
+                about_a_registration => self.replace(change.before(), about_a_registration.after()),
             }
-            if let (Some(before), Some(until)) = (change.before(), change.rest_until()) {
-                self.let_rest(before, until);
+            if let (Some(before), Some(until)) = (change.before(), change.cooling_until()) {
+                self.start_cool_down(before, until);
             }
         }
     }
@@ -189,9 +189,9 @@ impl Snapshot {
         past.revision = revision;
         for change in changes.rev() {
             match change {
-                Change::Namespace(edit) => past.turn_namespace(edit.after(), edit.before()),
-                Change::Pool(edit) => past.turn_pool(edit.after(), edit.before()),
-                about_a_registration => past.turn(change.after(), about_a_registration.before()),
+                Change::Namespace(edit) => past.replace_namespace(edit.after(), edit.before()),
+                Change::Pool(edit) => past.replace_pool(edit.after(), edit.before()),
+                about_a_registration => past.replace(change.after(), about_a_registration.before()),
             }
         }
         past
@@ -203,12 +203,12 @@ impl Snapshot {
     #[must_use]
     pub fn narrowed_to(&self, name: &NamespaceName, port: Port) -> Self {
         let mut narrow = self.clone();
-        if let Some(space) = self.spaces.get(name) {
-            let mut only = Space::new(Arc::clone(&space.settings));
+        if let Some(space) = self.namespaces.get(name) {
+            let mut only = NamespaceState::new(Arc::clone(&space.settings));
             for record in Transport::ALL.iter().filter_map(|&of| space.holder(port, of)) {
                 only.put_in(record);
             }
-            narrow.spaces.insert(name.clone(), only);
+            narrow.namespaces.insert(name.clone(), only);
         }
         narrow
     }
@@ -221,7 +221,7 @@ impl Snapshot {
         records: impl IntoIterator<Item = Arc<Record>>,
     ) -> Self {
         for pool in pools {
-            self.turn_pool(None, Some(&pool));
+            self.replace_pool(None, Some(&pool));
         }
         let mut by_namespace: BTreeMap<NamespaceName, Vec<Arc<Record>>> = BTreeMap::new();
         for record in records {
@@ -233,9 +233,9 @@ impl Snapshot {
         }
         // The books are made beside the rest: a start is waited for.
         let books = std::thread::scope(|scope| {
-            let books = scope.spawn(|| by_namespace.values().map(|of| Book::of(of)).collect());
+            let books = scope.spawn(|| by_namespace.values().map(|of| NameIndex::of(of)).collect());
             for (namespace, records) in &by_namespace {
-                let Some(space) = self.spaces.get_mut(namespace) else { continue };
+                let Some(space) = self.namespaces.get_mut(namespace) else { continue };
                 for record in records {
                     space.index(record);
                 }
@@ -243,12 +243,12 @@ impl Snapshot {
                     self.note(record);
                 }
             }
-            let books: Vec<Book> =
+            let books: Vec<NameIndex> =
                 books.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             books
         });
         for ((namespace, records), book) in by_namespace.iter().zip(books) {
-            if let Some(space) = self.spaces.get_mut(namespace) {
+            if let Some(space) = self.namespaces.get_mut(namespace) {
                 space.put_all(records, book);
             }
         }
@@ -257,32 +257,32 @@ impl Snapshot {
 
     /// The snapshot in which the ports of these records rest until then, as a store has it.
     #[must_use]
-    pub fn with_resting(
+    pub fn with_cooling_down(
         mut self,
         records: impl IntoIterator<Item = (Arc<Record>, Timestamp)>,
     ) -> Self {
         for (record, until) in records {
-            self.let_rest(&record, until);
+            self.start_cool_down(&record, until);
         }
         self
     }
 
-    fn let_rest(&mut self, record: &Arc<Record>, until: Timestamp) {
+    fn start_cool_down(&mut self, record: &Arc<Record>, until: Timestamp) {
         let namespace = record.registration().map(|registration| &registration.namespace);
-        if let Some(space) = namespace.and_then(|name| self.spaces.get_mut(name)) {
-            space.let_rest(record, until);
+        if let Some(space) = namespace.and_then(|name| self.namespaces.get_mut(name)) {
+            space.start_cool_down(record, until);
         }
     }
 
     /// Puts one registration in the place of another, either of which may be none.
-    fn turn(&mut self, old: Option<&Arc<Record>>, new: Option<&Arc<Record>>) {
+    fn replace(&mut self, old: Option<&Arc<Record>>, new: Option<&Arc<Record>>) {
         for (record, is_new) in [(old, false), (new, true)] {
             let Some((record, registration)) =
                 record.and_then(|record| Some((record, record.registration()?)))
             else {
                 continue;
             };
-            let Some(space) = self.spaces.get_mut(&registration.namespace) else { continue };
+            let Some(space) = self.namespaces.get_mut(&registration.namespace) else { continue };
             if is_new {
                 space.put_in(record);
                 self.note(record);
@@ -311,24 +311,24 @@ impl Snapshot {
         }
     }
 
-    fn turn_namespace(&mut self, old: Option<&Arc<Namespace>>, new: Option<&Arc<Namespace>>) {
+    fn replace_namespace(&mut self, old: Option<&Arc<Namespace>>, new: Option<&Arc<Namespace>>) {
         match (old, new) {
             (Some(_), Some(new)) => {
-                if let Some(space) = self.spaces.get_mut(&new.name) {
-                    space.settle(new);
+                if let Some(space) = self.namespaces.get_mut(&new.name) {
+                    space.set_namespace(new);
                 }
             }
             (None, Some(new)) => {
-                self.spaces.insert(new.name.clone(), Space::new(Arc::clone(new)));
+                self.namespaces.insert(new.name.clone(), NamespaceState::new(Arc::clone(new)));
             }
-            (Some(old), None) => drop(self.spaces.remove(&old.name)),
+            (Some(old), None) => drop(self.namespaces.remove(&old.name)),
             (None, None) => {}
         }
     }
 
-    fn turn_pool(&mut self, old: Option<&Arc<SharedPool>>, new: Option<&Arc<SharedPool>>) {
+    fn replace_pool(&mut self, old: Option<&Arc<SharedPool>>, new: Option<&Arc<SharedPool>>) {
         let namespace = old.or(new).map(|pool| &pool.namespace);
-        if let Some(space) = namespace.and_then(|name| self.spaces.get_mut(name)) {
+        if let Some(space) = namespace.and_then(|name| self.namespaces.get_mut(name)) {
             if let Some(old) = old {
                 space.take_pool(old);
             }

@@ -5,24 +5,24 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::space::{Resting, Space};
-use crate::registry::alike::{Known, nearest, nearest_hint};
+use super::namespace_state::{CoolDownEntry, NamespaceState};
 use crate::registry::assignment::{Record, State};
-use crate::registry::book::Book;
 use crate::registry::guide::SharedGuide;
 use crate::registry::list::ListKey;
 use crate::registry::name::{NamespaceName, PoolName};
+use crate::registry::name_index::NameIndex;
 use crate::registry::namespace::Namespace;
 use crate::registry::pool::SharedPool;
 use crate::registry::port::{Port, PortRange, Transport};
 use crate::registry::reference::{Label, Reference};
 use crate::registry::service_name::fold;
+use crate::registry::similarity::{KnownName, nearest, nearest_hint};
 
 /// The registry as it is seen from one namespace.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
     pub(super) reference: &'a Arc<Reference>,
-    pub(super) space: &'a Space,
+    pub(super) space: &'a NamespaceState,
 }
 
 /// What is on a port.
@@ -100,7 +100,7 @@ impl<'a> View<'a> {
             name: name.clone(),
             nearest: nearest(
                 name.as_str(),
-                self.space.pools.keys().map(|known| Known::from(known.as_str())),
+                self.space.pools.keys().map(|known| KnownName::from(known.as_str())),
             ),
         })
     }
@@ -122,12 +122,12 @@ impl<'a> View<'a> {
     }
 
     /// What rests on the ports of the run on the transport at that time, lowest port first.
-    pub fn resting_in(
+    pub fn cooling_down_in(
         &self,
         ports: PortRange,
         transport: Transport,
         now: Timestamp,
-    ) -> impl Iterator<Item = (Port, &'a Resting)> + use<'a> {
+    ) -> impl Iterator<Item = (Port, &'a CoolDownEntry)> + use<'a> {
         let run = (transport, ports.first())..=(transport, ports.last());
         let resting = self.space.resting.range(run);
         resting
@@ -176,7 +176,7 @@ impl<'a> View<'a> {
 
     /// What is this port called, if the namespace has its own word for it?
     #[must_use]
-    pub fn own_label(&self, port: Port, transport: Option<Transport>) -> Option<Label> {
+    pub fn custom_label(&self, port: Port, transport: Option<Transport>) -> Option<Label> {
         let holder = self.holders(port, transport).next()?;
         Some(Label::of(std::iter::once(holder)))
     }
@@ -260,7 +260,7 @@ impl<'a> View<'a> {
     }
 
     /// The registrations of the namespace by name.
-    pub(in crate::registry) fn book(&self) -> &'a Book {
+    pub(in crate::registry) fn book(&self) -> &'a NameIndex {
         &self.space.book
     }
 }

@@ -268,7 +268,7 @@ async fn replace_pools(
     .execute(&mut *connection)
     .await?;
     let runs = to_json(standing().flat_map(|pool| {
-        itertools::iproduct!(&pool.transports, pool.own().runs()).map(|(transport, run)| {
+        itertools::iproduct!(&pool.transports, pool.own().ranges()).map(|(transport, run)| {
             let (first, last) = (run.first().number(), run.last().number());
             (pool.namespace.as_str(), transport.name(), first, last, pool.name.as_str())
         })

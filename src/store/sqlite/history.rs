@@ -10,7 +10,7 @@ use super::texts::SharedTexts;
 use crate::access::Actor;
 use crate::registry::assignment::Revision;
 use crate::store::StoreError;
-use crate::store::history::{ChangeFilter, History, Logged, Place, Query};
+use crate::store::history::{ChangeFilter, ChangePosition, ChangeRecord, History, Query};
 
 /// How many may read at the same time; more wait for each other.
 const READERS: u32 = 8;
@@ -38,14 +38,17 @@ impl SqliteHistory {
 }
 
 impl History for SqliteHistory {
-    fn changes<'h>(&'h self, query: &'h Query) -> BoxFuture<'h, Result<Vec<Logged>, StoreError>> {
+    fn changes<'h>(
+        &'h self,
+        query: &'h Query,
+    ) -> BoxFuture<'h, Result<Vec<ChangeRecord>, StoreError>> {
         Box::pin(async {
             let rows = statement(query).build().fetch_all(&self.readers).await?;
             let mut texts = SharedTexts::default();
             let logged = rows.into_iter().map(|row| {
                 let kind: String = row.try_get("kind")?;
-                Ok(Logged {
-                    place: Place {
+                Ok(ChangeRecord {
+                    place: ChangePosition {
                         revision: revision_from_sql(row.try_get("revision")?)?,
                         position: row.try_get("position")?,
                     },
@@ -163,7 +166,7 @@ fn narrow(sql: &mut QueryBuilder<Sqlite>, filter: &ChangeFilter) {
 pub(super) struct NoHistory;
 
 impl History for NoHistory {
-    fn changes<'h>(&'h self, _: &'h Query) -> BoxFuture<'h, Result<Vec<Logged>, StoreError>> {
+    fn changes<'h>(&'h self, _: &'h Query) -> BoxFuture<'h, Result<Vec<ChangeRecord>, StoreError>> {
         Box::pin(async { Ok(Vec::new()) })
     }
 

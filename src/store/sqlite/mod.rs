@@ -36,7 +36,7 @@ use self::history::{NoHistory, SqliteHistory};
 use self::row::{change_from, findings_from, hash_from, revision_from_sql};
 use self::texts::SharedTexts;
 use super::history::History;
-use super::{Answered, Contents, Entry, Store, StoreError};
+use super::{Contents, Entry, Store, StoreError, StoredOutcome};
 use crate::access::{Actor, Token};
 use crate::registry::assignment::Revision;
 
@@ -120,11 +120,11 @@ impl Store for SqliteStore {
         token::put(&mut self.connection, token).await
     }
 
-    async fn answered(
+    async fn stored_outcome(
         &mut self,
         actor: &Actor,
         request_id: &str,
-    ) -> Result<Option<Answered>, StoreError> {
+    ) -> Result<Option<StoredOutcome>, StoreError> {
         let actor = &*actor.0;
         let Some(request) = sqlx::query!(
             "select fingerprint, revision, findings from request where actor = ? and request_id = ?",
@@ -143,7 +143,7 @@ impl Store for SqliteStore {
         .fetch_all(&mut self.connection)
         .await?;
         let mut texts = SharedTexts::default();
-        Ok(Some(Answered {
+        Ok(Some(StoredOutcome {
             fingerprint: hash_from(request.fingerprint)?,
             revision: revision_from_sql(request.revision)?,
             changes: changes

@@ -4,7 +4,7 @@ use std::num::NonZeroU16;
 
 use portbook::registry::command::{
     Command, CreateNamespace, CreatePool, DeleteNamespace, DeletePool, Details, Edits, Ensure,
-    Held, Register, Renew, Update, UpdateNamespace, UpdatePool,
+    Register, RegistrationSelector, Renew, Update, UpdateNamespace, UpdatePool,
 };
 use portbook::registry::namespace::Policy;
 use portbook::registry::port_set::PortSet;
@@ -12,54 +12,66 @@ use portbook::registry::text::Text;
 
 use super::model::{Ask, Model};
 use super::wish::{
-    LOW, Wish, acknowledged, ask, codes, cool_down, namespace_name, nth, pool_name, run, service,
-    transports, ttl,
+    LOW, ProposedRegistration, acknowledged, ask, codes, cool_down, namespace_name, nth, pool_name,
+    run, service, transports, ttl,
 };
 
 /// The command that a wish is, as things stand.
-pub fn command(wish: &Wish, model: &Model) -> Option<Command> {
+pub fn command(wish: &ProposedRegistration, model: &Model) -> Option<Command> {
     Some(match wish {
-        Wish::Register { .. } => Command::Register(register(&ask(wish)?)),
-        Wish::RegisterBoth { first, second } => {
+        ProposedRegistration::Register { .. } => Command::Register(register(&ask(wish)?)),
+        ProposedRegistration::RegisterBoth { first, second } => {
             Command::RegisterAll(vec![register(&ask(first)?), register(&ask(second)?)])
         }
-        Wish::Ensure { namespace, pool, name, instance, count, transports: bits, ttl: seconds } => {
-            Command::Ensure(Ensure {
-                namespace: namespace_name(*namespace).parse().ok()?,
-                pool: pool_name(*pool).parse().ok()?,
-                service_name: service(*name).parse().ok()?,
-                instance: Text::parse(instance.to_string()).ok()?,
-                count: NonZeroU16::new(*count)?,
-                transports: transports(*bits),
-                ttl: ttl(*seconds),
-                details: Details::default(),
-            })
-        }
-        Wish::Renew { nth: which, ttl: seconds } => Command::Renew(Renew {
-            held: Held::Uid { uid: nth(model, *which)?.uid, etag: None },
+        ProposedRegistration::Ensure {
+            namespace,
+            pool,
+            name,
+            instance,
+            count,
+            transports: bits,
+            ttl: seconds,
+        } => Command::Ensure(Ensure {
+            namespace: namespace_name(*namespace).parse().ok()?,
+            pool: pool_name(*pool).parse().ok()?,
+            service_name: service(*name).parse().ok()?,
+            instance: Text::parse(instance.to_string()).ok()?,
+            count: NonZeroU16::new(*count)?,
+            transports: transports(*bits),
+            ttl: ttl(*seconds),
+            details: Details::default(),
+        }),
+        ProposedRegistration::Renew { nth: which, ttl: seconds } => Command::Renew(Renew {
+            held: RegistrationSelector::Uid { uid: nth(model, *which)?.uid, etag: None },
             ttl: ttl(*seconds),
         }),
-        Wish::Rename { nth: which, name, acknowledges } => Command::Update(Update {
-            uid: nth(model, *which)?.uid,
-            etag: None,
-            edits: Edits { service_name: service(*name).parse().ok(), ..Edits::default() },
-            acknowledge: acknowledged(*acknowledges),
-        }),
-        Wish::Release { nth: which } => {
-            Command::Release(Held::Uid { uid: nth(model, *which)?.uid, etag: None })
+        ProposedRegistration::Rename { nth: which, name, acknowledges } => {
+            Command::Update(Update {
+                uid: nth(model, *which)?.uid,
+                etag: None,
+                edits: Edits { service_name: service(*name).parse().ok(), ..Edits::default() },
+                acknowledge: acknowledged(*acknowledges),
+            })
         }
-        Wish::Namespace { .. } => return namespace(wish, model),
-        Wish::DropNamespace { which } => Command::DeleteNamespace(DeleteNamespace {
-            name: namespace_name(*which).parse().ok()?,
-            etag: None,
-        }),
-        Wish::Pool { .. } => return pool(wish, model),
-        Wish::DropPool { namespace, which } => Command::DeletePool(DeletePool {
+        ProposedRegistration::Release { nth: which } => {
+            Command::Release(RegistrationSelector::Uid { uid: nth(model, *which)?.uid, etag: None })
+        }
+        ProposedRegistration::Namespace { .. } => return namespace(wish, model),
+        ProposedRegistration::DropNamespace { which } => {
+            Command::DeleteNamespace(DeleteNamespace {
+                name: namespace_name(*which).parse().ok()?,
+                etag: None,
+            })
+        }
+        ProposedRegistration::Pool { .. } => return pool(wish, model),
+        ProposedRegistration::DropPool { namespace, which } => Command::DeletePool(DeletePool {
             namespace: namespace_name(*namespace).parse().ok()?,
             name: pool_name(*which).parse().ok()?,
             etag: None,
         }),
-        Wish::Wait { .. } | Wish::EnsureAgain { .. } => return None,
+        ProposedRegistration::Wait { .. } | ProposedRegistration::EnsureAgain { .. } => {
+            return None;
+        }
     })
 }
 
@@ -76,8 +88,8 @@ fn register(ask: &Ask) -> Register {
     }
 }
 
-fn namespace(wish: &Wish, model: &Model) -> Option<Command> {
-    let Wish::Namespace { which, accept, forbid, cool_down: rest } = wish else {
+fn namespace(wish: &ProposedRegistration, model: &Model) -> Option<Command> {
+    let ProposedRegistration::Namespace { which, accept, forbid, cool_down: rest } = wish else {
         return None;
     };
     let name = namespace_name(*which);
@@ -93,8 +105,8 @@ fn namespace(wish: &Wish, model: &Model) -> Option<Command> {
     })
 }
 
-fn pool(wish: &Wish, model: &Model) -> Option<Command> {
-    let Wish::Pool {
+fn pool(wish: &ProposedRegistration, model: &Model) -> Option<Command> {
+    let ProposedRegistration::Pool {
         namespace,
         which,
         at,

@@ -9,24 +9,29 @@ use portbook::registry::port::Transport;
 
 use super::model::{self, Ask, Model};
 use super::wish::{
-    LOW, PORTS, Wish, ask, codes, namespace_name, nth, pool_name, service, settled, transports,
+    LOW, PORTS, ProposedRegistration, ask, codes, namespace_name, nth, pool_name, service, settled,
+    transports,
 };
 use crate::laws::{block_on, stored};
 
 /// What the model says a wish leads to, with the uids of what is new: none if it is refused.
-pub fn model_after(model: &Model, wish: &Wish, first_uids: &[Uid]) -> Option<Model> {
+pub fn model_after(
+    model: &Model,
+    wish: &ProposedRegistration,
+    first_uids: &[Uid],
+) -> Option<Model> {
     let mut after = model.clone();
     // What is refused has no uids, and needs none.
     let mut uids = first_uids.iter().copied().chain(std::iter::repeat(Uid::MIN));
     match wish {
-        Wish::Register { .. } => {
+        ProposedRegistration::Register { .. } => {
             let ask = ask(wish)?;
             if !model.passes(&ask, &says) {
                 return None;
             }
             after.hold(&ask, None, &mut uids);
         }
-        Wish::RegisterBoth { first, second } => {
+        ProposedRegistration::RegisterBoth { first, second } => {
             for ask in [ask(first)?, ask(second)?] {
                 if !after.passes(&ask, &says) {
                     return None;
@@ -34,18 +39,20 @@ pub fn model_after(model: &Model, wish: &Wish, first_uids: &[Uid]) -> Option<Mod
                 after.hold(&ask, None, &mut uids);
             }
         }
-        Wish::Ensure { .. } => return ensured(model, wish, &mut uids),
-        Wish::EnsureAgain { .. } => return model_after(model, &settled(wish, model)?, first_uids),
-        Wish::Renew { nth: which, ttl } => {
+        ProposedRegistration::Ensure { .. } => return ensured(model, wish, &mut uids),
+        ProposedRegistration::EnsureAgain { .. } => {
+            return model_after(model, &settled(wish, model)?, first_uids);
+        }
+        ProposedRegistration::Renew { nth: which, ttl } => {
             let uid = nth(model, *which)?.uid;
             let now = after.now;
             let held = after.held.iter_mut().find(|held| held.uid == uid)?;
             let ttl = ttl.unwrap_or(held.lease?.0);
             held.lease = held.lease.map(|_| (ttl, now + ttl));
         }
-        Wish::Rename { .. } => return renamed(model, wish),
-        Wish::Release { nth: which } => after.give_back(nth(model, *which)?.uid),
-        Wish::Namespace { which, accept, forbid, cool_down } => {
+        ProposedRegistration::Rename { .. } => return renamed(model, wish),
+        ProposedRegistration::Release { nth: which } => after.give_back(nth(model, *which)?.uid),
+        ProposedRegistration::Namespace { which, accept, forbid, cool_down } => {
             let policy = model::Policy {
                 accept: codes(*accept),
                 forbid: codes(*forbid),
@@ -53,7 +60,7 @@ pub fn model_after(model: &Model, wish: &Wish, first_uids: &[Uid]) -> Option<Mod
             };
             after.namespaces.insert(namespace_name(*which), policy);
         }
-        Wish::DropNamespace { which } => {
+        ProposedRegistration::DropNamespace { which } => {
             let name = namespace_name(*which);
             let is_empty = model.held.iter().all(|held| held.namespace != name)
                 && model.pools.keys().all(|(namespace, _)| *namespace != name);
@@ -63,7 +70,7 @@ pub fn model_after(model: &Model, wish: &Wish, first_uids: &[Uid]) -> Option<Mod
             after.namespaces.remove(&name)?;
             after.resting.retain(|(namespace, ..), _| *namespace != name);
         }
-        Wish::Pool {
+        ProposedRegistration::Pool {
             namespace,
             which,
             at,
@@ -93,7 +100,7 @@ pub fn model_after(model: &Model, wish: &Wish, first_uids: &[Uid]) -> Option<Mod
             }
             after.pools.insert((namespace, name), pool);
         }
-        Wish::DropPool { namespace, which } => {
+        ProposedRegistration::DropPool { namespace, which } => {
             let (namespace, name) = (namespace_name(*namespace), pool_name(*which));
             let is_used = model.held.iter().any(|held| {
                 held.namespace == namespace && held.pool.as_deref() == Some(name.as_str())
@@ -103,14 +110,14 @@ pub fn model_after(model: &Model, wish: &Wish, first_uids: &[Uid]) -> Option<Mod
             }
             after.pools.remove(&(namespace, name))?;
         }
-        Wish::Wait { seconds } => after.pass_time(*seconds),
+        ProposedRegistration::Wait { seconds } => after.pass_time(*seconds),
     }
     Some(after)
 }
 
-fn renamed(model: &Model, wish: &Wish) -> Option<Model> {
+fn renamed(model: &Model, wish: &ProposedRegistration) -> Option<Model> {
     let mut after = model.clone();
-    if let Wish::Rename { nth: which, name, acknowledges } = wish {
+    if let ProposedRegistration::Rename { nth: which, name, acknowledges } = wish {
         let held = nth(model, *which)?.clone();
         if held.name != service(*name) {
             if held.instance.is_some() {
@@ -137,8 +144,20 @@ fn renamed(model: &Model, wish: &Wish) -> Option<Model> {
     Some(after)
 }
 
-fn ensured(model: &Model, wish: &Wish, uids: &mut dyn Iterator<Item = Uid>) -> Option<Model> {
-    let Wish::Ensure { namespace, pool, name, instance, count, transports: bits, ttl } = wish
+fn ensured(
+    model: &Model,
+    wish: &ProposedRegistration,
+    uids: &mut dyn Iterator<Item = Uid>,
+) -> Option<Model> {
+    let ProposedRegistration::Ensure {
+        namespace,
+        pool,
+        name,
+        instance,
+        count,
+        transports: bits,
+        ttl,
+    } = wish
     else {
         return None;
     };
@@ -148,7 +167,7 @@ fn ensured(model: &Model, wish: &Wish, uids: &mut dyn Iterator<Item = Uid>) -> O
     let asked =
         if *bits == 0 { of.transports.iter().copied().collect() } else { transports(*bits) };
     let mut after = model.clone();
-    let is_own = |held: &model::Held| {
+    let is_own = |held: &model::RegistrationSelector| {
         held.namespace == namespace
             && held.pool.as_ref() == Some(&pool)
             && held.name == service(*name)

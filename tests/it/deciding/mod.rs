@@ -10,7 +10,7 @@ use portbook::access::Actor;
 use portbook::registry::assignment::{Assignment, Uid};
 use portbook::registry::change::Change;
 use portbook::registry::command::Command;
-use portbook::registry::decide::trial::{Wish as Thought, try_all};
+use portbook::registry::decide::dry_run::{Wish as Thought, try_all};
 use portbook::registry::decide::{Context, Decision, Refusal, Unchanged, decide};
 use portbook::registry::port::{Port, PortRange, Transport};
 use portbook::registry::snapshot::Snapshot;
@@ -23,7 +23,7 @@ use uuid::Uuid;
 use self::command::command;
 use self::expected::model_after;
 use self::model::{Ask, Model, Seconds};
-use self::wish::{LOW, PORTS, Wish, acknowledged, ask, run, settled, time, wishes};
+use self::wish::{LOW, PORTS, ProposedRegistration, acknowledged, ask, run, settled, time, wishes};
 use crate::laws::{NEW, block_on};
 
 /// A world in which time and ids are told by hand.
@@ -48,9 +48,9 @@ impl Hand {
         &mut self,
         snapshot: &Snapshot,
         model: &Model,
-        wish: &Wish,
+        wish: &ProposedRegistration,
     ) -> Result<Vec<Decision>, Refusal> {
-        if let Wish::Wait { seconds } = wish {
+        if let ProposedRegistration::Wait { seconds } = wish {
             self.now += seconds;
             let mut decisions = Vec::new();
             let mut state = snapshot.clone();
@@ -90,7 +90,7 @@ pub fn seen(snapshot: &Snapshot, now: Seconds) -> Model {
             model.pools.insert((name.clone(), pool.name.to_string()), pool_seen);
         }
         for transport in Transport::ALL {
-            for (port, resting) in view.resting_in(PortRange::ALL, transport, time(now)) {
+            for (port, resting) in view.cooling_down_in(PortRange::ALL, transport, time(now)) {
                 let giver = resting.record.service_name.as_deref().unwrap().to_owned();
                 let place = (name.clone(), port.number(), transport);
                 let until = resting.until.as_second();
@@ -112,10 +112,10 @@ pub fn seen(snapshot: &Snapshot, now: Seconds) -> Model {
     model
 }
 
-fn held(record: &Assignment) -> model::Held {
+fn held(record: &Assignment) -> model::RegistrationSelector {
     let registration = record.registration().unwrap();
     let pooled = registration.pooled.as_ref();
-    model::Held {
+    model::RegistrationSelector {
         uid: record.uid,
         namespace: registration.namespace.to_string(),
         name: record.service_name.as_deref().unwrap().to_owned(),

@@ -13,7 +13,7 @@ use portbook::registry::port::Transport;
 pub type Seconds = i64;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
+pub struct RegistrationSelector {
     pub uid: Uid,
     pub namespace: String,
     pub name: String,
@@ -28,7 +28,7 @@ pub struct Held {
     pub lease: Option<(Seconds, Seconds)>,
 }
 
-impl Held {
+impl RegistrationSelector {
     fn is_on(&self, port: u16) -> bool {
         self.first <= port && port <= self.last
     }
@@ -65,7 +65,7 @@ pub struct Model {
     pub now: Seconds,
     pub namespaces: BTreeMap<String, Policy>,
     pub pools: BTreeMap<(String, String), Pool>,
-    pub held: Vec<Held>,
+    pub held: Vec<RegistrationSelector>,
     /// From whom, and until when.
     pub resting: BTreeMap<Place, BTreeMap<String, Seconds>>,
 }
@@ -125,7 +125,12 @@ impl Model {
         }
     }
 
-    fn holder(&self, namespace: &str, port: u16, transport: Transport) -> Option<&Held> {
+    fn holder(
+        &self,
+        namespace: &str,
+        port: u16,
+        transport: Transport,
+    ) -> Option<&RegistrationSelector> {
         self.held.iter().find(|held| {
             held.namespace == namespace && held.transport == transport && held.is_on(port)
         })
@@ -183,7 +188,7 @@ impl Model {
     /// Holds what was asked for, under these uids.
     pub fn hold(&mut self, ask: &Ask, instance: Option<&str>, uids: &mut dyn Iterator<Item = Uid>) {
         for (&transport, uid) in ask.transports.iter().zip(uids) {
-            self.held.push(Held {
+            self.held.push(RegistrationSelector {
                 uid,
                 namespace: ask.namespace.clone(),
                 name: ask.name.clone(),
@@ -235,7 +240,8 @@ impl Model {
     /// Lets time pass: leases end, and ports have rested.
     pub fn pass_time(&mut self, seconds: Seconds) {
         self.now += seconds;
-        let ended = |held: &&Held| held.lease.is_some_and(|(_, end)| end <= self.now);
+        let ended =
+            |held: &&RegistrationSelector| held.lease.is_some_and(|(_, end)| end <= self.now);
         let mut ended: Vec<_> =
             self.held.iter().filter(ended).map(|held| (held.lease, held.uid)).collect();
         ended.sort_unstable_by_key(|(lease, uid)| (lease.map(|(_, end)| end), *uid));
@@ -251,8 +257,9 @@ impl Model {
 
     /// Whether a pool may be like this: it has ports, and they are nobody else's.
     pub fn has_room(&self, namespace: &str, name: &str, pool: &Pool) -> bool {
-        let is_foreign =
-            |held: &&Held| held.namespace == namespace && held.pool.as_deref() != Some(name);
+        let is_foreign = |held: &&RegistrationSelector| {
+            held.namespace == namespace && held.pool.as_deref() != Some(name)
+        };
         let own_stay = self.held.iter().all(|held| {
             held.namespace != namespace
                 || held.pool.as_deref() != Some(name)

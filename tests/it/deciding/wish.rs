@@ -16,7 +16,7 @@ pub const LOW: u16 = 7415;
 pub const PORTS: u16 = 30;
 
 #[derive(Clone, Debug)]
-pub enum Wish {
+pub enum ProposedRegistration {
     Register {
         namespace: u8,
         name: u8,
@@ -28,8 +28,8 @@ pub enum Wish {
         acknowledges: bool,
     },
     RegisterBoth {
-        first: Box<Wish>,
-        second: Box<Wish>,
+        first: Box<ProposedRegistration>,
+        second: Box<ProposedRegistration>,
     },
     EnsureAgain {
         nth: usize,
@@ -84,7 +84,7 @@ pub enum Wish {
     },
 }
 
-pub fn wish() -> impl Strategy<Value = Wish> {
+pub fn wish() -> impl Strategy<Value = ProposedRegistration> {
     let ttl = || proptest::option::weighted(0.3, 1..5_000i64);
     let cool_down = || prop_oneof![Just(0), 1..5_000i64];
     let register = (
@@ -98,14 +98,23 @@ pub fn wish() -> impl Strategy<Value = Wish> {
         any::<bool>(),
     )
         .prop_map(|(namespace, name, at, width, transports, pool, ttl, acknowledges)| {
-            Wish::Register { namespace, name, at, width, transports, pool, ttl, acknowledges }
+            ProposedRegistration::Register {
+                namespace,
+                name,
+                at,
+                width,
+                transports,
+                pool,
+                ttl,
+                acknowledges,
+            }
         })
         .boxed();
     let both = (register.clone(), register.clone()).prop_map(|(first, second)| {
-        Wish::RegisterBoth { first: first.into(), second: second.into() }
+        ProposedRegistration::RegisterBoth { first: first.into(), second: second.into() }
     });
     let ensure = (0..2u8, 0..2u8, 0..4u8, 0..2u8, 1..4u16, 0..16u8, ttl()).prop_map(
-        |(namespace, pool, name, instance, count, transports, ttl)| Wish::Ensure {
+        |(namespace, pool, name, instance, count, transports, ttl)| ProposedRegistration::Ensure {
             namespace,
             pool,
             name,
@@ -117,30 +126,39 @@ pub fn wish() -> impl Strategy<Value = Wish> {
     );
     let pool = (0..2u8, 0..2u8, 0..PORTS, 1..15u16, 0..PORTS, 1..16u8, 0..8u8, cool_down())
         .prop_map(|(namespace, which, at, width, without, transports, accept, cool_down)| {
-            Wish::Pool { namespace, which, at, width, without, transports, accept, cool_down }
+            ProposedRegistration::Pool {
+                namespace,
+                which,
+                at,
+                width,
+                without,
+                transports,
+                accept,
+                cool_down,
+            }
         });
     let namespace =
         (0..2u8, 0..8u8, 0..16u8, cool_down()).prop_map(|(which, accept, forbid, cool_down)| {
-            Wish::Namespace { which, accept, forbid, cool_down }
+            ProposedRegistration::Namespace { which, accept, forbid, cool_down }
         });
     prop_oneof![
         5 => register,
         1 => both,
         5 => ensure,
-        2 => (any::<usize>(), ttl()).prop_map(|(nth, ttl)| Wish::EnsureAgain { nth, ttl }),
-        1 => (any::<usize>(), ttl()).prop_map(|(nth, ttl)| Wish::Renew { nth, ttl }),
+        2 => (any::<usize>(), ttl()).prop_map(|(nth, ttl)| ProposedRegistration::EnsureAgain { nth, ttl }),
+        1 => (any::<usize>(), ttl()).prop_map(|(nth, ttl)| ProposedRegistration::Renew { nth, ttl }),
         1 => (any::<usize>(), 0..4u8, any::<bool>())
-            .prop_map(|(nth, name, acknowledges)| Wish::Rename { nth, name, acknowledges }),
-        2 => any::<usize>().prop_map(|nth| Wish::Release { nth }),
+            .prop_map(|(nth, name, acknowledges)| ProposedRegistration::Rename { nth, name, acknowledges }),
+        2 => any::<usize>().prop_map(|nth| ProposedRegistration::Release { nth }),
         1 => namespace,
-        1 => (0..2u8).prop_map(|which| Wish::DropNamespace { which }),
+        1 => (0..2u8).prop_map(|which| ProposedRegistration::DropNamespace { which }),
         3 => pool,
-        1 => (0..2u8, 0..2u8).prop_map(|(namespace, which)| Wish::DropPool { namespace, which }),
-        2 => (1..4_000i64).prop_map(|seconds| Wish::Wait { seconds }),
+        1 => (0..2u8, 0..2u8).prop_map(|(namespace, which)| ProposedRegistration::DropPool { namespace, which }),
+        2 => (1..4_000i64).prop_map(|seconds| ProposedRegistration::Wait { seconds }),
     ]
 }
 
-pub fn wishes() -> impl Strategy<Value = Vec<Wish>> {
+pub fn wishes() -> impl Strategy<Value = Vec<ProposedRegistration>> {
     proptest::collection::vec(wish(), 1..40)
 }
 
@@ -193,9 +211,9 @@ pub fn acknowledged(acknowledges: bool) -> BTreeSet<FindingCode> {
     if acknowledges { FindingCode::ALL.into_iter().collect() } else { BTreeSet::new() }
 }
 
-pub fn ask(wish: &Wish) -> Option<Ask> {
+pub fn ask(wish: &ProposedRegistration) -> Option<Ask> {
     match wish {
-        Wish::Register {
+        ProposedRegistration::Register {
             namespace,
             name,
             at,
@@ -218,22 +236,24 @@ pub fn ask(wish: &Wish) -> Option<Ask> {
     }
 }
 
-pub fn nth(model: &Model, nth: usize) -> Option<&model::Held> {
+pub fn nth(model: &Model, nth: usize) -> Option<&model::RegistrationSelector> {
     (!model.held.is_empty()).then(|| &model.held[nth % model.held.len()])
 }
 
 /// The wish itself: to ensure again is to ask for what is held in the very words it was asked for.
-pub fn settled(wish: &Wish, model: &Model) -> Option<Wish> {
-    let Wish::EnsureAgain { nth: which, ttl } = wish else { return Some(wish.clone()) };
+pub fn settled(wish: &ProposedRegistration, model: &Model) -> Option<ProposedRegistration> {
+    let ProposedRegistration::EnsureAgain { nth: which, ttl } = wish else {
+        return Some(wish.clone());
+    };
     let ensured: Vec<_> = model.held.iter().filter(|held| held.instance.is_some()).collect();
     let held = *ensured.get(which % ensured.len().max(1))?;
     let digit = |text: &str| text.bytes().last().map(|byte| byte - b'0');
-    let is_of_it = |other: &&model::Held| {
+    let is_of_it = |other: &&model::RegistrationSelector| {
         (&other.namespace, &other.pool, &other.name, &other.instance)
             == (&held.namespace, &held.pool, &held.name, &held.instance)
     };
     let group = ensured.iter().copied().filter(is_of_it);
-    Some(Wish::Ensure {
+    Some(ProposedRegistration::Ensure {
         namespace: u8::from(held.namespace != "default"),
         pool: digit(held.pool.as_deref()?)?,
         name: digit(&held.name)?,

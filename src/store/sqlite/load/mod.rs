@@ -1,6 +1,6 @@
 //! Reading everything that is held, at the start of a server.
 
-pub(super) mod own;
+pub(super) mod custom;
 pub(super) mod reference;
 
 use jiff::Timestamp;
@@ -30,10 +30,10 @@ pub(super) async fn contents(
         edition,
         reference,
         guides: reference::guides(connection).await?,
-        namespaces: own::namespaces(connection).await?,
-        pools: own::pools(connection).await?,
-        custom: own::assignments(connection).await?,
-        resting: own::resting(connection, now).await?,
+        namespaces: custom::namespaces(connection).await?,
+        pools: custom::pools(connection).await?,
+        custom: custom::assignments(connection).await?,
+        resting: custom::resting(connection, now).await?,
         revision,
         last_time: last_time.map(time_from_sql).transpose()?,
         tokens: token::all(connection).await?,

@@ -71,7 +71,7 @@ impl ChangeRow {
             service,
             before: before.as_ref().map(to_text).transpose()?,
             after: after.as_ref().map(to_text).transpose()?,
-            rest_until: change.rest_until().map(|time| time.as_microsecond()),
+            rest_until: change.cooling_until().map(|time| time.as_microsecond()),
         })
     }
 }
@@ -120,8 +120,12 @@ pub(in crate::store::sqlite) fn change_from(
         ChangeKind::Registered => Change::Registered { after: record(after)? },
         ChangeKind::Updated => Change::Updated { before: record(before)?, after: record(after)? },
         ChangeKind::Renewed => Change::Renewed { before: record(before)?, after: record(after)? },
-        ChangeKind::Released => Change::Released { before: record(before)?, rest_until },
-        ChangeKind::Expired => Change::Expired { before: record(before)?, rest_until },
+        ChangeKind::Released => {
+            Change::Released { before: record(before)?, cooling_until: rest_until }
+        }
+        ChangeKind::Expired => {
+            Change::Expired { before: record(before)?, cooling_until: rest_until }
+        }
         ChangeKind::NamespaceCreated => {
             Change::Namespace(Edit::Created { after: namespace(after)? })
         }

@@ -116,7 +116,7 @@ fn codes_from(names: &[String]) -> Result<BTreeSet<FindingCode>, StoreError> {
 }
 
 fn runs(ports: &PortSet) -> Vec<(u16, u16)> {
-    ports.runs().iter().map(|run| (run.first().number(), run.last().number())).collect()
+    ports.ranges().iter().map(|run| (run.first().number(), run.last().number())).collect()
 }
 
 fn runs_from(runs: &[(u16, u16)]) -> Result<PortSet, StoreError> {

@@ -10,7 +10,7 @@ use crate::store::sqlite::fault::primary_code;
 use crate::store::sqlite::open::{APPLICATION_ID, MIGRATIONS, newest_schema};
 use crate::store::sqlite::seal::Seal;
 use crate::store::sqlite::source::Source;
-use crate::store::{StoreError, chain};
+use crate::store::{StoreError, error_chain};
 
 /// Which schema a file has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub(super) async fn owner(connection: &mut SqliteConnection, report: &mut Report
         Ok(APPLICATION_ID) => return true,
         Ok(_) => "a SQLite database, but not one of Portbook's".to_owned(),
         Err(fault) if primary_code(&fault) == Some(26) => "not a SQLite database".to_owned(),
-        Err(fault) => chain(&fault),
+        Err(fault) => error_chain(&fault),
     };
     report.say("pages", Outcome::Wrong, fault);
     false
@@ -58,7 +58,8 @@ pub(super) async fn owner(connection: &mut SqliteConnection, report: &mut Report
 pub(super) async fn pages(connection: &mut SqliteConnection, report: &mut Report) {
     let found: Result<Vec<String>, _> =
         sqlx::query_scalar("pragma integrity_check").fetch_all(&mut *connection).await;
-    let faults = found.map_or_else(|fault| Faults::of([chain(&fault)]), |lines| of_pages(&lines));
+    let faults =
+        found.map_or_else(|fault| Faults::of([error_chain(&fault)]), |lines| of_pages(&lines));
     let count: Result<i64, _> = sqlx::query_scalar("pragma page_count").fetch_one(connection).await;
     report.judge("pages", faults, format!("{} pages that fit together", count.unwrap_or_default()));
 }
@@ -89,7 +90,7 @@ pub(super) async fn links(connection: &mut SqliteConnection, report: &mut Report
                 ));
             }
         }
-        Err(fault) => faults.add(chain(&fault)),
+        Err(fault) => faults.add(error_chain(&fault)),
     }
     report.judge("links", faults, "every row that is spoken of is there");
 }
@@ -104,7 +105,7 @@ pub(super) async fn schema(connection: &mut SqliteConnection, report: &mut Repor
     let applied = match applied {
         Ok(applied) => applied,
         Err(fault) => {
-            report.say("schema", Outcome::Wrong, chain(&fault));
+            report.say("schema", Outcome::Wrong, error_chain(&fault));
             return Schema::Strange;
         }
     };

@@ -19,7 +19,7 @@ use super::seal::Seal;
 use super::source::{Source, close};
 use super::{SqliteStore, last_revision, run};
 use crate::registry::assignment::Revision;
-use crate::store::{Store, StoreError, chain};
+use crate::store::{Store, StoreError, error_chain};
 
 /// What was found.
 #[derive(Clone, Debug)]
@@ -116,7 +116,8 @@ impl Faults {
 
     /// What was read; nothing if that failed, which is a fault of the thing it was read from.
     fn take<T>(&mut self, read: Result<T, StoreError>, from: &str) -> Option<T> {
-        read.map_err(|fault| self.add(format!("{from} can't be read: {}", chain(&fault)))).ok()
+        read.map_err(|fault| self.add(format!("{from} can't be read: {}", error_chain(&fault))))
+            .ok()
     }
 
     fn told(self) -> Option<String> {
@@ -208,7 +209,7 @@ async fn meaning(
     };
     if let Err(fault) = read {
         let name = if schema == Schema::Older { "upgrade" } else { "contents" };
-        report.say(name, Outcome::Wrong, chain(&fault));
+        report.say(name, Outcome::Wrong, error_chain(&fault));
     }
 }
 
@@ -217,7 +218,7 @@ async fn contents(
     now: Timestamp,
     report: &mut Report,
 ) -> Result<(), StoreError> {
-    let fresh = |fault: OpenError| StoreError::Corrupt(chain(&fault));
+    let fresh = |fault: OpenError| StoreError::Corrupt(error_chain(&fault));
     let mut fresh = SqliteStore::in_memory().await.map_err(fresh)?;
     let beginning = fresh.load(now).await?.into_loaded().snapshot;
     let replayed = replay::replay(connection, beginning, report).await;
@@ -238,7 +239,7 @@ async fn upgraded(connection: &mut SqliteConnection) -> Result<SqliteConnection,
         .bind(format!("file:{name}?vfs=memdb"))
         .execute(&mut *connection)
         .await?;
-    let corrupt = |fault| StoreError::Corrupt(chain(&fault));
+    let corrupt = |fault| StoreError::Corrupt(error_chain(&fault));
     MIGRATIONS.run(&mut copy).await.map_err(corrupt)?;
     Ok(copy)
 }

@@ -12,7 +12,7 @@ use crate::registry::change::Change;
 use crate::registry::decide;
 use crate::registry::snapshot::Snapshot;
 use crate::store::StoreError;
-use crate::store::history::Place;
+use crate::store::history::ChangePosition;
 use crate::store::sqlite::last_revision;
 use crate::store::sqlite::row::{
     ChangeRow, change_from, findings_from, hash_from, revision_from_sql, revision_to_sql,
@@ -109,7 +109,7 @@ struct StoredChange {
 
 async fn changes_after(
     connection: &mut SqliteConnection,
-    place: Option<Place>,
+    place: Option<ChangePosition>,
 ) -> Result<Vec<StoredChange>, StoreError> {
     let revision = place.map_or(0, |place| revision_to_sql(place.revision));
     let position = place.map_or(-1, |place| i64::from(place.position));
@@ -135,7 +135,7 @@ struct Replay {
     /// decided on it.
     before_the_revision: Snapshot,
     snapshot: Snapshot,
-    last: Option<Place>,
+    last: Option<ChangePosition>,
     texts: SharedTexts,
     count: u64,
     faults: Faults,
@@ -170,7 +170,10 @@ impl Replay {
         }
     }
 
-    fn understand(&mut self, row: &StoredChange) -> Result<(Place, Timestamp, Change), StoreError> {
+    fn understand(
+        &mut self,
+        row: &StoredChange,
+    ) -> Result<(ChangePosition, Timestamp, Change), StoreError> {
         let place = place_of(row)?;
         if self.last.is_none_or(|last| last.revision != place.revision) {
             self.before_the_revision = self.snapshot.clone();
@@ -183,14 +186,15 @@ impl Replay {
     fn faults_of(
         &self,
         row: &StoredChange,
-        place: Place,
+        place: ChangePosition,
         time: Timestamp,
         change: &Change,
     ) -> Vec<&'static str> {
         // There is no revision without a change.
-        let last = self.last.unwrap_or(Place { revision: Revision::default(), position: 0 });
-        let next = Place { position: last.position.wrapping_add(1), ..last };
-        let of_next_revision = Place { revision: last.revision.next(), position: 0 };
+        let last =
+            self.last.unwrap_or(ChangePosition { revision: Revision::default(), position: 0 });
+        let next = ChangePosition { position: last.position.wrapping_add(1), ..last };
+        let of_next_revision = ChangePosition { revision: last.revision.next(), position: 0 };
         let mut faults = Vec::new();
         if place != of_next_revision && (place != next || self.last.is_none()) {
             faults.push("the change before it is missing");
@@ -201,10 +205,10 @@ impl Replay {
         if !is_of(change, place.revision, time) {
             faults.push("what it leads to is of another revision or time");
         }
-        if let Change::Released { before, rest_until } | Change::Expired { before, rest_until } =
-            change
-            && decide::rest_until(&self.before_the_revision, before, time) != *rest_until
-            && !(rest_until.is_none() && is_from_before_rests(row))
+        if let Change::Released { before, cooling_until }
+        | Change::Expired { before, cooling_until } = change
+            && decide::cooling_until(&self.before_the_revision, before, time) != *cooling_until
+            && !(cooling_until.is_none() && is_from_before_rests(row))
         {
             faults.push("the ports rest longer or shorter than they should");
         }
@@ -226,20 +230,20 @@ fn is_from_before_rests(row: &StoredChange) -> bool {
     told.is_some_and(|told| told.is_ok_and(|told| told.get("ttl").is_none()))
 }
 
-fn place_of(row: &StoredChange) -> Result<Place, StoreError> {
+fn place_of(row: &StoredChange) -> Result<ChangePosition, StoreError> {
     let position = understood(u32::try_from(row.position))?;
-    Ok(Place { revision: revision_from_sql(row.revision)?, position })
+    Ok(ChangePosition { revision: revision_from_sql(row.revision)?, position })
 }
 
 /// Whether the change is about what stands.
 fn fits(change: &Change, snapshot: &Snapshot) -> bool {
     match change {
         Change::Namespace(edit) => {
-            let view = snapshot.seen_from(&edit.last().name).ok();
+            let view = snapshot.view(&edit.last().name).ok();
             view.map(|view| view.namespace()) == edit.before()
         }
         Change::Pool(edit) => {
-            let Ok(view) = snapshot.seen_from(&edit.last().namespace) else { return false };
+            let Ok(view) = snapshot.view(&edit.last().namespace) else { return false };
             let held = view.pool(&edit.last().name).ok();
             held.map(|pool| &***pool) == edit.before().map(|pool| &***pool)
         }
@@ -247,7 +251,7 @@ fn fits(change: &Change, snapshot: &Snapshot) -> bool {
             let Some(record) = about_a_registration.record() else { return false };
             let namespace = record.registration().map(|registration| &registration.namespace);
             let held = snapshot.by_uid(record.uid);
-            namespace.is_some_and(|name| snapshot.seen_from(name).is_ok())
+            namespace.is_some_and(|name| snapshot.view(name).is_ok())
                 && held.map(|held| &***held) == change.before().map(|before| &***before)
         }
     }
@@ -276,7 +280,11 @@ fn has_ended(change: &Change, time: Timestamp) -> bool {
 }
 
 /// Whether the row says the same in each of its columns, and nothing beside it.
-fn is_told_alike(row: &StoredChange, place: Place, change: &Change) -> Result<bool, StoreError> {
+fn is_told_alike(
+    row: &StoredChange,
+    place: ChangePosition,
+    change: &Change,
+) -> Result<bool, StoreError> {
     let change = ChangeRow::of(place.revision, place.position.into(), change)?;
     let meant = understood(serde_json::to_value(&change))?;
     let columns: Value = understood(serde_json::from_str(&row.columns))?;

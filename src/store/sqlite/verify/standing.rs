@@ -13,7 +13,7 @@ use crate::registry::pool::{Pool, SharedPool};
 use crate::registry::port::{Port, PortRange, Transport};
 use crate::registry::snapshot::{Snapshot, View};
 use crate::store::StoreError;
-use crate::store::sqlite::load::own;
+use crate::store::sqlite::load::custom;
 use crate::store::sqlite::{last_revision, token};
 
 /// Compares what stands with what the history has led to, and looks at it by itself.
@@ -34,7 +34,7 @@ pub(super) async fn compare(
                 stored.pools.into_iter().map(SharedPool::share),
                 stored.assignments.iter().cloned().map(Record::share),
             )
-            .with_resting(
+            .with_cooling_down(
                 stored.resting.into_iter().map(|(record, until)| (Record::share(record), until)),
             );
     let (meant, found) = (Things::of(replayed, now), Things::of(&standing, now));
@@ -73,10 +73,10 @@ async fn load(connection: &mut SqliteConnection, now: Timestamp) -> Result<Store
     last_revision(connection).await?;
     token::all(connection).await?;
     Ok(Stored {
-        namespaces: own::namespaces(connection).await?,
-        pools: own::pools(connection).await?,
-        assignments: own::assignments(connection).await?,
-        resting: own::resting(connection, now).await?,
+        namespaces: custom::namespaces(connection).await?,
+        pools: custom::pools(connection).await?,
+        assignments: custom::assignments(connection).await?,
+        resting: custom::resting(connection, now).await?,
         runs: runs(connection).await?,
     })
 }
@@ -120,7 +120,7 @@ impl Things {
     }
 
     fn take_pool(&mut self, pool: &SharedPool) {
-        for (transport, run) in itertools::iproduct!(&pool.transports, pool.own().runs()) {
+        for (transport, run) in itertools::iproduct!(&pool.transports, pool.own().ranges()) {
             let (first, last) = (run.first().number(), run.last().number());
             let run = format!("{}: {first}-{last}/{transport}", pool.namespace);
             self.runs.insert(run, pool.name.to_string());
@@ -131,7 +131,7 @@ impl Things {
     fn take_resting(&mut self, view: &View<'_>, now: Timestamp) {
         let Ok(all) = PortRange::new(Port::ZERO, Port::MAX) else { return };
         for transport in Transport::ALL {
-            for (port, resting) in view.resting_in(all, transport, now) {
+            for (port, resting) in view.cooling_down_in(all, transport, now) {
                 let port = format!("{}: {port}/{transport}", view.namespace().name);
                 let of_port = self.resting.entry(port).or_default();
                 of_port.push((resting.until, resting.record.uid.to_string()));
@@ -196,7 +196,7 @@ fn pools(assignments: &[Assignment], standing: &Snapshot, faults: &mut Faults) {
         else {
             continue;
         };
-        let Ok(view) = standing.seen_from(&registration.namespace) else {
+        let Ok(view) = standing.view(&registration.namespace) else {
             faults.add(format!("{} is in a namespace that is not there", named(record)));
             continue;
         };

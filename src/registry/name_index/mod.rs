@@ -11,11 +11,11 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 
-pub(super) use self::page::{Page, Standing};
-use super::alike::Known;
+pub(super) use self::page::{Page, ServiceEntry};
 use super::assignment::Record;
 use super::port::{Port, Transport};
 use super::service_name::fold;
+use super::similarity::KnownName;
 
 /// Where a page begins: the first one before all records, any other with a service or, if a service
 /// has more records than a page, within it.
@@ -23,14 +23,14 @@ type Beginning = (Arc<str>, Transport, Port);
 
 /// Registrations by folded service name, transport and port.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Book {
+pub(super) struct NameIndex {
     pages: OrdMap<Beginning, Arc<Page>>,
 }
 
 /// With how few records a page is joined with the next one, if both have room in one.
 const FEW: usize = Page::MOST / 4;
 
-impl Book {
+impl NameIndex {
     /// The records, which come in no order.
     pub(super) fn of(records: &[Arc<Record>]) -> Self {
         let mut keyed: Vec<_> = records
@@ -126,7 +126,7 @@ impl Book {
     pub(super) fn of_service<'a, 'n>(
         &'a self,
         name: &'n str,
-    ) -> impl Iterator<Item = Standing<'a>> + use<'a, 'n> {
+    ) -> impl Iterator<Item = ServiceEntry<'a>> + use<'a, 'n> {
         let mut pages = self.pages_from(name);
         // The service may begin with the page after the first.
         let begins = pages.next().map(|page| page.find(name));
@@ -159,8 +159,8 @@ impl Book {
     }
 
     /// Every name, once for each page it is on.
-    pub(super) fn names(&self) -> impl Iterator<Item = Known<'_>> {
-        self.pages().flat_map(|page| page.standings()).map(|standing| Known {
+    pub(super) fn names(&self) -> impl Iterator<Item = KnownName<'_>> {
+        self.pages().flat_map(|page| page.standings()).map(|standing| KnownName {
             name: standing.folded,
             letters: standing
                 .letters

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::registry::alike::Letters;
 use crate::registry::assignment::Record;
 use crate::registry::port::{Port, Transport};
 use crate::registry::service_name::fold;
+use crate::registry::similarity::CharSignature;
 use crate::registry::words::{append_words, compact};
 
 /// A page.
@@ -31,7 +31,7 @@ struct Span {
     compact: u32,
     texts: u32,
     first_port: Port,
-    letters: Letters,
+    letters: CharSignature,
 }
 
 /// The least that any service of a page has.
@@ -53,11 +53,11 @@ impl Default for Least {
 
 /// A service, as it stands on a page.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::registry) struct Standing<'a> {
+pub(in crate::registry) struct ServiceEntry<'a> {
     pub(in crate::registry) folded: &'a str,
     pub(in crate::registry) compact: &'a str,
     pub(in crate::registry) text: &'a str,
-    pub(in crate::registry) letters: Letters,
+    pub(in crate::registry) letters: CharSignature,
     /// The lowest port that it has on the page.
     pub(in crate::registry) first_port: Port,
     pub(in crate::registry) records: &'a [Arc<Record>],
@@ -91,7 +91,7 @@ impl Page {
                 compact,
                 texts: page.texts.len() as u32,
                 first_port: first_port(of_service),
-                letters: Letters::of(&short),
+                letters: CharSignature::of(&short),
             });
         }
         for text in [&mut page.folded, &mut page.compact, &mut page.texts] {
@@ -181,7 +181,7 @@ impl Page {
         let span = Span {
             folded: before.folded + length,
             compact: before.compact + compact_length,
-            letters: Letters::of(&short),
+            letters: CharSignature::of(&short),
             ..before
         };
         self.services.reserve_exact(1);
@@ -276,14 +276,16 @@ impl Page {
     }
 
     /// The services, by name.
-    pub(in crate::registry) fn standings(&self) -> impl DoubleEndedIterator<Item = Standing<'_>> {
+    pub(in crate::registry) fn standings(
+        &self,
+    ) -> impl DoubleEndedIterator<Item = ServiceEntry<'_>> {
         (0..self.services.len()).map(|number| self.standing(number))
     }
 
     /// The service with this number.
-    pub(in crate::registry) fn standing(&self, number: usize) -> Standing<'_> {
+    pub(in crate::registry) fn standing(&self, number: usize) -> ServiceEntry<'_> {
         let (before, span) = (self.before(number), &self.services[number]);
-        Standing {
+        ServiceEntry {
             folded: &self.folded[before.folded as usize + 1..span.folded as usize],
             compact: &self.compact[before.compact as usize + 1..span.compact as usize],
             text: &self.texts[before.texts as usize..span.texts as usize],
@@ -294,7 +296,7 @@ impl Page {
     }
 
     /// What the compact names are made of, by number.
-    pub(in crate::registry) fn letters(&self) -> impl Iterator<Item = Letters> {
+    pub(in crate::registry) fn letters(&self) -> impl Iterator<Item = CharSignature> {
         self.services.iter().map(|span| span.letters)
     }
 
@@ -304,7 +306,7 @@ impl Page {
     }
 
     /// The service of this folded name.
-    pub(super) fn find(&self, name: &str) -> Option<Standing<'_>> {
+    pub(super) fn find(&self, name: &str) -> Option<ServiceEntry<'_>> {
         self.number(name).ok().map(|number| self.standing(number))
     }
 
@@ -334,7 +336,7 @@ impl Span {
         compact: 0,
         texts: 0,
         first_port: Port::MAX,
-        letters: Letters::NONE,
+        letters: CharSignature::NONE,
     };
 }
 

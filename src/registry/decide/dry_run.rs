@@ -9,11 +9,11 @@ use super::{Context, Refusal};
 use crate::registry::assignment::{Registration, Uid};
 use crate::registry::command::Details;
 use crate::registry::finding::FindingCode;
-use crate::registry::judge::{Asked, judge};
+use crate::registry::judge::{RegistrationQuery, judge};
 use crate::registry::name::{NamespaceName, PoolName};
 use crate::registry::port::{PortRange, Transport};
 use crate::registry::snapshot::{Snapshot, View};
-use crate::registry::verdict::{Looks, Outcome, Verdict, check};
+use crate::registry::verdict::{Outcome, SearchBudget, Verdict, check};
 
 /// A registration that somebody thinks of.
 #[derive(Clone, Debug)]
@@ -33,9 +33,13 @@ pub struct Wish {
 }
 
 impl Wish {
-    fn asked<'a>(&'a self, view: View<'a>, now: Timestamp) -> Result<Asked<'a>, Refusal> {
+    fn asked<'a>(
+        &'a self,
+        view: View<'a>,
+        now: Timestamp,
+    ) -> Result<RegistrationQuery<'a>, Refusal> {
         let pool = self.pool.as_ref().map(|name| view.pool(name)).transpose()?;
-        Ok(Asked {
+        Ok(RegistrationQuery {
             service_name: self.service_name.as_deref(),
             ports: self.ports,
             transports: &self.transports,
@@ -53,9 +57,9 @@ pub fn check_one(
     snapshot: &Snapshot,
     wish: &Wish,
     now: Timestamp,
-    looks: &mut Looks,
+    looks: &mut SearchBudget,
 ) -> Result<Verdict, Refusal> {
-    let view = snapshot.seen_from(&wish.namespace)?;
+    let view = snapshot.view(&wish.namespace)?;
     Ok(check(view, &wish.asked(view, now)?, &wish.acknowledge, looks))
 }
 
@@ -87,13 +91,13 @@ fn try_one(
     index: usize,
     now: Timestamp,
 ) -> Result<(Verdict, Snapshot), Refusal> {
-    let view = state.seen_from(&wish.namespace)?;
+    let view = state.view(&wish.namespace)?;
     let asked = wish.asked(view, now)?;
     let verdict = Verdict::of(wish.ports, judge(view, &asked), &wish.acknowledge);
     if verdict.outcome == Outcome::Refused {
         return Ok((verdict, state.clone()));
     }
-    let mut new_uid = || Uid::of_place(index as u32);
+    let mut new_uid = || Uid::placeholder(index as u32);
     let mut context = Context { now, new_uid: &mut new_uid };
     let changes =
         new_assignments(state, &asked, &mut context, &Details::default(), |registration| {

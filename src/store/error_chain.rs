@@ -3,7 +3,7 @@
 use std::error::Error;
 
 /// An error and what is behind it, each said once.
-pub(crate) fn chain(error: &dyn Error) -> String {
+pub(crate) fn error_chain(error: &dyn Error) -> String {
     let mut line = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
@@ -32,6 +32,6 @@ mod tests {
     fn what_an_error_repeats_is_told_once() {
         let of = |told, source: Option<Fault>| Fault { told, source: source.map(Box::new) };
         let fault = of("not opened: no disk", Some(of("no disk", Some(of("unplugged", None)))));
-        assert_eq!(chain(&fault), "not opened: no disk: unplugged");
+        assert_eq!(error_chain(&fault), "not opened: no disk: unplugged");
     }
 }

@@ -1,4 +1,4 @@
-//! What the writer takes from the world: time and ids.
+//! What the writer takes from the environment: time and ids.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::registry::assignment::Uid;
 use crate::registry::decide::Context;
 
 /// Where time and ids come from.
-pub struct World {
+pub struct Environment {
     /// Tells the time.
     pub clock: Clock,
     /// Makes ids, each only once.
@@ -46,7 +46,7 @@ impl std::fmt::Debug for Clock {
     }
 }
 
-impl World {
+impl Environment {
     /// The world as it is, by this clock.
     #[must_use]
     pub fn system(clock: Clock, metrics: Arc<Metrics>) -> Self {

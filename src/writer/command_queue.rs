@@ -10,8 +10,8 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 
 use super::batch::Batch;
-use super::registrar::{Outcome, Proposal, Waiting, WriteError};
-use super::world::World;
+use super::environment::Environment;
+use super::handle::{Outcome, Proposal, QueuedCommand, WriteError};
 use crate::access::{Actor, Token, Tokens, permit, permit_findings};
 use crate::registry::command::Command;
 use crate::registry::decide::{Decision, decide};
@@ -23,17 +23,17 @@ const CLOCK_READ: Duration = Duration::from_secs(30);
 
 /// Where commands wait, and are decided one after the other, each on the state that the one before it
 /// leaves.
-pub(super) struct Desk {
-    pub(super) queue: mpsc::Receiver<Waiting>,
+pub(super) struct CommandQueue {
+    pub(super) queue: mpsc::Receiver<QueuedCommand>,
     /// The next one, if it was taken from the queue already.
-    pub(super) next: Option<Waiting>,
+    pub(super) next: Option<QueuedCommand>,
     pub(super) tokens: Arc<ArcSwap<Tokens>>,
-    pub(super) world: World,
+    pub(super) environment: Environment,
     /// When the last revision was made: history does not go back in time, clocks do.
     pub(super) last_time: Timestamp,
 }
 
-impl Desk {
+impl CommandQueue {
     /// Waits for a command. Says whether one has come: none does once nobody can send any.
     pub(super) async fn wait(&mut self) -> bool {
         if self.next.is_none() {
@@ -45,7 +45,7 @@ impl Desk {
     /// How long to wait for the next end of a lease at the most.
     pub(super) fn until_next_lease_end(&self, snapshot: &Snapshot) -> Duration {
         let Some(end) = snapshot.next_lease_end() else { return CLOCK_READ };
-        let left = end.duration_since(self.world.clock.now());
+        let left = end.duration_since(self.environment.clock.now());
         Duration::try_from(left.max(SignedDuration::ZERO))
             .map_or(CLOCK_READ, |left| left.min(CLOCK_READ))
     }
@@ -54,10 +54,10 @@ impl Desk {
     pub(super) fn end_leases(&mut self, batch: &mut Batch) {
         while let Some(end) = batch.snapshot.next_lease_end()
             && !batch.is_full()
-            && end <= self.world.clock.now()
+            && end <= self.environment.clock.now()
         {
-            let now = self.world.clock.now();
-            let mut context = self.world.context(now);
+            let now = self.environment.clock.now();
+            let mut context = self.environment.context(now);
             let decision = decide(&batch.snapshot, &Command::Expire(end), &mut context);
             let Ok(decision) = decision else { return };
             let proposal = Proposal {
@@ -77,7 +77,7 @@ impl Desk {
         while !batch.is_full()
             && let Some(waiting) = self.next.take().or_else(|| self.queue.try_recv().ok())
         {
-            let Some(Waiting { proposal, reply }) = waiting.still() else { continue };
+            let Some(QueuedCommand { proposal, reply }) = waiting.still() else { continue };
             let answer = self.answer(batch, proposal, store).await;
             batch.decided.push((reply, answer));
         }
@@ -97,7 +97,7 @@ impl Desk {
             && !self.until_next_lease_end(&batch.snapshot).is_zero()
             && let Some(waiting) = self.next.take_if(|next| next.proposal.request.is_none())
         {
-            let Some(Waiting { proposal, reply }) = waiting.still() else { continue };
+            let Some(QueuedCommand { proposal, reply }) = waiting.still() else { continue };
             let permitted = self.permit(batch, &proposal);
             let answer = permitted.and_then(|token| self.decide(batch, proposal, &token));
             batch.decided.push((reply, answer));
@@ -122,7 +122,7 @@ impl Desk {
     /// held to the change.
     fn permit(&self, batch: &Batch, proposal: &Proposal) -> Result<Arc<Token>, WriteError> {
         let tokens = self.tokens.load();
-        let token = tokens.acting(&proposal.actor, self.world.clock.now())?;
+        let token = tokens.acting(&proposal.actor, self.environment.clock.now())?;
         permit(&batch.snapshot, &proposal.command, &token.role)?;
         Ok(Arc::clone(token))
     }
@@ -133,8 +133,9 @@ impl Desk {
         proposal: Proposal,
         token: &Token,
     ) -> Result<Outcome, WriteError> {
-        let now = self.world.clock.now();
-        let decision = decide(&batch.snapshot, &proposal.command, &mut self.world.context(now))?;
+        let now = self.environment.clock.now();
+        let decision =
+            decide(&batch.snapshot, &proposal.command, &mut self.environment.context(now))?;
         permit_findings(&decision.findings, &token.role)?;
         if proposal.validate_only || decision.changes.is_empty() {
             let Decision { changes, unchanged, findings } = decision;
@@ -166,7 +167,7 @@ async fn first_answer(
     let (fingerprint, outcome) = if let Some(first) = batch.answered.get(&key) {
         first.clone()
     } else {
-        let found = store.answered(&proposal.actor, &request.id).await.map_err(|fault| {
+        let found = store.stored_outcome(&proposal.actor, &request.id).await.map_err(|fault| {
             tracing::error!(error = &fault as &dyn std::error::Error, "read failed");
             WriteError::Store(Arc::new(fault))
         })?;

@@ -189,7 +189,7 @@ fn changes(snapshot: &Snapshot, step: &Step, id: &mut u128) -> Vec<Change> {
         Step::Take { namespace, name, first, width, count, transport, says } => {
             let namespace: NamespaceName = NAMESPACES[namespace].parse().unwrap();
             let (transport, name) = (Transport::ALL[transport], NAMES[name]);
-            let view = snapshot.seen_from(&namespace).unwrap();
+            let view = snapshot.view(&namespace).unwrap();
             let runs = (0..count).map(|number| first + number * width);
             let runs = runs.map(|first| {
                 PortRange::new(Port::new(first), Port::new(first + width - 1)).unwrap()
@@ -214,7 +214,7 @@ fn changes(snapshot: &Snapshot, step: &Step, id: &mut u128) -> Vec<Change> {
         }
         Step::GiveBack { every, at } => {
             let given = all.into_iter().skip(at).step_by(every);
-            given.map(|before| Change::Released { before, rest_until: None }).collect()
+            given.map(|before| Change::Released { before, cooling_until: None }).collect()
         }
         Step::Say { every, at, says } => {
             let told = all.into_iter().skip(at).step_by(every);

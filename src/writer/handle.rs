@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use super::world::Clock;
+use super::environment::Clock;
 use crate::access::{Actor, AuthError, Denied, Token, TokenCommand, TokenRefusal, Tokens};
 use crate::metrics::{Metrics, Shed};
 use crate::registry::assignment::Revision;
@@ -93,23 +93,23 @@ pub enum AdministerError {
 
 /// The handle through which the registry is read and changed. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Registrar {
+pub struct RegistryHandle {
     pub(super) published: Arc<ArcSwap<Snapshot>>,
     pub(super) tokens: Arc<ArcSwap<Tokens>>,
-    pub(super) queue: mpsc::Sender<Waiting>,
-    pub(super) administration: mpsc::Sender<Administration>,
+    pub(super) queue: mpsc::Sender<QueuedCommand>,
+    pub(super) administration: mpsc::Sender<TokenRequest>,
     pub(super) followed: broadcast::WeakSender<Arc<Entry>>,
     pub(super) clock: Clock,
     pub(super) metrics: Arc<Metrics>,
 }
 
 #[derive(Debug)]
-pub(super) struct Waiting {
+pub(super) struct QueuedCommand {
     pub(super) proposal: Proposal,
     pub(super) reply: oneshot::Sender<Result<Outcome, WriteError>>,
 }
 
-impl Waiting {
+impl QueuedCommand {
     /// Whoever has stopped waiting before their turn asks for nothing any more.
     pub(super) fn still(self) -> Option<Self> {
         (!self.reply.is_closed()).then_some(self)
@@ -117,13 +117,13 @@ impl Waiting {
 }
 
 #[derive(Debug)]
-pub(super) struct Administration {
+pub(super) struct TokenRequest {
     pub(super) command: TokenCommand,
     pub(super) by: Actor,
     pub(super) reply: oneshot::Sender<Result<Arc<Token>, AdministerError>>,
 }
 
-impl Registrar {
+impl RegistryHandle {
     /// The registry as it is now. Take it once for each request.
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
@@ -169,13 +169,15 @@ impl Registrar {
     /// If it changed nothing; the error says why.
     pub async fn propose(&self, proposal: Proposal) -> Result<Outcome, WriteError> {
         let (reply, answer) = oneshot::channel();
-        self.queue.try_send(Waiting { proposal, reply }).map_err(|refused| match refused {
-            mpsc::error::TrySendError::Full(_) => {
-                self.metrics.shed(Shed::Queue);
-                WriteError::Overloaded
-            }
-            mpsc::error::TrySendError::Closed(_) => WriteError::Stopping,
-        })?;
+        self.queue.try_send(QueuedCommand { proposal, reply }).map_err(
+            |refused| match refused {
+                mpsc::error::TrySendError::Full(_) => {
+                    self.metrics.shed(Shed::Queue);
+                    WriteError::Overloaded
+                }
+                mpsc::error::TrySendError::Closed(_) => WriteError::Stopping,
+            },
+        )?;
         answer.await.unwrap_or(Err(WriteError::Stopping))
     }
 
@@ -189,7 +191,7 @@ impl Registrar {
         by: Actor,
     ) -> Result<Arc<Token>, AdministerError> {
         let (reply, answer) = oneshot::channel();
-        let sent = self.administration.send(Administration { command, by, reply }).await;
+        let sent = self.administration.send(TokenRequest { command, by, reply }).await;
         sent.map_err(|_| AdministerError::Stopping)?;
         answer.await.unwrap_or(Err(AdministerError::Stopping))
     }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::grpc::fields::{Fields, MAX_REGISTRATIONS, Noted, Read};
 use crate::grpc::proto;
 use crate::registry::assignment::Revision;
-use crate::registry::decide::trial::Wish;
+use crate::registry::decide::dry_run::Wish;
 use crate::registry::list::Filter;
 use crate::registry::service_name::fold;
 use crate::registry::text::Text;
@@ -15,7 +15,7 @@ use crate::store::history::ChangeFilter;
 
 /// A moment of the past.
 #[derive(Clone, Copy, Debug)]
-pub enum Moment {
+pub enum AsOf {
     /// After this revision.
     Revision(Revision),
     /// After all that was committed until then.
@@ -23,14 +23,12 @@ pub enum Moment {
 }
 
 /// When to look; now if nothing is said.
-pub fn as_of(fields: &mut Fields, as_of: Option<proto::AsOf>) -> Read<Option<Moment>> {
+pub fn as_of(fields: &mut Fields, as_of: Option<proto::AsOf>) -> Read<Option<AsOf>> {
     let Some(proto::AsOf { moment }) = as_of else { return Ok(None) };
     match moment {
-        Some(proto::as_of::Moment::Revision(number)) => {
-            Ok(Some(Moment::Revision(Revision(number))))
-        }
+        Some(proto::as_of::Moment::Revision(number)) => Ok(Some(AsOf::Revision(Revision(number)))),
         Some(proto::as_of::Moment::Time(time)) => {
-            fields.time("as_of.time", time).map(|time| Some(Moment::Time(time)))
+            fields.time("as_of.time", time).map(|time| Some(AsOf::Time(time)))
         }
         None => Err(fields.fault("as_of", "has no moment: a revision or a time is asked for")),
     }

@@ -4,14 +4,14 @@ use std::cmp::Ordering;
 
 /// What a name is made of, in a form that tells quickly how alike two names can be at the most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Letters {
+pub(super) struct CharSignature {
     /// One bit for each letter that is there, though some share a bit.
     mask: u64,
     /// How many there are.
     count: u32,
 }
 
-impl Letters {
+impl CharSignature {
     pub(super) const NONE: Self = Self { mask: 0, count: 0 };
 
     pub(super) fn of(name: &str) -> Self {
@@ -61,30 +61,30 @@ impl Letters {
 
 /// A known name, and what it is made of.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Known<'n> {
+pub(super) struct KnownName<'n> {
     pub(super) name: &'n str,
-    pub(super) letters: Letters,
+    pub(super) letters: CharSignature,
 }
 
-impl<'n> From<&'n str> for Known<'n> {
+impl<'n> From<&'n str> for KnownName<'n> {
     fn from(name: &'n str) -> Self {
-        Self { name, letters: Letters::of(name) }
+        Self { name, letters: CharSignature::of(name) }
     }
 }
 
 /// Up to five of the known names that look like the one asked for, nearest first. None for a name
 /// so long that it can't be a slip of the hand.
-pub(super) fn nearest<'n>(asked: &str, known: impl Iterator<Item = Known<'n>>) -> Vec<String> {
+pub(super) fn nearest<'n>(asked: &str, known: impl Iterator<Item = KnownName<'n>>) -> Vec<String> {
     const AT_MOST: usize = 5;
     const ALIKE: f64 = 0.8;
     const LONGEST: usize = 40;
     if asked.len() > LONGEST {
         return Vec::new();
     }
-    let letters = Letters::of(asked);
+    let letters = CharSignature::of(asked);
     let mut best: Vec<(f64, &str)> = Vec::with_capacity(AT_MOST + 1);
     let mut least = ALIKE;
-    for Known { name, letters: its } in known {
+    for KnownName { name, letters: its } in known {
         let may_be_meant = name.len().abs_diff(asked.len()) <= 2 + asked.len() / 2;
         if !may_be_meant || letters.most_alike(its, same_at_first(asked, name)) < least {
             continue;
@@ -158,13 +158,13 @@ mod tests {
             asked in names(),
             known in proptest::collection::vec(names(), 0..60),
         ) {
-            let found = nearest(&asked, known.iter().map(|name| Known::from(name.as_str())));
+            let found = nearest(&asked, known.iter().map(|name| KnownName::from(name.as_str())));
             prop_assert_eq!(found, nearest_of_all(&asked, &known));
         }
 
         #[test]
         fn no_two_names_are_nearer_than_their_letters_let_them(a in names(), b in names()) {
-            let least = Letters::of(&a).least_distance(Letters::of(&b));
+            let least = CharSignature::of(&a).least_distance(CharSignature::of(&b));
             prop_assert!(least <= strsim::osa_distance(&a, &b));
         }
     }

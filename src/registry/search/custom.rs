@@ -11,10 +11,10 @@ use memchr::memmem::Finder;
 use super::MatchReason;
 use super::best::{Best, Found};
 use super::service::{DESCRIPTIONS, NAMES, Query, Rank, Service, may_be_near, near_enough};
-use crate::registry::alike::Letters;
 use crate::registry::assignment::Source;
-use crate::registry::book::{Book, Page, Standing};
+use crate::registry::name_index::{NameIndex, Page, ServiceEntry};
 use crate::registry::reference::Reference;
+use crate::registry::similarity::CharSignature;
 
 /// The registrations of a namespace, as a query looks through them.
 pub(super) struct Own<'a> {
@@ -27,7 +27,7 @@ pub(super) struct Own<'a> {
 }
 
 impl<'a> Own<'a> {
-    pub(super) fn of(book: &'a Book, reference: &Reference, query: &Query<'_>) -> Self {
+    pub(super) fn of(book: &'a NameIndex, reference: &Reference, query: &Query<'_>) -> Self {
         let pages: Vec<&Page> = book.pages().collect();
         let mut names_apart: BTreeSet<&str> = BTreeSet::new();
         let guided = reference.guided_names().filter(|_| !book.is_empty());
@@ -138,7 +138,7 @@ impl<'a> Own<'a> {
             }
         }
         for page in &self.pages {
-            let near = |(_, letters): &(usize, Letters)| may_be_near(*letters, query);
+            let near = |(_, letters): &(usize, CharSignature)| may_be_near(*letters, query);
             for (number, letters) in page.letters().enumerate().filter(near) {
                 let service = page.standing(number);
                 if let Some(distance) = near_enough(service.compact, letters, query) {
@@ -150,7 +150,7 @@ impl<'a> Own<'a> {
 
     fn offer(
         &self,
-        service: &Standing<'a>,
+        service: &ServiceEntry<'a>,
         reason: MatchReason,
         distance: usize,
         best: &mut Best<'a>,
@@ -198,7 +198,7 @@ impl Word<'_> {
     }
 
     /// The best place of the word in a service that has it.
-    fn find(&self, service: &Standing<'_>) -> (MatchReason, usize) {
+    fn find(&self, service: &ServiceEntry<'_>) -> (MatchReason, usize) {
         if self.is_whole_in(service.folded.as_bytes()) {
             (MatchReason::Word, NAMES)
         } else if self.whole.find(service.text.as_bytes()).is_some() {
@@ -226,7 +226,7 @@ fn line(text: &[u8]) -> Vec<u8> {
 }
 
 /// The rank of a service that has no guide and stands on one page.
-fn rank(service: &Standing<'_>, reason: MatchReason, distance: usize) -> Rank {
+fn rank(service: &ServiceEntry<'_>, reason: MatchReason, distance: usize) -> Rank {
     Rank {
         reason,
         distance,

@@ -8,9 +8,9 @@ use jiff::Timestamp;
 
 use super::tally::Tally;
 use crate::registry::assignment::Record;
-use crate::registry::book::Book;
 use crate::registry::list::{ListKey, Place};
 use crate::registry::name::PoolName;
+use crate::registry::name_index::NameIndex;
 use crate::registry::namespace::Namespace;
 use crate::registry::pool::{Pool, SharedPool};
 use crate::registry::port::{Port, PortRange, Transport};
@@ -18,13 +18,13 @@ use crate::registry::service_name::fold;
 
 /// What stands in one namespace.
 #[derive(Clone, Debug)]
-pub(super) struct Space {
+pub(super) struct NamespaceState {
     pub(super) settings: Arc<Namespace>,
     /// By transport and first port. Those of a transport never overlap, so the nearest entry at or
     /// below a port tells who holds it.
     pub(super) by_port: OrdMap<(Transport, Port), Arc<Record>>,
     /// By folded service name.
-    pub(super) book: Book,
+    pub(super) book: NameIndex,
     tally: Tally,
     /// What pools gave, by pool, folded service name and instance.
     by_instance: OrdMap<(PoolName, String, Arc<str>, Transport), Arc<Record>>,
@@ -33,28 +33,28 @@ pub(super) struct Space {
     pool_runs: OrdMap<(Transport, Port), (PortRange, Arc<SharedPool>)>,
     /// By transport and port: which services gave the port back, and until when it rests from each.
     /// What has rested long enough stays until the port is given back again and again.
-    pub(super) resting: OrdMap<(Transport, Port), Vec<Resting>>,
+    pub(super) resting: OrdMap<(Transport, Port), Vec<CoolDownEntry>>,
 }
 
 /// From how many services a port rests at the most: those that rest longest.
-const MOST_RESTING: usize = 4;
+const MAX_COOLING_DOWN: usize = 4;
 
 /// That a port rests.
 #[derive(Clone, Debug)]
-pub struct Resting {
+pub struct CoolDownEntry {
     /// Until when.
     pub until: Timestamp,
     /// What it was part of.
     pub record: Arc<Record>,
 }
 
-impl Space {
+impl NamespaceState {
     /// An empty namespace.
     pub(super) fn new(settings: Arc<Namespace>) -> Self {
         Self {
             settings,
             by_port: OrdMap::new(),
-            book: Book::default(),
+            book: NameIndex::default(),
             tally: Tally::new(),
             by_instance: OrdMap::new(),
             pools: OrdMap::new(),
@@ -69,7 +69,7 @@ impl Space {
     }
 
     /// Puts in many at once, and the book of them.
-    pub(super) fn put_all(&mut self, records: &[Arc<Record>], book: Book) {
+    pub(super) fn put_all(&mut self, records: &[Arc<Record>], book: NameIndex) {
         if self.book.is_empty() {
             self.book = book;
         } else {
@@ -103,7 +103,7 @@ impl Space {
     }
 
     /// Notes that the ports of a record rest.
-    pub(super) fn let_rest(&mut self, record: &Arc<Record>, until: Timestamp) {
+    pub(super) fn start_cool_down(&mut self, record: &Arc<Record>, until: Timestamp) {
         let (Some(transport), Some(ports)) = (record.transport, record.ports) else { return };
         for port in ports.iter() {
             let resting = self.resting.entry((transport, port)).or_default();
@@ -112,10 +112,10 @@ impl Space {
             let of_it = resting.iter_mut().find(|other| name(&other.record) == name(record));
             match of_it {
                 Some(other) if other.until >= until => {}
-                Some(other) => *other = Resting { until, record: Arc::clone(record) },
-                None => resting.push(Resting { until, record: Arc::clone(record) }),
+                Some(other) => *other = CoolDownEntry { until, record: Arc::clone(record) },
+                None => resting.push(CoolDownEntry { until, record: Arc::clone(record) }),
             }
-            if resting.len() > MOST_RESTING {
+            if resting.len() > MAX_COOLING_DOWN {
                 let soonest = resting.iter().enumerate().min_by_key(|(_, other)| other.until);
                 if let Some((place, _)) = soonest {
                     resting.remove(place);
@@ -127,7 +127,7 @@ impl Space {
     pub(super) fn put_pool(&mut self, pool: &Arc<SharedPool>) {
         self.pools.insert(pool.name.clone(), Arc::clone(pool));
         for &transport in &pool.transports {
-            for run in pool.own().runs() {
+            for run in pool.own().ranges() {
                 self.pool_runs.insert((transport, run.first()), (*run, Arc::clone(pool)));
             }
         }
@@ -136,14 +136,14 @@ impl Space {
     pub(super) fn take_pool(&mut self, pool: &SharedPool) {
         self.pools.remove(&pool.name);
         for &transport in &pool.transports {
-            for run in pool.own().runs() {
+            for run in pool.own().ranges() {
                 self.pool_runs.remove(&(transport, run.first()));
             }
         }
     }
 
     /// Takes over other settings. What pools may give follows from them, and is to be found anew.
-    pub(super) fn settle(&mut self, settings: &Arc<Namespace>) {
+    pub(super) fn set_namespace(&mut self, settings: &Arc<Namespace>) {
         let is_same_policy = self.settings.policy == settings.policy;
         self.settings = Arc::clone(settings);
         if is_same_policy {

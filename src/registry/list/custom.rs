@@ -8,7 +8,7 @@ use memchr::memmem::Finder;
 
 use super::{Filter, ListKey, Place};
 use crate::registry::assignment::{Record, Source, State};
-use crate::registry::book::{Page, Standing};
+use crate::registry::name_index::{Page, ServiceEntry};
 use crate::registry::port::Transport;
 use crate::registry::snapshot::{Snapshot, View};
 use crate::registry::usage::holders;
@@ -28,7 +28,7 @@ pub(super) fn first<'a>(
         return (Vec::new(), 0);
     }
     let views: Vec<View<'a>> = match &filter.namespace {
-        Some(name) => snapshot.seen_from(name).into_iter().collect(),
+        Some(name) => snapshot.view(name).into_iter().collect(),
         None => snapshot.views_after(None).collect(),
     };
     let transports = filter.own_transports();
@@ -153,13 +153,13 @@ fn candidates<'a, 'f>(
     let services = services.filter(move |service| {
         service.folded.starts_with(prefix) && has_all(service.text.as_bytes())
     });
-    services.flat_map(|service: Standing<'a>| service.records)
+    services.flat_map(|service: ServiceEntry<'a>| service.records)
 }
 
 /// How many records have names that begin so.
 fn with_prefix(view: View<'_>, filter: &Filter) -> usize {
     let prefix = filter.service_name_prefix.as_str();
-    let begins_so = |service: &Standing<'_>| service.folded.starts_with(prefix);
+    let begins_so = |service: &ServiceEntry<'_>| service.folded.starts_with(prefix);
     let counts = pages_with(view, prefix).map(|page| {
         let (first, last) = (page.standings().next(), page.standings().next_back());
         if [first, last].iter().flatten().all(begins_so) {
@@ -178,7 +178,7 @@ fn pages_with<'a, 'f>(
 ) -> impl Iterator<Item = &'a Page> + use<'a, 'f> {
     view.book().pages_from(prefix).take_while(move |page| {
         let is_beyond =
-            |first: Standing<'_>| first.folded > prefix && !first.folded.starts_with(prefix);
+            |first: ServiceEntry<'_>| first.folded > prefix && !first.folded.starts_with(prefix);
         !page.standings().next().is_some_and(is_beyond)
     })
 }
