@@ -10,6 +10,7 @@ pub use permission::{Denied, permit, permit_administration, permit_findings};
 pub use recover::Recovered;
 pub use secret::{PlainToken, TokenFormatError, TokenHash};
 pub use token::{
-    Actor, Credential, Former, Grants, NotAToken, Overlap, Role, Secret, Token, TokenName,
+    Actor, Credential, Grants, Overlap, PreviousSecret, Role, Secret, Token, TokenName,
+    TokenNameError,
 };
 pub use tokens::{AuthError, CreateToken, TokenCommand, TokenRefusal, Tokens, UpdateToken};

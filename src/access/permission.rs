@@ -21,7 +21,7 @@ pub enum Denied {
     SystemPort,
     /// A namespace that they named.
     #[error("this token is not granted {}: ask an admin for the grant", place(.namespace, .pool.as_ref()))]
-    Place {
+    NotGranted {
         /// Which.
         namespace: NamespaceName,
         /// The pool of it that was named, if one was.
@@ -123,7 +123,7 @@ fn permit_place(
     if grants.cover(namespace, pool) {
         Ok(())
     } else {
-        Err(Denied::Place { namespace: namespace.clone(), pool: pool.cloned() })
+        Err(Denied::NotGranted { namespace: namespace.clone(), pool: pool.cloned() })
     }
 }
 
@@ -144,8 +144,8 @@ fn permit_held(
             let record = snapshot.by_uid(*uid);
             record.map_or(Ok(()), |record| permit_record(grants, record))
         }
-        RegistrationSelector::Port { namespace, .. } if !grants.reach(namespace) => {
-            Err(Denied::Place { namespace: namespace.clone(), pool: None })
+        RegistrationSelector::Port { namespace, .. } if !grants.has_namespace(namespace) => {
+            Err(Denied::NotGranted { namespace: namespace.clone(), pool: None })
         }
         RegistrationSelector::Port { namespace, port, transport } => {
             let Ok(view) = snapshot.view(namespace) else { return Ok(()) };

@@ -10,9 +10,9 @@ use super::tokens::{TokenRefusal, Tokens};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recovered {
     /// There was one of that name.
-    Again(Token),
+    Existing(Token),
     /// There was none.
-    Made(Token),
+    New(Token),
 }
 
 impl Tokens {
@@ -28,16 +28,16 @@ impl Tokens {
         now: Timestamp,
     ) -> Result<Recovered, TokenRefusal> {
         let Some(old) = self.get(&name) else {
-            return Ok(Recovered::Made(Token { name, ..Token::first_admin(hash, now) }));
+            return Ok(Recovered::New(Token { name, ..Token::first_admin(hash, now) }));
         };
         if old.credential == Credential::Certificate {
             return Err(TokenRefusal::NoSecret(name));
         }
         // Clocks go back, tokens do not.
         let now = now.max(old.create_time);
-        Ok(Recovered::Again(Token {
+        Ok(Recovered::Existing(Token {
             role: Role::Admin,
-            credential: Credential::Secret(Secret { hash, rotate_time: now, former: None }),
+            credential: Credential::Secret(Secret { hash, rotate_time: now, previous: None }),
             expire_time: None,
             creator: Actor::portbook(),
             update_time: now,
@@ -50,7 +50,7 @@ impl Tokens {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::{Former, Grants, PlainToken};
+    use crate::access::{Grants, PlainToken, PreviousSecret};
     use crate::registry::text::Text;
 
     fn at(second: i64) -> Timestamp {
@@ -62,12 +62,12 @@ mod tests {
     }
 
     fn lost(name: &str) -> Token {
-        let former = Some(Former { hash: hash(), expire_time: at(90) });
+        let previous = Some(PreviousSecret { hash: hash(), expire_time: at(90) });
         Token {
             name: name.parse().unwrap(),
             description: Text::parse("Of the tests".to_owned()).unwrap(),
             role: Role::Registrar(Grants::default()),
-            credential: Credential::Secret(Secret { hash: hash(), rotate_time: at(20), former }),
+            credential: Credential::Secret(Secret { hash: hash(), rotate_time: at(20), previous }),
             expire_time: Some(at(30)),
             create_time: at(10),
             creator: Actor("somebody".into()),
@@ -86,7 +86,7 @@ mod tests {
             credential: Credential::Secret(Secret {
                 hash: secret.hash(),
                 rotate_time: at(100),
-                former: None,
+                previous: None,
             }),
             expire_time: None,
             creator: Actor::portbook(),
@@ -94,7 +94,7 @@ mod tests {
             revoke_time: None,
             ..lost("ci")
         };
-        assert_eq!(recovered, Recovered::Again(expected.clone()));
+        assert_eq!(recovered, Recovered::Existing(expected.clone()));
         let tokens = tokens.with(expected.into());
         assert_eq!(tokens.by_secret(&secret, at(101)).unwrap().role, Role::Admin);
     }
@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn one_that_is_not_there_is_made_and_the_others_stay() {
         let tokens = Tokens::from_iter([lost("ci")]);
-        let Recovered::Made(made) = tokens.recover("ops".parse().unwrap(), hash(), at(5)).unwrap()
+        let Recovered::New(made) = tokens.recover("ops".parse().unwrap(), hash(), at(5)).unwrap()
         else {
             panic!("there was none");
         };
@@ -116,7 +116,8 @@ mod tests {
     #[test]
     fn a_clock_that_went_back_does_not_change_it_before_it_was_made() {
         let tokens = Tokens::from_iter([lost("ci")]);
-        let Recovered::Again(token) = tokens.recover("ci".parse().unwrap(), hash(), at(5)).unwrap()
+        let Recovered::Existing(token) =
+            tokens.recover("ci".parse().unwrap(), hash(), at(5)).unwrap()
         else {
             panic!("there was one");
         };

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::secret::{SECRET_PREFIX, TokenHash};
-use crate::registry::lease::Bounded;
+use crate::registry::lease::BoundedDuration;
 use crate::registry::name::{NamespaceName, PoolName};
 use crate::registry::text::Text;
 
@@ -31,7 +31,7 @@ pub struct TokenName(Arc<str>);
 
 /// A text that is no name of a token.
 #[derive(Debug, thiserror::Error)]
-pub enum NotAToken {
+pub enum TokenNameError {
     /// It looks like a secret.
     #[error("begins with {SECRET_PREFIX}, as secrets do: the name of a token is asked for")]
     Secret,
@@ -60,16 +60,16 @@ impl TokenName {
 }
 
 impl FromStr for TokenName {
-    type Err = NotAToken;
+    type Err = TokenNameError;
 
-    fn from_str(text: &str) -> Result<Self, NotAToken> {
+    fn from_str(text: &str) -> Result<Self, TokenNameError> {
         let is_visible = text.bytes().all(|byte| byte.is_ascii_graphic());
         if text.starts_with(SECRET_PREFIX) {
-            Err(NotAToken::Secret)
+            Err(TokenNameError::Secret)
         } else if (1..=253).contains(&text.len()) && is_visible {
             Ok(Self(text.into()))
         } else {
-            Err(NotAToken::Other(text.chars().take(64).collect()))
+            Err(TokenNameError::Other(text.chars().take(64).collect()))
         }
     }
 }
@@ -137,15 +137,15 @@ impl Grants {
             .is_some_and(|pools| pools.is_empty() || pool.is_some_and(|pool| pools.contains(pool)))
     }
 
-    /// Whether they reach into the namespace at all.
+    /// Whether they has_namespace into the namespace at all.
     #[must_use]
-    pub fn reach(&self, namespace: &NamespaceName) -> bool {
+    pub fn has_namespace(&self, namespace: &NamespaceName) -> bool {
         self.0.contains_key(namespace)
     }
 }
 
 /// How long a secret is taken beside the one that comes after it: 0 seconds - 30 days.
-pub type Overlap = Bounded<0, { 30 * 24 * 60 * 60 }>;
+pub type Overlap = BoundedDuration<0, { 30 * 24 * 60 * 60 }>;
 
 /// How the holder of a token is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -164,12 +164,12 @@ pub struct Secret {
     /// When it was made.
     pub rotate_time: Timestamp,
     /// The one before it, if that is still taken.
-    pub former: Option<Former>,
+    pub previous: Option<PreviousSecret>,
 }
 
 /// A secret that was replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Former {
+pub struct PreviousSecret {
     /// What is stored of it.
     pub hash: TokenHash,
     /// Until when it is taken.
@@ -207,7 +207,7 @@ impl Token {
             name: TokenName("admin".into()),
             description: Text::default(),
             role: Role::Admin,
-            credential: Credential::Secret(Secret { hash, rotate_time: now, former: None }),
+            credential: Credential::Secret(Secret { hash, rotate_time: now, previous: None }),
             expire_time: None,
             create_time: now,
             creator: Actor::portbook(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::secret::{PlainToken, TokenHash};
-use super::token::{Actor, Credential, Former, Overlap, Role, Secret, Token, TokenName};
+use super::token::{Actor, Credential, Overlap, PreviousSecret, Role, Secret, Token, TokenName};
 use crate::registry::text::Text;
 
 /// All tokens there are or were.
@@ -100,7 +100,7 @@ pub enum TokenRefusal {
     LastAdmin(TokenName),
     /// It would have ended already.
     #[error("the end is not to come: {0} has passed")]
-    Ended(Timestamp),
+    ExpiryInPast(Timestamp),
 }
 
 impl Tokens {
@@ -134,7 +134,7 @@ impl Tokens {
     ///
     /// # Errors
     /// If it is no longer valid.
-    pub fn acting(&self, actor: &Actor, now: Timestamp) -> Result<&Arc<Token>, AuthError> {
+    pub fn by_actor(&self, actor: &Actor, now: Timestamp) -> Result<&Arc<Token>, AuthError> {
         valid(self.by_name.get(&TokenName::of(actor)).ok_or(AuthError::Unknown)?, now)
     }
 
@@ -194,7 +194,7 @@ impl Tokens {
             return Err(TokenRefusal::AlreadyExists(name));
         }
         let to_come = still_to_come(expire_time, now)?;
-        let secret = |hash| Credential::Secret(Secret { hash, rotate_time: now, former: None });
+        let secret = |hash| Credential::Secret(Secret { hash, rotate_time: now, previous: None });
         Ok(Token {
             name,
             description,
@@ -240,9 +240,9 @@ impl Tokens {
             return Err(TokenRefusal::NoSecret(name.clone()));
         };
         let overlaps = overlap.as_micros() > 0;
-        let former = Former { hash: secret.hash, expire_time: overlap.after(now) };
-        let former = overlaps.then_some(former);
-        let credential = Credential::Secret(Secret { hash, rotate_time: now, former });
+        let previous = PreviousSecret { hash: secret.hash, expire_time: overlap.after(now) };
+        let previous = overlaps.then_some(previous);
+        let credential = Credential::Secret(Secret { hash, rotate_time: now, previous });
         Ok(Token { credential, update_time: now.max(old.create_time), ..Token::clone(old) })
     }
 
@@ -285,8 +285,8 @@ impl<T: Into<Arc<Token>>> FromIterator<T> for Tokens {
         for token in tokens {
             let token: Arc<Token> = token.into();
             if let Credential::Secret(secret) = &token.credential {
-                let former = secret.former.as_ref().map(|former| former.hash);
-                for hash in [Some(secret.hash), former].into_iter().flatten() {
+                let previous = secret.previous.as_ref().map(|previous| previous.hash);
+                for hash in [Some(secret.hash), previous].into_iter().flatten() {
                     all.by_hash.entry(prefix(hash)).or_default().push(token.name.clone());
                 }
             }
@@ -302,8 +302,8 @@ fn prefix(hash: TokenHash) -> u64 {
 
 fn is_secret_of(token: &Token, hash: TokenHash, now: Timestamp) -> bool {
     let Credential::Secret(secret) = &token.credential else { return false };
-    let is_former = |former: &Former| former.hash == hash && now < former.expire_time;
-    secret.hash == hash || secret.former.as_ref().is_some_and(is_former)
+    let is_former = |previous: &PreviousSecret| previous.hash == hash && now < previous.expire_time;
+    secret.hash == hash || secret.previous.as_ref().is_some_and(is_former)
 }
 
 fn valid(token: &Arc<Token>, now: Timestamp) -> Result<&Arc<Token>, AuthError> {
@@ -319,7 +319,7 @@ fn still_to_come(
     now: Timestamp,
 ) -> Result<Option<Timestamp>, TokenRefusal> {
     match end {
-        Some(end) if end <= now => Err(TokenRefusal::Ended(end)),
+        Some(end) if end <= now => Err(TokenRefusal::ExpiryInPast(end)),
         end => Ok(end),
     }
 }
@@ -335,7 +335,7 @@ fn is_lasting_admin(token: &Token) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::lease::Bounded;
+    use crate::registry::lease::BoundedDuration;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -346,7 +346,7 @@ mod tests {
     }
 
     fn overlap(seconds: i64) -> Overlap {
-        Bounded::from_micros(seconds * 1_000_000).unwrap()
+        BoundedDuration::from_micros(seconds * 1_000_000).unwrap()
     }
 
     fn create(of: &str, role: Role, secret: Option<&PlainToken>, end: Option<i64>) -> TokenCommand {
@@ -457,6 +457,6 @@ mod tests {
         let ours = create("portbook", Role::Viewer, Some(&admin), None);
         assert!(matches!(story.tell(8, ours), Err(TokenRefusal::AlreadyExists(_))));
         let late = create("late", Role::Viewer, Some(&admin), Some(8));
-        assert!(matches!(story.tell(8, late), Err(TokenRefusal::Ended(_))));
+        assert!(matches!(story.tell(8, late), Err(TokenRefusal::ExpiryInPast(_))));
     }
 }

@@ -15,7 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::proto::{self, ErrorReason};
 use super::status::{CallError, FieldFault};
 use crate::access::Overlap;
-use crate::registry::lease::{Bounded, CoolDown, Ttl};
+use crate::registry::lease::{BoundedDuration, CoolDown, Ttl};
 use crate::registry::name::NamespaceName;
 use crate::registry::port::{Port, PortRange, Transport};
 use crate::registry::port_set::PortSet;
@@ -214,14 +214,14 @@ impl Fields {
         &mut self,
         field: &str,
         duration: prost_types::Duration,
-    ) -> Read<Bounded<MIN, MAX>> {
+    ) -> Read<BoundedDuration<MIN, MAX>> {
         let prost_types::Duration { seconds, nanos } = duration;
         let has_one_sign = seconds == 0 || nanos == 0 || (seconds < 0) == (nanos < 0);
         if nanos.unsigned_abs() > 999_999_999 || !has_one_sign {
             let fault = "is no duration: nanos have the sign of the seconds, and are less than one";
             return Err(self.fault(field, fault));
         }
-        self.take(field, Bounded::new(SignedDuration::new(seconds, nanos)))
+        self.take(field, BoundedDuration::new(SignedDuration::new(seconds, nanos)))
     }
 
     /// A time, to the microsecond.

@@ -7,7 +7,8 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::assignment::{
-    Assignment, IanaColumns, Origin, Pooled, Record, Registration, Revision, Source, State, Uid,
+    Assignment, IanaColumns, Origin, PoolMembership, Record, Registration, Revision, Source, State,
+    Uid,
 };
 use super::change::Change;
 use super::guide::{Encryption, Guide};
@@ -198,8 +199,9 @@ fn changes(snapshot: &Snapshot, step: &Step, id: &mut u128) -> Vec<Change> {
             let new = free.map(|ports| {
                 *id += 1;
                 let pooled =
-                    view.pool_in(ports, transport).filter(|pool| pool.has(ports, transport));
-                let pooled = pooled.map(|pool| Pooled { pool: pool.name.clone(), instance: None });
+                    view.pool_in(ports, transport).filter(|pool| pool.contains(ports, transport));
+                let pooled =
+                    pooled.map(|pool| PoolMembership { pool: pool.name.clone(), instance: None });
                 registration(
                     *id,
                     &namespace,
@@ -234,7 +236,7 @@ fn registration(
     name: &str,
     ports: PortRange,
     transport: Transport,
-    pooled: Option<Pooled>,
+    pooled: Option<PoolMembership>,
     says: usize,
 ) -> Arc<Record> {
     let mut assignment = Assignment {

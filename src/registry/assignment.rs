@@ -61,7 +61,7 @@ impl Uid {
 
     /// The place in the batch, if it stands for one.
     #[must_use]
-    pub fn place(self) -> Option<u32> {
+    pub fn batch_index(self) -> Option<u32> {
         // The version of a real one is in its upper half.
         u32::try_from(self.0.as_u128()).ok()
     }
@@ -202,7 +202,7 @@ pub struct Registration {
     /// The lease, if the ports are not held without end.
     pub lease: Option<Lease>,
     /// The pool the ports come from, if they come from one.
-    pub pooled: Option<Pooled>,
+    pub pooled: Option<PoolMembership>,
 }
 
 impl Registration {
@@ -215,7 +215,7 @@ impl Registration {
 
 /// That ports come from a pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pooled {
+pub struct PoolMembership {
     /// Which pool.
     pub pool: PoolName,
     /// Which one of several of the same service has them, if the pool chose them; none if they were

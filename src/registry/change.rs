@@ -46,9 +46,9 @@ pub enum Change {
         cooling_until: Option<Timestamp>,
     },
     /// A namespace was created, changed or deleted.
-    Namespace(Edit<Namespace>),
+    Namespace(ResourceChange<Namespace>),
     /// A pool was created, changed or deleted.
-    Pool(Edit<SharedPool>),
+    Pool(ResourceChange<SharedPool>),
 }
 
 /// What happened, in a word.
@@ -114,7 +114,7 @@ impl ChangeKind {
 
     /// The kind with this name.
     #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
+    pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
@@ -127,7 +127,7 @@ impl ChangeKind {
 
 /// What became of a thing that has settings.
 #[derive(Clone, Debug)]
-pub enum Edit<T> {
+pub enum ResourceChange<T> {
     /// It is new.
     Created {
         /// What it is.
@@ -147,7 +147,7 @@ pub enum Edit<T> {
     },
 }
 
-impl<T> Edit<T> {
+impl<T> ResourceChange<T> {
     /// What it was, if it was there.
     #[must_use]
     pub const fn before(&self) -> Option<&Arc<T>> {
@@ -186,12 +186,12 @@ impl Change {
             Self::Renewed { .. } => ChangeKind::Renewed,
             Self::Released { .. } => ChangeKind::Released,
             Self::Expired { .. } => ChangeKind::Expired,
-            Self::Namespace(Edit::Created { .. }) => ChangeKind::NamespaceCreated,
-            Self::Namespace(Edit::Updated { .. }) => ChangeKind::NamespaceUpdated,
-            Self::Namespace(Edit::Deleted { .. }) => ChangeKind::NamespaceDeleted,
-            Self::Pool(Edit::Created { .. }) => ChangeKind::PoolCreated,
-            Self::Pool(Edit::Updated { .. }) => ChangeKind::PoolUpdated,
-            Self::Pool(Edit::Deleted { .. }) => ChangeKind::PoolDeleted,
+            Self::Namespace(ResourceChange::Created { .. }) => ChangeKind::NamespaceCreated,
+            Self::Namespace(ResourceChange::Updated { .. }) => ChangeKind::NamespaceUpdated,
+            Self::Namespace(ResourceChange::Deleted { .. }) => ChangeKind::NamespaceDeleted,
+            Self::Pool(ResourceChange::Created { .. }) => ChangeKind::PoolCreated,
+            Self::Pool(ResourceChange::Updated { .. }) => ChangeKind::PoolUpdated,
+            Self::Pool(ResourceChange::Deleted { .. }) => ChangeKind::PoolDeleted,
         }
     }
 

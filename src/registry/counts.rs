@@ -76,13 +76,13 @@ impl Counts {
 
 /// The figures of registrations, kept as they come and go.
 #[derive(Clone, Debug)]
-pub(super) struct Figures {
+pub(super) struct RunningCounts {
     counts: Counts,
     /// How many have each name.
     names: imbl::HashMap<Arc<str>, u32>,
 }
 
-impl Figures {
+impl RunningCounts {
     pub(super) fn new() -> Self {
         Self { counts: Counts::none(Source::Custom), names: imbl::HashMap::new() }
     }

@@ -109,7 +109,7 @@ impl FindingCode {
 
     /// Whether it stands in the way, weighing that much, of a request that acknowledges these codes.
     #[must_use]
-    pub fn is_in_the_way(self, severity: Severity, acknowledged: &BTreeSet<Self>) -> bool {
+    pub fn is_blocking(self, severity: Severity, acknowledged: &BTreeSet<Self>) -> bool {
         match severity {
             Severity::Blocker => true,
             Severity::Acknowledge => !acknowledged.contains(&self),
@@ -143,7 +143,7 @@ impl FindingCode {
 
     /// The code with this name.
     #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
+    pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|code| code.name() == name)
     }
 }
@@ -181,28 +181,28 @@ pub struct Evidence {
     /// A run of ports.
     pub ports: Option<PortRange>,
     /// Until when it holds, if it ends by itself.
-    pub until: Option<Timestamp>,
+    pub end_time: Option<Timestamp>,
 }
 
 impl Finding {
     /// Whether it stands in the way of a request that acknowledges these codes.
     #[must_use]
-    pub fn is_in_the_way(&self, acknowledged: &BTreeSet<FindingCode>) -> bool {
-        self.code.is_in_the_way(self.severity, acknowledged)
+    pub fn is_blocking(&self, acknowledged: &BTreeSet<FindingCode>) -> bool {
+        self.code.is_blocking(self.severity, acknowledged)
     }
 }
 
 /// What stands in the way of a request that acknowledges these codes: the blockers, or else what is
 /// not acknowledged.
 #[must_use]
-pub fn obstacles(findings: &[Finding], acknowledged: &BTreeSet<FindingCode>) -> Vec<Finding> {
-    let in_the_way = findings.iter().filter(|finding| finding.is_in_the_way(acknowledged));
+pub fn blocking(findings: &[Finding], acknowledged: &BTreeSet<FindingCode>) -> Vec<Finding> {
+    let in_the_way = findings.iter().filter(|finding| finding.is_blocking(acknowledged));
     let heaviest = in_the_way.clone().map(|finding| finding.severity).min();
     in_the_way.filter(|finding| Some(finding.severity) == heaviest).cloned().collect()
 }
 
 /// What the findings say, each sentence once.
 #[must_use]
-pub fn sentences(findings: &[Finding]) -> String {
+pub fn join_messages(findings: &[Finding]) -> String {
     findings.iter().map(|finding| finding.message.as_str()).unique().join("; ")
 }

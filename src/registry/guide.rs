@@ -14,7 +14,7 @@ pub enum Encryption {
     /// TLS, DTLS or QUIC from the first byte.
     Tls,
     /// The protocol's own.
-    Own,
+    BuiltIn,
 }
 
 /// What a service is for, in plain words.

@@ -48,11 +48,11 @@ pub fn is_free(
     asked: &RegistrationQuery<'_>,
     acknowledged: &BTreeSet<FindingCode>,
 ) -> bool {
-    !meets(view, asked, acknowledged, FindingCode::ALL)
+    !is_blocked(view, asked, acknowledged, FindingCode::ALL)
 }
 
 /// Whether one of these rules stands in the way. What would be told as a note is not looked for.
-pub fn meets(
+pub fn is_blocked(
     view: View<'_>,
     asked: &RegistrationQuery<'_>,
     acknowledged: &BTreeSet<FindingCode>,
@@ -60,7 +60,7 @@ pub fn meets(
 ) -> bool {
     let mut cases = cases(view, asked, codes);
     cases.any(|(code, case)| {
-        code.is_in_the_way(case.weigh(code), acknowledged) && case.find(code).is_some()
+        code.is_blocking(case.weigh(code), acknowledged) && case.find(code).is_some()
     })
 }
 
@@ -204,7 +204,7 @@ impl<'a> Case<'a> {
             return None;
         }
         let pool = self.view.pool_in(self.asked.ports, self.transport)?;
-        let runs = pool.own().ranges();
+        let runs = pool.member_ports().ranges();
         let met = runs.iter().find(|run| run.overlaps(self.asked.ports))?;
         let message = format!(
             "{met}/{} is part of pool {}: ask for the port through it",
@@ -216,7 +216,8 @@ impl<'a> Case<'a> {
     }
 
     fn outside_pool(&self) -> Option<Found> {
-        let pool = self.asked.pool.filter(|pool| !pool.has(self.asked.ports, self.transport))?;
+        let pool =
+            self.asked.pool.filter(|pool| !pool.contains(self.asked.ports, self.transport))?;
         let message =
             format!("pool {} does not have {}/{}", pool.name, self.asked.ports, self.transport);
         let evidence = Evidence { pool: Some(pool.name.clone()), ..Evidence::default() };
@@ -236,7 +237,7 @@ impl<'a> Case<'a> {
             named(&resting.record),
             resting.until
         );
-        let evidence = Evidence { until: Some(resting.until), ..Evidence::default() };
+        let evidence = Evidence { end_time: Some(resting.until), ..Evidence::default() };
         let record = Some(Arc::clone(&resting.record));
         Some(Found { message, evidence: Evidence { record, ..evidence } })
     }

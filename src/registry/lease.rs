@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 /// A duration in microseconds, of at least `MIN` and at most `MAX` seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Bounded<const MIN: i64, const MAX: i64>(i64);
+pub struct BoundedDuration<const MIN: i64, const MAX: i64>(i64);
 
 /// A duration out of its bounds.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,14 +28,14 @@ fn words(duration: SignedDuration) -> String {
 }
 
 /// How long ports are held: 1 second - 10 years.
-pub type Ttl = Bounded<1, { 3650 * 24 * 60 * 60 }>;
+pub type Ttl = BoundedDuration<1, { 3650 * 24 * 60 * 60 }>;
 
 /// How long ports rest after they were given back: 0 seconds - 366 days.
-pub type CoolDown = Bounded<0, { 366 * 24 * 60 * 60 }>;
+pub type CoolDown = BoundedDuration<0, { 366 * 24 * 60 * 60 }>;
 
 const MICROS: i64 = 1_000_000;
 
-impl<const MIN: i64, const MAX: i64> Bounded<MIN, MAX> {
+impl<const MIN: i64, const MAX: i64> BoundedDuration<MIN, MAX> {
     /// Takes the duration, without what it has below a microsecond.
     ///
     /// # Errors
@@ -88,7 +88,7 @@ impl Default for CoolDown {
     }
 }
 
-impl<const MIN: i64, const MAX: i64> fmt::Display for Bounded<MIN, MAX> {
+impl<const MIN: i64, const MAX: i64> fmt::Display for BoundedDuration<MIN, MAX> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&words(self.duration()))
     }
@@ -106,7 +106,7 @@ pub struct Lease {
 impl Lease {
     /// The lease that begins now.
     #[must_use]
-    pub fn from(now: Timestamp, ttl: Ttl) -> Self {
+    pub fn starting_at(now: Timestamp, ttl: Ttl) -> Self {
         Self { ttl, expire_time: ttl.after(now) }
     }
 }
@@ -135,6 +135,6 @@ mod tests {
     #[test]
     fn a_lease_never_ends_beyond_time() {
         let ttl = Ttl::from_micros(10 * MICROS).unwrap();
-        assert_eq!(Lease::from(Timestamp::MAX, ttl).expire_time, Timestamp::MAX);
+        assert_eq!(Lease::starting_at(Timestamp::MAX, ttl).expire_time, Timestamp::MAX);
     }
 }

@@ -53,34 +53,34 @@ impl Pool {
 #[derive(Clone)]
 pub struct SharedPool {
     pool: Pool,
-    own: PortSet,
-    given: OnceLock<PortSet>,
+    member_ports: PortSet,
+    allocatable: OnceLock<PortSet>,
 }
 
 impl SharedPool {
     /// Shares the pool.
     #[must_use]
     pub fn share(pool: Pool) -> Arc<Self> {
-        let own = pool.ports.without(&pool.excluded_ports);
-        Arc::new(Self { pool, own, given: OnceLock::new() })
+        let member_ports = pool.ports.without(&pool.excluded_ports);
+        Arc::new(Self { pool, member_ports, allocatable: OnceLock::new() })
     }
 
     /// Its ports: those of its runs that are not excluded.
     #[must_use]
-    pub const fn own(&self) -> &PortSet {
-        &self.own
+    pub const fn member_ports(&self) -> &PortSet {
+        &self.member_ports
     }
 
     /// Its ports against which nothing speaks, found out by `find` if it is asked for the first
     /// time.
-    pub fn given(&self, find: impl FnOnce() -> PortSet) -> &PortSet {
-        self.given.get_or_init(find)
+    pub fn allocatable_ports(&self, find: impl FnOnce() -> PortSet) -> &PortSet {
+        self.allocatable.get_or_init(find)
     }
 
     /// Whether all ports of the run are its own, on the transport.
     #[must_use]
-    pub fn has(&self, ports: PortRange, transport: Transport) -> bool {
-        self.transports.contains(&transport) && self.own.contains_all(ports)
+    pub fn contains(&self, ports: PortRange, transport: Transport) -> bool {
+        self.transports.contains(&transport) && self.member_ports.contains_all(ports)
     }
 }
 

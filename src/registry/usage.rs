@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::assignment::Record;
 use super::finding::FindingCode;
-use super::judge::{RegistrationQuery, meets};
+use super::judge::{RegistrationQuery, is_blocked};
 use super::pool::SharedPool;
 use super::port::{Port, PortRange, Transport};
 use super::port_set::PortSet;
@@ -62,20 +62,21 @@ impl Occupation {
 }
 
 fn ranges_and_transports(pool: &SharedPool) -> impl Iterator<Item = (PortRange, &Transport)> {
-    itertools::iproduct!(pool.own().ranges().iter().copied(), &pool.transports)
+    itertools::iproduct!(pool.member_ports().ranges().iter().copied(), &pool.transports)
 }
 
 /// How much of the pool is used at that time.
 #[must_use]
 pub fn usage(view: View<'_>, pool: &SharedPool, now: Timestamp) -> Usage {
     let Occupation { held, resting } = Occupation::of(view, pool, now);
-    let given = given_by(view, pool);
+    let given = allocatable_ports(view, pool);
     let policy = &view.namespace().policy;
     let cooling_down = FindingCode::CoolingDown;
     let gives_what_rests = !policy.forbid.contains(&cooling_down)
         && (policy.accept.contains(&cooling_down) || pool.accept.contains(&cooling_down));
-    let mut usage = Usage { size: pool.own().size(), held: 0, cooling: 0, skipped: 0, free: 0 };
-    for port in pool.own().iter() {
+    let mut usage =
+        Usage { size: pool.member_ports().size(), held: 0, cooling: 0, skipped: 0, free: 0 };
+    for port in pool.member_ports().iter() {
         let figure = match port {
             port if held[port.index()] => &mut usage.held,
             port if resting[port.index()] && !gives_what_rests => &mut usage.cooling,
@@ -110,8 +111,8 @@ pub fn next_cool_down_end(view: View<'_>, pool: &SharedPool, now: Timestamp) -> 
 }
 
 /// The ports of a pool against which no rule speaks by itself, whoever asks and whoever holds what.
-fn given_by<'p>(view: View<'_>, pool: &'p SharedPool) -> &'p PortSet {
-    pool.given(|| {
+fn allocatable_ports<'p>(view: View<'_>, pool: &'p SharedPool) -> &'p PortSet {
+    pool.allocatable_ports(|| {
         let is_given = |port: &Port| {
             let by_itself = FindingCode::ALL.into_iter().filter(|code| {
                 !matches!(
@@ -126,8 +127,8 @@ fn given_by<'p>(view: View<'_>, pool: &'p SharedPool) -> &'p PortSet {
                 pool: Some(pool),
                 now: Timestamp::MIN,
             };
-            !meets(view, &asked, &BTreeSet::new(), by_itself)
+            !is_blocked(view, &asked, &BTreeSet::new(), by_itself)
         };
-        PortSet::of(pool.own().iter().filter(is_given))
+        PortSet::of(pool.member_ports().iter().filter(is_given))
     })
 }

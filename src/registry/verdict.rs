@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::finding::{Finding, FindingCode, Severity, obstacles};
+use super::finding::{Finding, FindingCode, Severity, blocking};
 use super::judge::{RegistrationQuery, is_free, judge};
 use super::port::{Port, PortRange};
 use super::snapshot::View;
@@ -39,7 +39,7 @@ impl Verdict {
         findings: Vec<Finding>,
         acknowledged: &BTreeSet<FindingCode>,
     ) -> Self {
-        let heaviest = obstacles(&findings, acknowledged).first().map(|finding| finding.severity);
+        let heaviest = blocking(&findings, acknowledged).first().map(|finding| finding.severity);
         let outcome = match heaviest {
             None | Some(Severity::Note) => Outcome::Accepted,
             Some(Severity::Acknowledge) => Outcome::AcknowledgementRequired,

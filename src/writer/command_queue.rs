@@ -122,7 +122,7 @@ impl CommandQueue {
     /// held to the change.
     fn permit(&self, batch: &Batch, proposal: &Proposal) -> Result<Arc<Token>, WriteError> {
         let tokens = self.tokens.load();
-        let token = tokens.acting(&proposal.actor, self.environment.clock.now())?;
+        let token = tokens.by_actor(&proposal.actor, self.environment.clock.now())?;
         permit(&batch.snapshot, &proposal.command, &token.role)?;
         Ok(Arc::clone(token))
     }

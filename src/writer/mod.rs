@@ -180,7 +180,7 @@ impl<S: Store> Writer<S> {
     ) -> Result<Arc<Token>, AdministerError> {
         let (tokens, now) =
             (self.commands.tokens.load_full(), self.commands.environment.clock.now());
-        permit_administration(&tokens.acting(by, now)?.role)?;
+        permit_administration(&tokens.by_actor(by, now)?.role)?;
         let token = Arc::new(tokens.decide(command, by, now)?);
         self.store.put_token(&token).await.map_err(|fault| {
             self.metrics.commit_failed();

@@ -81,8 +81,8 @@ async fn recovered(database: &Path, name: TokenName) -> Result<Made, RecoverErro
     let tokens = store.load(now).await?.into_loaded().tokens;
     let recovered = tokens.recover(name, secret.hash(), now).map_err(RecoverError::Refused)?;
     let (done, token) = match recovered {
-        Recovered::Again(token) => ("Recovered", token),
-        Recovered::Made(token) => ("Created", token),
+        Recovered::Existing(token) => ("Recovered", token),
+        Recovered::New(token) => ("Created", token),
     };
     store.put_token(&token).await?;
     store.close().await?;

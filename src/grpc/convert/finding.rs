@@ -9,8 +9,8 @@ use crate::registry::verdict::{Outcome, Verdict};
 /// A finding.
 #[must_use]
 pub fn finding(reference: &Reference, finding: &Finding) -> proto::Finding {
-    let Evidence { record, pool, ports, until } = &finding.evidence;
-    let evidence_index = record.as_ref().and_then(|record| record.uid.place());
+    let Evidence { record, pool, ports, end_time } = &finding.evidence;
+    let evidence_index = record.as_ref().and_then(|record| record.uid.batch_index());
     let mut evidence = record.as_ref().map(|record| assignment(reference, record));
     if let (Some(_), Some(evidence)) = (evidence_index, &mut evidence) {
         evidence.uid.clear();
@@ -29,7 +29,7 @@ pub fn finding(reference: &Reference, finding: &Finding) -> proto::Finding {
         evidence,
         evidence_pool: pool.as_ref().map(ToString::to_string).unwrap_or_default(),
         evidence_ports: ports.map(port_range),
-        end_time: until.map(timestamp),
+        end_time: end_time.map(timestamp),
         evidence_index,
     }
 }

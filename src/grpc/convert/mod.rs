@@ -94,7 +94,7 @@ pub fn guide(guide: &Guide) -> proto::Guide {
             Encryption::None => proto::Encryption::None,
             Encryption::StartTls => proto::Encryption::Starttls,
             Encryption::Tls => proto::Encryption::Tls,
-            Encryption::Own => proto::Encryption::Own,
+            Encryption::BuiltIn => proto::Encryption::Own,
         }
         .into(),
         use_instead: guide.use_instead.clone(),

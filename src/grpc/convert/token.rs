@@ -11,7 +11,7 @@ pub fn token(token: &Token) -> proto::Token {
         Credential::Secret(secret) => (proto::Credential::Secret, Some(secret)),
         Credential::Certificate => (proto::Credential::Certificate, None),
     };
-    let former = secret.and_then(|secret| secret.former.as_ref());
+    let previous = secret.and_then(|secret| secret.previous.as_ref());
     let (role, grants) = match &token.role {
         Role::Viewer => (proto::Role::Viewer, Vec::new()),
         Role::Registrar(grants) => {
@@ -34,7 +34,7 @@ pub fn token(token: &Token) -> proto::Token {
         creator: token.creator.0.to_string(),
         update_time: Some(timestamp(token.update_time)),
         rotate_time: secret.map(|secret| timestamp(secret.rotate_time)),
-        former_expire_time: former.map(|former| timestamp(former.expire_time)),
+        former_expire_time: previous.map(|previous| timestamp(previous.expire_time)),
         revoke_time: token.revoke_time.map(timestamp),
     }
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::grpc::fields::{Fields, MAX_REGISTRATIONS, Noted, Read};
 use crate::grpc::proto;
 use crate::registry::assignment::Revision;
-use crate::registry::decide::dry_run::Wish;
+use crate::registry::decide::dry_run::ProposedRegistration;
 use crate::registry::list::Filter;
 use crate::registry::service_name::fold;
 use crate::registry::text::Text;
@@ -116,7 +116,10 @@ pub fn watch_filter(fields: &mut Fields, filter: &proto::WatchFilter) -> Read<Ch
 const MAX_CHECKED: usize = 100;
 
 /// Runs of ports that somebody thinks of, each a wish of its own.
-pub fn check(fields: &mut Fields, request: &proto::CheckPortRequest) -> Read<Vec<Wish>> {
+pub fn check(
+    fields: &mut Fields,
+    request: &proto::CheckPortRequest,
+) -> Read<Vec<ProposedRegistration>> {
     let template = |ports| proto::RegisterPortRequest {
         namespace: request.namespace.clone(),
         service_name: request.service_name.clone(),
@@ -138,11 +141,14 @@ pub fn check(fields: &mut Fields, request: &proto::CheckPortRequest) -> Read<Vec
     let mut first = first?;
     first.service_name = first.service_name.filter(|name| !name.is_empty());
     fields.judged("ports", ports.iter().map(|ports| (*ports, first.transports.len())))?;
-    Ok(ports.into_iter().map(|ports| Wish { ports, ..first.clone() }).collect())
+    Ok(ports.into_iter().map(|ports| ProposedRegistration { ports, ..first.clone() }).collect())
 }
 
 /// Registrations that somebody thinks of.
-pub fn wishes(fields: &mut Fields, requests: &[proto::RegisterPortRequest]) -> Read<Vec<Wish>> {
+pub fn wishes(
+    fields: &mut Fields,
+    requests: &[proto::RegisterPortRequest],
+) -> Read<Vec<ProposedRegistration>> {
     fields.batch("requests", requests.len(), MAX_REGISTRATIONS)?;
     let wishes: Vec<_> = requests
         .iter()
@@ -157,14 +163,14 @@ pub fn wishes(fields: &mut Fields, requests: &[proto::RegisterPortRequest]) -> R
     Ok(wishes)
 }
 
-fn wish(fields: &mut Fields, request: &proto::RegisterPortRequest) -> Read<Wish> {
+fn wish(fields: &mut Fields, request: &proto::RegisterPortRequest) -> Read<ProposedRegistration> {
     let namespace = fields.namespace("namespace", &request.namespace);
     let name = fields.take("service_name", Text::<128>::parse(request.service_name.as_str()));
     let ports = fields.port_range("ports", request.ports);
     let transports = fields.transports_to_take("transports", &request.transports);
     let pool = fields.optional("pool", &request.pool);
     let acknowledge = fields.acknowledge("acknowledge", &request.acknowledge);
-    Ok(Wish {
+    Ok(ProposedRegistration {
         namespace: namespace?,
         service_name: Some(name?.as_str().to_owned()),
         ports: ports?,

@@ -19,7 +19,7 @@ pub(super) fn denied(message: &str, denied: &Denied) -> Status {
     match denied {
         Denied::Role { needed } => facts[0].1 = needed,
         Denied::SystemPort => facts[0].1 = "admin",
-        Denied::Place { namespace, pool } => {
+        Denied::NotGranted { namespace, pool } => {
             facts[1].1 = namespace.as_str();
             facts[2].1 = pool.as_ref().map(|pool| pool.as_str()).unwrap_or_default();
         }
@@ -38,7 +38,7 @@ pub(super) fn token_refused(message: &str, refusal: TokenRefusal) -> Status {
         TokenRefusal::Revoked(name) => (Code::FailedPrecondition, ErrorReason::TokenRevoked, name),
         TokenRefusal::NoSecret(name) => (Code::FailedPrecondition, ErrorReason::NoSecret, name),
         TokenRefusal::LastAdmin(name) => (Code::FailedPrecondition, ErrorReason::LastAdmin, name),
-        TokenRefusal::Ended(end) => {
+        TokenRefusal::ExpiryInPast(end) => {
             let fault = FieldFault {
                 field: "token.expire_time".into(),
                 description: format!("{end} is not to come"),

@@ -33,7 +33,7 @@ impl From<Answer> for Status {
 /// dot, if it was part of another.
 pub(super) fn refused(message: &str, refusal: Refusal, prefix: &str) -> Answer {
     match refusal {
-        Refusal::OneOf { index, refusal } => {
+        Refusal::InBatch { index, refusal } => {
             let mut answer = refused(message, *refusal, &format!("requests[{index}]."));
             if let Some(info) = answer.details.error_info().cloned() {
                 let mut metadata = info.metadata;
@@ -82,7 +82,7 @@ fn told(refusal: &Refusal) -> (Code, ErrorReason, Facts) {
         Refusal::UnknownUid(uid) => {
             (Code::NotFound, ErrorReason::AssignmentNotFound, vec![("uid", uid.to_string())])
         }
-        Refusal::NothingHeld { namespace, port, transport } => {
+        Refusal::NotRegistered { namespace, port, transport } => {
             let facts = vec![
                 ("namespace", namespace.to_string()),
                 ("port", port.to_string()),
@@ -107,7 +107,7 @@ fn told(refusal: &Refusal) -> (Code, ErrorReason, Facts) {
             (not_now, ErrorReason::PartOfRange, vec![("uids", uids)])
         }
         Refusal::NoLease(uid) => (not_now, ErrorReason::NoLease, vec![("uid", uid.to_string())]),
-        Refusal::NameKept { uid, pool } => {
+        Refusal::NameKeptByPool { uid, pool } => {
             let facts = vec![("uid", uid.to_string()), ("pool", pool.to_string())];
             (not_now, ErrorReason::NameKeptByPool, facts)
         }
@@ -173,15 +173,15 @@ fn told_of_settings(refusal: &Refusal) -> (Code, ErrorReason, Facts) {
         | Refusal::UnknownNamespace(_)
         | Refusal::UnknownPool(_)
         | Refusal::UnknownUid(_)
-        | Refusal::NothingHeld { .. }
+        | Refusal::NotRegistered { .. }
         | Refusal::NotCustom { .. }
         | Refusal::EtagMismatch { .. }
         | Refusal::TransportAmbiguous { .. }
         | Refusal::PartOfRange { .. }
         | Refusal::Findings { .. }
         | Refusal::NoLease(_)
-        | Refusal::NameKept { .. }
-        | Refusal::OneOf { .. } => (Code::InvalidArgument, ErrorReason::InvalidField, Vec::new()),
+        | Refusal::NameKeptByPool { .. }
+        | Refusal::InBatch { .. } => (Code::InvalidArgument, ErrorReason::InvalidField, Vec::new()),
     }
 }
 

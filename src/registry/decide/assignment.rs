@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::{Context, Decision, Refusal, Unchanged, check_etag, pass};
 use crate::registry::assignment::{
-    Assignment, Etag, Origin, Pooled, Record, Registration, State, Uid,
+    Assignment, Etag, Origin, PoolMembership, Record, Registration, State, Uid,
 };
 use crate::registry::change::Change;
 use crate::registry::command::{Details, Edits, Register, RegistrationSelector, Update};
@@ -35,8 +35,8 @@ pub(super) fn register(
         now: context.now,
     };
     let findings = pass(view, &asked, &register.acknowledge)?;
-    let pooled = register.pool.clone().map(|pool| Pooled { pool, instance: None });
-    let lease = register.ttl.map(|ttl| Lease::from(context.now, ttl));
+    let pooled = register.pool.clone().map(|pool| PoolMembership { pool, instance: None });
+    let lease = register.ttl.map(|ttl| Lease::starting_at(context.now, ttl));
     let changes = new_assignments(snapshot, &asked, context, &register.details, |registration| {
         Registration {
             namespace: register.namespace.clone(),
@@ -90,7 +90,7 @@ pub(super) fn register_all(
     let mut state = snapshot.clone();
     for (index, one) in registers.iter().enumerate() {
         let decision = register(&state, one, context)
-            .map_err(|refusal| Refusal::OneOf { index, refusal: Box::new(refusal) })?;
+            .map_err(|refusal| Refusal::InBatch { index, refusal: Box::new(refusal) })?;
         // All of it happens at one revision: the one after the snapshot's.
         state = state.after(snapshot.revision(), &decision.changes);
         all.changes.extend(decision.changes);
@@ -153,8 +153,8 @@ fn judge_new_name(
     if fold(old_name) == fold(name.as_str()) {
         return Ok(Vec::new());
     }
-    if let Some(Pooled { pool, instance: Some(_) }) = &registration.pooled {
-        return Err(Refusal::NameKept { uid: before.uid, pool: pool.clone() });
+    if let Some(PoolMembership { pool, instance: Some(_) }) = &registration.pooled {
+        return Err(Refusal::NameKeptByPool { uid: before.uid, pool: pool.clone() });
     }
     let given_back = [Change::Released {
         before: Arc::clone(snapshot.by_uid(before.uid).ok_or(Refusal::UnknownUid(before.uid))?),
@@ -247,7 +247,7 @@ fn on_port(
     match holders.first() {
         None => {
             let namespace = view.namespace().name.clone();
-            Err(Refusal::NothingHeld { namespace, port, transport })
+            Err(Refusal::NotRegistered { namespace, port, transport })
         }
         Some(first) if holders.iter().any(|other| name(other) != name(first)) => {
             let holders = holders.iter().map(|record| {

@@ -17,7 +17,7 @@ use crate::registry::verdict::{Outcome, SearchBudget, Verdict, check};
 
 /// A registration that somebody thinks of.
 #[derive(Clone, Debug)]
-pub struct Wish {
+pub struct ProposedRegistration {
     /// Where to hold the ports.
     pub namespace: NamespaceName,
     /// For which service; what breaks the rule for names is found. None for one that nobody knows.
@@ -32,7 +32,7 @@ pub struct Wish {
     pub acknowledge: BTreeSet<FindingCode>,
 }
 
-impl Wish {
+impl ProposedRegistration {
     fn asked<'a>(
         &'a self,
         view: View<'a>,
@@ -55,7 +55,7 @@ impl Wish {
 /// If it names a namespace or a pool that does not exist.
 pub fn check_one(
     snapshot: &Snapshot,
-    wish: &Wish,
+    wish: &ProposedRegistration,
     now: Timestamp,
     looks: &mut SearchBudget,
 ) -> Result<Verdict, Refusal> {
@@ -71,14 +71,14 @@ pub fn check_one(
 /// If a wish names a namespace or a pool that does not exist.
 pub fn try_all(
     snapshot: &Snapshot,
-    wishes: &[Wish],
+    wishes: &[ProposedRegistration],
     now: Timestamp,
 ) -> Result<Vec<Verdict>, Refusal> {
     let mut state = snapshot.clone();
     let mut verdicts = Vec::with_capacity(wishes.len());
     for (index, wish) in wishes.iter().enumerate() {
         let (verdict, next) = try_one(&state, wish, index, now)
-            .map_err(|refusal| Refusal::OneOf { index, refusal: Box::new(refusal) })?;
+            .map_err(|refusal| Refusal::InBatch { index, refusal: Box::new(refusal) })?;
         verdicts.push(verdict);
         state = next;
     }
@@ -87,7 +87,7 @@ pub fn try_all(
 
 fn try_one(
     state: &Snapshot,
-    wish: &Wish,
+    wish: &ProposedRegistration,
     index: usize,
     now: Timestamp,
 ) -> Result<(Verdict, Snapshot), Refusal> {

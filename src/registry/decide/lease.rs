@@ -21,7 +21,7 @@ pub(super) fn renew(
         let lease = before.registration().and_then(|registration| registration.lease);
         let ttl = lease.map(|lease| renew.ttl.unwrap_or(lease.ttl));
         let ttl = ttl.ok_or(Refusal::NoLease(before.uid))?;
-        Ok(with_lease(snapshot, before, Some(Lease::from(context.now, ttl)), context))
+        Ok(with_lease(snapshot, before, Some(Lease::starting_at(context.now, ttl)), context))
     });
     let changes = renewed.collect::<Result<Vec<_>, Refusal>>()?.into_iter().flatten();
     Ok(Decision { changes: changes.collect(), ..Decision::default() })

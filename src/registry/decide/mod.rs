@@ -19,7 +19,7 @@ pub use refusal::{Exhausted, Refusal};
 use super::assignment::{Etag, Record, Uid};
 use super::change::Change;
 use super::command::Command;
-use super::finding::{Finding, FindingCode, obstacles};
+use super::finding::{Finding, FindingCode, blocking};
 use super::judge::{RegistrationQuery, judge};
 use super::namespace::Namespace;
 use super::pool::SharedPool;
@@ -101,7 +101,7 @@ fn pass(
     acknowledged: &BTreeSet<FindingCode>,
 ) -> Result<Vec<Finding>, Refusal> {
     let found = judge(view, asked);
-    let findings = obstacles(&found, acknowledged);
+    let findings = blocking(&found, acknowledged);
     if findings.is_empty() {
         return Ok(found);
     }

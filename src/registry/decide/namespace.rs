@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Context, Decision, Refusal, Unchanged, check_etag};
-use crate::registry::change::{Change, Edit};
+use crate::registry::change::{Change, ResourceChange};
 use crate::registry::command::{CreateNamespace, DeleteNamespace, UpdateNamespace};
 use crate::registry::name::NamespaceName;
 use crate::registry::namespace::Namespace;
@@ -25,7 +25,7 @@ pub(super) fn create(
         update_time: Some(context.now),
         revision: snapshot.revision().next(),
     });
-    Ok(Decision::of(Change::Namespace(Edit::Created { after })))
+    Ok(Decision::of(Change::Namespace(ResourceChange::Created { after })))
 }
 
 pub(super) fn update(
@@ -48,7 +48,7 @@ pub(super) fn update(
     after.update_time = before.update_time.max(Some(context.now));
     after.revision = snapshot.revision().next();
     let (before, after) = (Arc::clone(before), Arc::new(after));
-    Ok(Decision::of(Change::Namespace(Edit::Updated { before, after })))
+    Ok(Decision::of(Change::Namespace(ResourceChange::Updated { before, after })))
 }
 
 pub(super) fn delete(snapshot: &Snapshot, delete: &DeleteNamespace) -> Result<Decision, Refusal> {
@@ -62,5 +62,5 @@ pub(super) fn delete(snapshot: &Snapshot, delete: &DeleteNamespace) -> Result<De
     if assignments + pools > 0 {
         return Err(Refusal::NamespaceNotEmpty { name: before.name.clone(), assignments, pools });
     }
-    Ok(Decision::of(Change::Namespace(Edit::Deleted { before: Arc::clone(before) })))
+    Ok(Decision::of(Change::Namespace(ResourceChange::Deleted { before: Arc::clone(before) })))
 }

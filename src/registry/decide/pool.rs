@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::assignment::new_assignments;
 use super::lease::with_lease;
 use super::{Context, Decision, Exhausted, Refusal, Unchanged, check_etag, pass};
-use crate::registry::assignment::{Pooled, Record, Registration};
-use crate::registry::change::{Change, Edit};
+use crate::registry::assignment::{PoolMembership, Record, Registration};
+use crate::registry::change::{Change, ResourceChange};
 use crate::registry::command::{CreatePool, DeletePool, Ensure, UpdatePool};
 use crate::registry::judge::{RegistrationQuery, is_free};
 use crate::registry::lease::Lease;
@@ -40,7 +40,7 @@ pub(super) fn create(
         revision: snapshot.revision().next(),
     });
     check_place(view, &after)?;
-    Ok(Decision::of(Change::Pool(Edit::Created { after })))
+    Ok(Decision::of(Change::Pool(ResourceChange::Created { after })))
 }
 
 fn sorted(transports: &[Transport]) -> Vec<Transport> {
@@ -51,16 +51,18 @@ fn sorted(transports: &[Transport]) -> Vec<Transport> {
 
 /// That the pool has ports, and that they are nobody else's.
 fn check_place(view: View<'_>, pool: &Arc<SharedPool>) -> Result<(), Refusal> {
-    if pool.own().ranges().is_empty() {
+    if pool.member_ports().ranges().is_empty() {
         return Err(Refusal::PoolEmpty);
     }
     for &transport in &pool.transports {
-        for &run in pool.own().ranges() {
+        for &run in pool.member_ports().ranges() {
             let others = view
                 .pools()
                 .filter(|other| other.name != pool.name && other.transports.contains(&transport));
             for other in others {
-                if let Some(ports) = other.own().ranges().iter().find(|other| other.overlaps(run)) {
+                if let Some(ports) =
+                    other.member_ports().ranges().iter().find(|other| other.overlaps(run))
+                {
                     let (ports, other) = (*ports, Arc::clone(other));
                     return Err(Refusal::PoolOverlapsPool { ports, transport, other });
                 }
@@ -108,10 +110,10 @@ pub(super) fn update(
     check_place(view, &after)?;
     check_left_out(view, before, |record| {
         let (Some(ports), Some(transport)) = (record.ports, record.transport) else { return true };
-        after.has(ports, transport)
+        after.contains(ports, transport)
     })?;
     let before = Arc::clone(before);
-    Ok(Decision::of(Change::Pool(Edit::Updated { before, after })))
+    Ok(Decision::of(Change::Pool(ResourceChange::Updated { before, after })))
 }
 
 pub(super) fn delete(snapshot: &Snapshot, delete: &DeletePool) -> Result<Decision, Refusal> {
@@ -119,7 +121,7 @@ pub(super) fn delete(snapshot: &Snapshot, delete: &DeletePool) -> Result<Decisio
     let before = view.pool(&delete.name)?;
     check_etag(delete.etag, before.etag(), None, || format!("pool {}", before.name))?;
     check_left_out(view, before, |_| false)?;
-    Ok(Decision::of(Change::Pool(Edit::Deleted { before: Arc::clone(before) })))
+    Ok(Decision::of(Change::Pool(ResourceChange::Deleted { before: Arc::clone(before) })))
 }
 
 /// That everything that comes from the pool keeps its place.
@@ -158,14 +160,16 @@ pub(super) fn ensure(
     if let Some(&transport) = transports.iter().find(|asked| !pool.transports.contains(asked)) {
         return Err(Refusal::TransportOutsidePool { pool: Arc::clone(pool), transport });
     }
-    let (count, size) = (u32::from(ensure.count.get()), pool.own().size());
+    let (count, size) = (u32::from(ensure.count.get()), pool.member_ports().size());
     if count > size {
         return Err(Refusal::CountTooLarge { count, size, pool: Arc::clone(pool) });
     }
     let asked = RegistrationQuery {
         service_name: Some(ensure.service_name.as_str()),
         // Where to begin; the search moves it.
-        ports: PortRange::single(pool.own().ranges().first().map_or(Port::ZERO, |run| run.first())),
+        ports: PortRange::single(
+            pool.member_ports().ranges().first().map_or(Port::ZERO, |run| run.first()),
+        ),
         transports: &transports,
         pool: Some(&**pool),
         now: context.now,
@@ -174,8 +178,9 @@ pub(super) fn ensure(
         .ok_or_else(|| exhausted(view, pool, count, context))?;
     let asked = RegistrationQuery { ports, ..asked };
     let findings = pass(view, &asked, &BTreeSet::new())?;
-    let pooled = Pooled { pool: ensure.pool.clone(), instance: Some(ensure.instance.to_shared()) };
-    let lease = ensure.ttl.map(|ttl| Lease::from(context.now, ttl));
+    let pooled =
+        PoolMembership { pool: ensure.pool.clone(), instance: Some(ensure.instance.to_shared()) };
+    let lease = ensure.ttl.map(|ttl| Lease::starting_at(context.now, ttl));
     let changes =
         new_assignments(snapshot, &asked, context, &ensure.details, |registration| Registration {
             namespace: ensure.namespace.clone(),
@@ -210,7 +215,7 @@ fn keep(
         let held = held.iter().map(|record| Arc::clone(record)).collect();
         return Err(Refusal::EnsuredOtherwise(held));
     }
-    let asked = ensure.ttl.map(|ttl| Lease::from(context.now, ttl));
+    let asked = ensure.ttl.map(|ttl| Lease::starting_at(context.now, ttl));
     let own = |record: &Record| record.registration().and_then(|registration| registration.lease);
     let ends_sooner = |lease: Option<Lease>| {
         lease.zip(asked).is_some_and(|(lease, asked)| lease.expire_time < asked.expire_time)
@@ -238,7 +243,7 @@ fn lowest_free(
     let occupation = Occupation::of(view, pool, asked.now);
     let is_free = |ports| is_free(view, &RegistrationQuery { ports, ..*asked }, &BTreeSet::new());
     let mut run: Option<PortRange> = None;
-    for port in pool.own().iter() {
+    for port in pool.member_ports().iter() {
         // Each port is judged once; what holds for all ports of a run nearly always holds for it.
         if occupation.is_held(port) || !is_free(PortRange::single(port)) {
             run = None;

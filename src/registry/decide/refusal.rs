@@ -6,7 +6,7 @@ use itertools::Itertools;
 use jiff::Timestamp;
 
 use crate::registry::assignment::{Etag, Record, Source, Uid};
-use crate::registry::finding::{Finding, sentences};
+use crate::registry::finding::{Finding, join_messages};
 use crate::registry::name::{NamespaceName, PoolName};
 use crate::registry::pool::SharedPool;
 use crate::registry::port::{Port, PortRange, Transport};
@@ -30,7 +30,7 @@ pub enum Refusal {
         "nothing is registered on {port}{} in namespace {namespace}",
         transport.map(|transport| format!("/{transport}")).unwrap_or_default()
     )]
-    NothingHeld {
+    NotRegistered {
         /// Where.
         namespace: NamespaceName,
         /// Which port.
@@ -77,7 +77,7 @@ pub enum Refusal {
         holders: Vec<Arc<Record>>,
     },
     /// The rules say no: blockers, or else findings to be acknowledged.
-    #[error("{}", sentences(.findings))]
+    #[error("{}", join_messages(.findings))]
     Findings {
         /// Where.
         namespace: NamespaceName,
@@ -92,7 +92,7 @@ pub enum Refusal {
         "assignment {uid} was given by pool {pool} to a service of that name: release it and ensure \
          one for the other service"
     )]
-    NameKept {
+    NameKeptByPool {
         /// Which.
         uid: Uid,
         /// By which pool.
@@ -186,7 +186,7 @@ pub enum Refusal {
     EnsuredOtherwise(Vec<Arc<Record>>),
     /// One of several commands is refused.
     #[error("requests[{index}]: {refusal}")]
-    OneOf {
+    InBatch {
         /// Which, from 0.
         index: usize,
         /// Why.

@@ -20,7 +20,7 @@ pub use view::{PortAnswer, ServiceAnswer, UnknownPool, UnknownService, View};
 use self::namespace_state::NamespaceState;
 use super::assignment::{Record, Revision, Uid};
 use super::change::Change;
-use super::counts::{Counts, Figures};
+use super::counts::{Counts, RunningCounts};
 use super::name::NamespaceName;
 use super::name_index::NameIndex;
 use super::namespace::Namespace;
@@ -36,7 +36,7 @@ pub struct Snapshot {
     reference: Arc<Reference>,
     namespaces: OrdMap<NamespaceName, NamespaceState>,
     custom: HashMap<Uid, Arc<Record>>,
-    figures: Figures,
+    figures: RunningCounts,
     /// The leases, by when they end.
     leases: OrdSet<(Timestamp, Uid)>,
 }
@@ -68,7 +68,7 @@ impl Snapshot {
             reference,
             namespaces,
             custom: HashMap::new(),
-            figures: Figures::new(),
+            figures: RunningCounts::new(),
             leases: OrdSet::new(),
         }
     }

@@ -127,7 +127,7 @@ impl NamespaceState {
     pub(super) fn put_pool(&mut self, pool: &Arc<SharedPool>) {
         self.pools.insert(pool.name.clone(), Arc::clone(pool));
         for &transport in &pool.transports {
-            for run in pool.own().ranges() {
+            for run in pool.member_ports().ranges() {
                 self.pool_runs.insert((transport, run.first()), (*run, Arc::clone(pool)));
             }
         }
@@ -136,7 +136,7 @@ impl NamespaceState {
     pub(super) fn take_pool(&mut self, pool: &SharedPool) {
         self.pools.remove(&pool.name);
         for &transport in &pool.transports {
-            for run in pool.own().ranges() {
+            for run in pool.member_ports().ranges() {
                 self.pool_runs.remove(&(transport, run.first()));
             }
         }

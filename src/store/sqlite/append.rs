@@ -268,10 +268,12 @@ async fn replace_pools(
     .execute(&mut *connection)
     .await?;
     let runs = to_json(standing().flat_map(|pool| {
-        itertools::iproduct!(&pool.transports, pool.own().ranges()).map(|(transport, run)| {
-            let (first, last) = (run.first().number(), run.last().number());
-            (pool.namespace.as_str(), transport.name(), first, last, pool.name.as_str())
-        })
+        itertools::iproduct!(&pool.transports, pool.member_ports().ranges()).map(
+            |(transport, run)| {
+                let (first, last) = (run.first().number(), run.last().number());
+                (pool.namespace.as_str(), transport.name(), first, last, pool.name.as_str())
+            },
+        )
     }))?;
     sqlx::query!(
         "insert into pool_run (namespace, transport, first_port, last_port, pool) \

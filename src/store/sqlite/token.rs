@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use sqlx::sqlite::SqliteConnection;
 
 use super::row::{hash_from, time_from_sql, understood};
-use crate::access::{Actor, Credential, Former, Grants, Role, Secret, Token, TokenHash};
+use crate::access::{Actor, Credential, Grants, PreviousSecret, Role, Secret, Token, TokenHash};
 use crate::registry::text::Text;
 use crate::store::StoreError;
 
@@ -80,7 +80,7 @@ impl Row {
             Credential::Secret(secret) => Some(secret),
             Credential::Certificate => None,
         };
-        let former = secret.and_then(|secret| secret.former.as_ref());
+        let previous = secret.and_then(|secret| secret.previous.as_ref());
         let bytes = |hash: TokenHash| hash.bytes().to_vec();
         let micros = |time: Timestamp| time.as_microsecond();
         Ok(Self {
@@ -90,8 +90,8 @@ impl Row {
             grants: grants_to_json(&token.role)?,
             sha256: secret.map(|secret| bytes(secret.hash)),
             rotate_time: secret.map(|secret| micros(secret.rotate_time)),
-            former_sha256: former.map(|former| bytes(former.hash)),
-            former_expire_time: former.map(|former| micros(former.expire_time)),
+            former_sha256: previous.map(|previous| bytes(previous.hash)),
+            former_expire_time: previous.map(|previous| micros(previous.expire_time)),
             expire_time: token.expire_time.map(micros),
             create_time: micros(token.create_time),
             creator: token.creator.0.to_string(),
@@ -108,8 +108,8 @@ impl Row {
             other => return Err(StoreError::Corrupt(format!("role {other:?}"))),
         };
         let half = || StoreError::Corrupt("a token with half a secret".into());
-        let former = match (self.former_sha256, self.former_expire_time) {
-            (Some(hash), Some(end)) => Some(Former {
+        let previous = match (self.former_sha256, self.former_expire_time) {
+            (Some(hash), Some(end)) => Some(PreviousSecret {
                 hash: TokenHash::new(hash_from(hash)?),
                 expire_time: time_from_sql(end)?,
             }),
@@ -120,9 +120,9 @@ impl Row {
             (Some(hash), Some(made)) => Credential::Secret(Secret {
                 hash: TokenHash::new(hash_from(hash)?),
                 rotate_time: time_from_sql(made)?,
-                former,
+                previous,
             }),
-            (None, None) if former.is_none() => Credential::Certificate,
+            (None, None) if previous.is_none() => Credential::Certificate,
             _ => return Err(half()),
         };
         Ok(Token {

@@ -10,7 +10,7 @@ use portbook::access::Actor;
 use portbook::registry::assignment::{Assignment, Uid};
 use portbook::registry::change::Change;
 use portbook::registry::command::Command;
-use portbook::registry::decide::dry_run::{Wish as Thought, try_all};
+use portbook::registry::decide::dry_run::{ProposedRegistration as Thought, try_all};
 use portbook::registry::decide::{Context, Decision, Refusal, Unchanged, decide};
 use portbook::registry::port::{Port, PortRange, Transport};
 use portbook::registry::snapshot::Snapshot;
@@ -81,7 +81,7 @@ pub fn seen(snapshot: &Snapshot, now: Seconds) -> Model {
         };
         for pool in view.pools() {
             let pool_seen = model::Pool {
-                ports: pool.own().iter().map(Port::number).collect(),
+                ports: pool.member_ports().iter().map(Port::number).collect(),
                 transports: pool.transports.iter().copied().collect(),
                 accept: pool.accept.clone(),
                 cool_down: pool.cool_down.duration().as_secs(),

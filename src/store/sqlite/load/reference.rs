@@ -238,7 +238,7 @@ fn encryption_from(name: &str) -> Result<Encryption, StoreError> {
         "NONE" => Ok(Encryption::None),
         "STARTTLS" => Ok(Encryption::StartTls),
         "TLS" => Ok(Encryption::Tls),
-        "OWN" => Ok(Encryption::Own),
+        "OWN" => Ok(Encryption::BuiltIn),
         other => Err(StoreError::Corrupt(format!("encryption {other:?}"))),
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{revision_from_sql, revision_to_sql, time_from_sql, understood};
-use crate::registry::assignment::{Assignment, Origin, Pooled, Registration, State, Uid};
+use crate::registry::assignment::{Assignment, Origin, PoolMembership, Registration, State, Uid};
 use crate::registry::lease::{Lease, Ttl};
 use crate::registry::port::{Port, PortRange, Transport};
 use crate::registry::text::Labels;
@@ -83,9 +83,9 @@ impl AssignmentRow {
             _ => None,
         };
         let instance = self.instance.map(Into::into);
-        let pooled = self
-            .pool
-            .map(|pool| Ok::<_, StoreError>(Pooled { pool: understood(pool.parse())?, instance }));
+        let pooled = self.pool.map(|pool| {
+            Ok::<_, StoreError>(PoolMembership { pool: understood(pool.parse())?, instance })
+        });
         let mut text = |text: String| texts.of(Some(&text));
         Ok(Assignment {
             uid: understood(self.uid.parse::<Uid>())?,

@@ -8,7 +8,7 @@ use super::{
     AssignmentRow, NamespaceRow, PoolRow, revision_to_sql, time_from_sql, to_text, understood,
 };
 use crate::registry::assignment::{Record, Revision};
-use crate::registry::change::{Change, ChangeKind, Edit};
+use crate::registry::change::{Change, ChangeKind, ResourceChange};
 use crate::registry::namespace::Namespace;
 use crate::registry::pool::SharedPool;
 use crate::registry::service_name::fold;
@@ -106,8 +106,8 @@ pub(in crate::store::sqlite) fn change_from(
     rest_until: Option<i64>,
     texts: &mut SharedTexts,
 ) -> Result<Change, StoreError> {
-    let known =
-        ChangeKind::named(kind).ok_or_else(|| StoreError::Corrupt(format!("change {kind:?}")))?;
+    let known = ChangeKind::from_name(kind)
+        .ok_or_else(|| StoreError::Corrupt(format!("change {kind:?}")))?;
     let rest_until = rest_until.map(time_from_sql).transpose()?;
     let mut record = |json: Option<String>| {
         let row: AssignmentRow = parsed(json)?;
@@ -127,20 +127,20 @@ pub(in crate::store::sqlite) fn change_from(
             Change::Expired { before: record(before)?, cooling_until: rest_until }
         }
         ChangeKind::NamespaceCreated => {
-            Change::Namespace(Edit::Created { after: namespace(after)? })
+            Change::Namespace(ResourceChange::Created { after: namespace(after)? })
         }
-        ChangeKind::NamespaceUpdated => Change::Namespace(Edit::Updated {
+        ChangeKind::NamespaceUpdated => Change::Namespace(ResourceChange::Updated {
             before: namespace(before)?,
             after: namespace(after)?,
         }),
         ChangeKind::NamespaceDeleted => {
-            Change::Namespace(Edit::Deleted { before: namespace(before)? })
+            Change::Namespace(ResourceChange::Deleted { before: namespace(before)? })
         }
-        ChangeKind::PoolCreated => Change::Pool(Edit::Created { after: pool(after)? }),
+        ChangeKind::PoolCreated => Change::Pool(ResourceChange::Created { after: pool(after)? }),
         ChangeKind::PoolUpdated => {
-            Change::Pool(Edit::Updated { before: pool(before)?, after: pool(after)? })
+            Change::Pool(ResourceChange::Updated { before: pool(before)?, after: pool(after)? })
         }
-        ChangeKind::PoolDeleted => Change::Pool(Edit::Deleted { before: pool(before)? }),
+        ChangeKind::PoolDeleted => Change::Pool(ResourceChange::Deleted { before: pool(before)? }),
     })
 }
 

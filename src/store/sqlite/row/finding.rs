@@ -35,7 +35,7 @@ pub(in crate::store::sqlite) struct FindingRow {
 
 impl FindingRow {
     pub(in crate::store::sqlite) fn of(finding: &Finding) -> Self {
-        let Evidence { record, pool, ports, until } = &finding.evidence;
+        let Evidence { record, pool, ports, end_time } = &finding.evidence;
         let fixed = record.as_ref().filter(|record| record.registration().is_none());
         Self {
             code: finding.code.to_string(),
@@ -48,7 +48,7 @@ impl FindingRow {
             custom_evidence: record.as_ref().and_then(|record| AssignmentRow::of(record)),
             pool: pool.as_ref().map(ToString::to_string),
             evidence_ports: ports.map(|ports| (ports.first().number(), ports.last().number())),
-            until: until.map(|time| time.as_microsecond()),
+            until: end_time.map(|time| time.as_microsecond()),
         }
     }
 
@@ -60,7 +60,7 @@ impl FindingRow {
             record: record.map(Record::share),
             pool: self.pool.map(|pool| understood(pool.parse())).transpose()?,
             ports: self.evidence_ports.map(|(first, last)| range(first, last)).transpose()?,
-            until: self.until.map(time_from_sql).transpose()?,
+            end_time: self.until.map(time_from_sql).transpose()?,
         };
         Ok(StoredFinding {
             fixed_evidence: self.fixed_evidence.map(|uid| understood(uid.parse())).transpose()?,
@@ -86,5 +86,6 @@ pub(in crate::store::sqlite) fn findings_from(
 }
 
 pub(super) fn code_from(name: &str) -> Result<FindingCode, StoreError> {
-    FindingCode::named(name).ok_or_else(|| StoreError::Corrupt(format!("finding code {name:?}")))
+    FindingCode::from_name(name)
+        .ok_or_else(|| StoreError::Corrupt(format!("finding code {name:?}")))
 }

@@ -120,7 +120,8 @@ impl Things {
     }
 
     fn take_pool(&mut self, pool: &SharedPool) {
-        for (transport, run) in itertools::iproduct!(&pool.transports, pool.own().ranges()) {
+        for (transport, run) in itertools::iproduct!(&pool.transports, pool.member_ports().ranges())
+        {
             let (first, last) = (run.first().number(), run.last().number());
             let run = format!("{}: {first}-{last}/{transport}", pool.namespace);
             self.runs.insert(run, pool.name.to_string());
@@ -207,7 +208,7 @@ fn pools(assignments: &[Assignment], standing: &Snapshot, faults: &mut Faults) {
             let own = own.map_or("none".to_owned(), ToString::to_string);
             let name = named(record);
             faults.add(format!("{name} comes from the pool {own} and is in the pool {around}"));
-        } else if around.is_some_and(|pool| !pool.has(ports, transport)) {
+        } else if around.is_some_and(|pool| !pool.contains(ports, transport)) {
             faults.add(format!("{} is not wholly in its pool", named(record)));
         }
     }
