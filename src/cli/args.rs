@@ -7,7 +7,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::output::Format;
 use super::session::{Address, TlsArgs};
-use super::{moment, parse};
+use super::{parse, time_args};
 use crate::access::PlainToken;
 use crate::grpc::proto;
 use crate::registry::name::NamespaceName;
@@ -157,7 +157,7 @@ impl AcknowledgeArgs {
 pub(super) struct LeaseArgs {
     /// How long to hold the ports unless the lease is renewed, such as 12h or 30d. Left out: without
     /// end.
-    #[arg(long, value_name = "LENGTH", value_parser = moment::length)]
+    #[arg(long, value_name = "LENGTH", value_parser = time_args::duration)]
     pub(super) ttl: Option<prost_types::Duration>,
 }
 
@@ -166,7 +166,7 @@ pub(super) struct LeaseArgs {
 pub(super) struct AsOfArgs {
     /// Answer as it was then: after a revision (r123), at a time (2026-03-31T12:00:00Z; without a
     /// zone it is local time), or at the end of a day (2026-03-31, local time).
-    #[arg(long, value_name = "WHEN", value_parser = moment::as_of)]
+    #[arg(long, value_name = "WHEN", value_parser = time_args::as_of)]
     pub(super) as_of: Option<proto::AsOf>,
 }
 

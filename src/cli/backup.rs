@@ -6,9 +6,9 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::args::DatabaseArgs;
-use super::copying::Progress;
+use super::copy_progress::Progress;
 use super::output::{self, quoted};
-use super::{End, Error};
+use super::{Error, ExitStatus};
 use crate::store::sqlite::{Saved, backup};
 
 /// The arguments of `portbook backup`.
@@ -27,7 +27,7 @@ pub(super) struct BackupArgs {
 }
 
 impl BackupArgs {
-    pub(super) async fn run(self) -> Result<End, Error> {
+    pub(super) async fn run(self) -> Result<ExitStatus, Error> {
         let Self { file, database: DatabaseArgs { database }, force } = self;
         let progress = Progress::of("backing up");
         let tell = |done, all| progress.tell(done, all);

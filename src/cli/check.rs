@@ -13,7 +13,7 @@ use super::output::space::{run_objects, runs};
 use super::output::{self, table, words};
 use super::parse::PortSpec;
 use super::session::Session;
-use super::{End, Error};
+use super::{Error, ExitStatus};
 use crate::grpc::{convert, proto};
 use crate::registry::port::Transport;
 
@@ -45,7 +45,7 @@ pub(super) struct CheckArgs {
 }
 
 impl CheckArgs {
-    pub(super) async fn run(self) -> Result<End, Error> {
+    pub(super) async fn run(self) -> Result<ExitStatus, Error> {
         let Self { service, ports, pool, acknowledge, namespace, read, output } = self;
         let acknowledged = acknowledge.codes();
         let template = proto::CheckPortRequest {
@@ -65,17 +65,17 @@ impl CheckArgs {
                 transports: transports.map(i32::from).collect(),
                 ..template.clone()
             };
-            let answer = session.answer(session.registry().check_port(request)).await?;
+            let answer = session.call(session.registry().check_port(request)).await?;
             verdicts.extend(places.into_iter().zip(answer.verdicts));
         }
         if verdicts.len() < ports.len() {
-            return Err(Error::StreamEnded);
+            return Err(Error::IncompleteResponse);
         }
         let verdicts: Vec<_> = ports.into_iter().zip(verdicts.into_values()).collect();
         let is_accepted =
             verdicts.iter().all(|(_, verdict)| verdict.outcome() == proto::Outcome::Accepted);
         output::answer(output.output, &Verdicts { verdicts, acknowledged })?;
-        Ok(End::accepted(is_accepted))
+        Ok(ExitStatus::accepted(is_accepted))
     }
 }
 

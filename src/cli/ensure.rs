@@ -5,7 +5,7 @@ use clap::Args;
 use super::args::{DetailArgs, NamespaceArgs, WriteArgs};
 use super::session::Session;
 use super::write::{Written, heading};
-use super::{End, Error, moment, output};
+use super::{Error, ExitStatus, output, time_args};
 use crate::grpc::{convert, proto};
 use crate::registry::port::Transport;
 
@@ -37,7 +37,7 @@ pub(super) struct EnsureArgs {
 
     /// How long to hold the ports, such as 12h or 30d; left out, without end. Asked again with it,
     /// the lease is renewed; asked again without it, the lease stays as it is.
-    #[arg(long, value_name = "LENGTH", value_parser = moment::length)]
+    #[arg(long, value_name = "LENGTH", value_parser = time_args::duration)]
     ttl: Option<prost_types::Duration>,
 
     #[command(flatten)]
@@ -49,7 +49,7 @@ pub(super) struct EnsureArgs {
 }
 
 impl EnsureArgs {
-    pub(super) async fn run(self) -> Result<End, Error> {
+    pub(super) async fn run(self) -> Result<ExitStatus, Error> {
         let Self {
             pool,
             service,
@@ -84,7 +84,7 @@ impl EnsureArgs {
             reason: write.reason,
         };
         let session = Session::connect(&write.server).await?;
-        let answer = session.answer(session.admin().ensure_port(request)).await?;
+        let answer = session.call(session.admin().ensure_port(request)).await?;
         let proto::EnsurePortResponse { assignments, findings, created, revision } = answer;
         if !created && assignments.iter().any(|record| differs(&said, record)) {
             output::remark(
@@ -94,7 +94,7 @@ impl EnsureArgs {
         }
         if quiet {
             let first = assignments.first().and_then(|record| record.ports?.first);
-            let first = first.ok_or(Error::StreamEnded)?;
+            let first = first.ok_or(Error::IncompleteResponse)?;
             return output::print(&format!("{first}\n"));
         }
         let heading = if created {

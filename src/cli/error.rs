@@ -37,7 +37,7 @@ pub enum Error {
     Unreachable(Address),
     /// The server takes too long.
     #[error("the server at {0} has not answered within {seconds} seconds", seconds = .1.as_secs())]
-    Slow(Address, Duration),
+    Timeout(Address, Duration),
     /// The connection fails, and it is known why.
     #[error("no connection to {addr}")]
     Connection {
@@ -54,7 +54,7 @@ pub enum Error {
     NotServing(Address),
     /// The server is there, and never has such a service.
     #[error("the server has no service {0:?}")]
-    NoService(String),
+    UnknownService(String),
     /// A token can't be recovered.
     #[error(transparent)]
     Recover(#[from] RecoverError),
@@ -62,10 +62,10 @@ pub enum Error {
     #[error("{}", .0.message)]
     Refused(Refusal),
     /// There is nothing to change.
-    #[error("nothing is registered on {asked} in the namespace {namespace:?}")]
-    NotHeld {
+    #[error("nothing is registered on {target} in the namespace {namespace:?}")]
+    NotRegistered {
         /// What was asked for.
-        asked: String,
+        target: String,
         /// Where.
         namespace: String,
     },
@@ -92,10 +92,10 @@ pub enum Error {
     Call(String),
     /// The answer can't be understood.
     #[error("the answer is not understood")]
-    Answer(#[from] prost::DecodeError),
+    Decode(#[from] prost::DecodeError),
     /// The server answered less than it was asked.
     #[error("the server answered less than it was asked")]
-    StreamEnded,
+    IncompleteResponse,
     /// The embedded registry can't be opened.
     #[error("the embedded registry can't be opened")]
     Embedded(#[source] OpenError),
@@ -110,7 +110,7 @@ pub enum Error {
     Restore(#[from] RestoreError),
     /// Somebody has ended the command.
     #[error("told to stop: nothing was changed")]
-    ToldToStop,
+    Interrupted,
     /// The embedded registry can't be read.
     #[error("the embedded registry can't be read")]
     Load(#[from] StoreError),
@@ -125,7 +125,7 @@ pub enum Error {
     Output(#[source] io::Error),
     /// The output can't be put into the form asked for.
     #[error("the output can't be written as asked")]
-    Form(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Format(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A file can't be read.
     #[error("{path} can't be read")]
     Read {
@@ -163,7 +163,7 @@ impl Error {
             return Self::Unreachable(addr.clone());
         }
         let retry = status.get_details_retry_info().and_then(|info| info.retry_delay);
-        let (reason, facts) = info.map(|info| (info.reason, info.metadata)).unwrap_or_default();
+        let (reason, metadata) = info.map(|info| (info.reason, info.metadata)).unwrap_or_default();
         match status.code() {
             // A deadline of somebody between here and the server has no reason.
             Code::DeadlineExceeded if reason.is_empty() => {
@@ -180,7 +180,7 @@ impl Error {
             | Code::ResourceExhausted
             | Code::Unauthenticated
             | Code::Unavailable => {
-                Self::Refused(Refusal { message: clean(status.message()), reason, facts, retry })
+                Self::Refused(Refusal { message: clean(status.message()), reason, metadata, retry })
             }
             code => {
                 let message =
@@ -198,15 +198,15 @@ impl Error {
     /// Which of a batch was refused, from 0.
     pub(super) fn index(&self) -> Option<usize> {
         match self {
-            Self::Refused(refusal) => refusal.word("index").parse().ok(),
+            Self::Refused(refusal) => refusal.value("index").parse().ok(),
             _ => None,
         }
     }
 
     /// Whether the same call may be answered when it is made again.
-    pub(super) fn is_passing(&self) -> bool {
+    pub(super) fn is_retryable(&self) -> bool {
         match self {
-            Self::Unreachable(_) | Self::Slow(..) | Self::StreamEnded => true,
+            Self::Unreachable(_) | Self::Timeout(..) | Self::IncompleteResponse => true,
             // A server that is only starting or stopping looks like this too.
             Self::Connection { source, .. } => {
                 matches!(source, ConnectionFault::Ended | ConnectionFault::Mute)
@@ -251,7 +251,7 @@ impl Error {
         match self {
             Self::Refused(refusal) => refusal.hint(),
             Self::Stopped { source, .. } | Self::AtLine { source, .. } => source.hint(),
-            Self::NoService(_) => Some(format!(
+            Self::UnknownService(_) => Some(format!(
                 "those it has: {}, {}; without a name the whole server is asked about",
                 port_registry_service_server::SERVICE_NAME,
                 port_admin_service_server::SERVICE_NAME
@@ -290,7 +290,7 @@ impl Error {
     }
 
     /// Whether it is for want of --force.
-    fn is_for_want_of_force(&self) -> bool {
+    fn requires_force(&self) -> bool {
         matches!(
             self,
             Self::Backup(BackupError::Copy(CopyError::Exists(_)))
@@ -312,14 +312,14 @@ impl Error {
             {
                 4
             }
-            Self::Refused(_) | Self::NotHeld { .. } | Self::NoService(_) => 3,
+            Self::Refused(_) | Self::NotRegistered { .. } | Self::UnknownService(_) => 3,
             Self::Unreachable(_)
-            | Self::Slow(..)
+            | Self::Timeout(..)
             | Self::Connection { .. }
             | Self::NotServing(_) => 4,
             Self::Stopped { source, .. } | Self::AtLine { source, .. } => source.code(),
             Self::Restore(RestoreError::Faulty { .. }) => 6,
-            _ if self.is_for_want_of_force() => 3,
+            _ if self.requires_force() => 3,
             _ if self.damaged().is_some() => 6,
             _ => 5,
         }
@@ -334,10 +334,10 @@ mod tests {
 
     use super::*;
 
-    fn error(code: Code, reason: &str, facts: &[(&str, &str)]) -> Error {
-        let facts: HashMap<_, _> =
-            facts.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
-        let details = ErrorDetails::with_error_info(reason, "portbook", facts);
+    fn error(code: Code, reason: &str, metadata: &[(&str, &str)]) -> Error {
+        let metadata: HashMap<_, _> =
+            metadata.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
+        let details = ErrorDetails::with_error_info(reason, "portbook", metadata);
         let status = Status::with_error_details(code, "No\u{1b}[31m.", details);
         Error::from_status(&status, &"localhost:1".parse().unwrap())
     }
@@ -362,16 +362,16 @@ mod tests {
 
     #[test]
     fn what_passes_by_itself_is_told_from_what_does_not() {
-        assert!(error(Code::Unavailable, "SHUTTING_DOWN", &[]).is_passing());
-        assert!(error(Code::Unavailable, "HISTORY_UNAVAILABLE", &[]).is_passing());
-        assert!(error(Code::ResourceExhausted, "RATE_LIMITED", &[]).is_passing());
-        assert!(!error(Code::ResourceExhausted, "POOL_EXHAUSTED", &[]).is_passing());
+        assert!(error(Code::Unavailable, "SHUTTING_DOWN", &[]).is_retryable());
+        assert!(error(Code::Unavailable, "HISTORY_UNAVAILABLE", &[]).is_retryable());
+        assert!(error(Code::ResourceExhausted, "RATE_LIMITED", &[]).is_retryable());
+        assert!(!error(Code::ResourceExhausted, "POOL_EXHAUSTED", &[]).is_retryable());
         let failed = |source| Error::Connection { addr: "https://a:1".parse().unwrap(), source };
-        assert!(failed(ConnectionFault::Ended).is_passing());
-        assert!(!failed(ConnectionFault::Untrusted).is_passing());
-        assert!(Error::Unreachable("localhost:1".parse().unwrap()).is_passing());
-        assert!(!error(Code::OutOfRange, "IN_THE_FUTURE", &[]).is_passing());
-        assert!(!error(Code::NotFound, "NAMESPACE_NOT_FOUND", &[]).is_passing());
+        assert!(failed(ConnectionFault::Ended).is_retryable());
+        assert!(!failed(ConnectionFault::Untrusted).is_retryable());
+        assert!(Error::Unreachable("localhost:1".parse().unwrap()).is_retryable());
+        assert!(!error(Code::OutOfRange, "IN_THE_FUTURE", &[]).is_retryable());
+        assert!(!error(Code::NotFound, "NAMESPACE_NOT_FOUND", &[]).is_retryable());
     }
 
     #[test]

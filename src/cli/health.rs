@@ -11,7 +11,7 @@ use tonic_health::pb::health_client::HealthClient;
 
 use super::args::PlaceArgs;
 use super::session::Session;
-use super::{End, Error, output};
+use super::{Error, ExitStatus, output};
 
 /// Who watches over a server asks again soon, and takes silence for an answer.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -28,23 +28,23 @@ pub(super) struct HealthArgs {
 }
 
 impl HealthArgs {
-    pub(super) async fn run(self) -> Result<End, Error> {
+    pub(super) async fn run(self) -> Result<ExitStatus, Error> {
         let Self { service, place } = self;
-        let silence = |_| Error::Slow(place.addr.clone(), PATIENCE);
+        let silence = |_| Error::Timeout(place.addr.clone(), PATIENCE);
         timeout(PATIENCE, check(&place, service)).await.map_err(silence)?
     }
 }
 
-async fn check(place: &PlaceArgs, service: String) -> Result<End, Error> {
-    let session = Session::connect_unknown(place).await?;
+async fn check(place: &PlaceArgs, service: String) -> Result<ExitStatus, Error> {
+    let session = Session::connect_anonymous(place).await?;
     let mut health = HealthClient::new(session.transport());
     let answer = health.check(HealthCheckRequest { service: service.clone() }).await;
     if answer.as_ref().is_err_and(|status| status.code() == Code::NotFound) {
-        return Err(Error::NoService(service));
+        return Err(Error::UnknownService(service));
     }
-    match session.heard(answer)?.into_inner().status() {
+    match session.map_status(answer)?.into_inner().status() {
         ServingStatus::Serving => output::print("serving\n"),
-        ServingStatus::ServiceUnknown => Err(Error::NoService(service)),
+        ServingStatus::ServiceUnknown => Err(Error::UnknownService(service)),
         ServingStatus::NotServing | ServingStatus::Unknown => {
             Err(Error::NotServing(place.addr.clone()))
         }
@@ -75,7 +75,9 @@ mod tests {
         };
         let down = args("").run().await.unwrap_err();
         assert!(matches!(down, Error::NotServing(_)), "{down:?}");
-        assert_eq!(args("up").run().await.unwrap(), End::Done);
-        assert!(matches!(args("else").run().await, Err(Error::NoService(name)) if name == "else"));
+        assert_eq!(args("up").run().await.unwrap(), ExitStatus::Success);
+        assert!(
+            matches!(args("else").run().await, Err(Error::UnknownService(name)) if name == "else")
+        );
     }
 }

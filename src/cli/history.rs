@@ -8,9 +8,9 @@ use super::args::{OutputArgs, ServerArgs, words};
 use super::output::change::{self, assignment, details, kind};
 use super::output::{self, clean, table, words};
 use super::pages::{Page, gather};
-use super::parse::Subject;
+use super::parse::HistorySubject;
 use super::session::Session;
-use super::{End, Error, moment};
+use super::{Error, ExitStatus, time_args};
 use crate::grpc::{convert, proto};
 use crate::registry::name::NamespaceName;
 
@@ -19,7 +19,7 @@ use crate::registry::name::NamespaceName;
 pub(super) struct HistoryArgs {
     /// Only changes of what is on these ports (7450, 7450/tcp, 7000-7010), of this service (billing,
     /// billing/udp), or of the registration with this uid.
-    what: Option<Subject>,
+    what: Option<HistorySubject>,
 
     /// The namespace, or - for all of them. A uid is looked for in all of them.
     #[arg(long, env = "PORTBOOK_NAMESPACE", value_name = "NAME", default_value = NamespaceName::DEFAULT)]
@@ -36,11 +36,11 @@ pub(super) struct HistoryArgs {
 
     /// Only changes from then on: a time (2026-03-31T12:00:00Z; without a zone it is local time),
     /// the beginning of a day (2026-03-31), or how long ago (7d).
-    #[arg(long, value_name = "TIME", value_parser = moment::since)]
+    #[arg(long, value_name = "TIME", value_parser = time_args::since)]
     since: Option<Timestamp>,
 
     /// Only changes before then: as --since, but a day counts to its end.
-    #[arg(long, value_name = "TIME", value_parser = moment::until)]
+    #[arg(long, value_name = "TIME", value_parser = time_args::until)]
     until: Option<Timestamp>,
 
     /// The most changes to show.
@@ -80,7 +80,7 @@ fn kind_named(name: &str) -> Option<proto::ChangeKind> {
 }
 
 impl HistoryArgs {
-    pub(super) async fn run(self) -> Result<End, Error> {
+    pub(super) async fn run(self) -> Result<ExitStatus, Error> {
         let limit = if self.all { u32::MAX } else { self.limit };
         let (server, output) = (self.server.clone(), self.output.output);
         let request = self.request();
@@ -88,7 +88,7 @@ impl HistoryArgs {
         let session = Session::connect(&server).await?;
         let page = gather(limit, async |page_size, page_token| {
             let request = proto::ListChangesRequest { page_size, page_token, ..request.clone() };
-            let page = session.answer(session.registry().list_changes(request)).await?;
+            let page = session.call(session.registry().list_changes(request)).await?;
             let proto::ListChangesResponse { changes, next_page_token, .. } = page;
             Ok(Page { items: changes, next: next_page_token, total: 0 })
         });
@@ -105,25 +105,27 @@ impl HistoryArgs {
 
     fn request(self) -> proto::ListChangesRequest {
         let Self { what, namespace, actor, kinds, since, until, oldest_first, .. } = self;
-        let is_uid = matches!(what, Some(Subject::Uid(_)));
+        let is_uid = matches!(what, Some(HistorySubject::Uid(_)));
         let filter = proto::ChangeFilter {
             // A uid is of one namespace in any case.
             namespace: if is_uid { "-".to_owned() } else { namespace },
             actor,
             kinds: kinds.into_iter().map(i32::from).collect(),
-            start_time: since.map(moment::stamp),
-            end_time: until.map(moment::stamp),
+            start_time: since.map(time_args::timestamp),
+            end_time: until.map(time_args::timestamp),
             ..proto::ChangeFilter::default()
         };
         let filter = match what {
             None => filter,
-            Some(Subject::Uid(uid)) => proto::ChangeFilter { uid: uid.to_string(), ..filter },
-            Some(Subject::Ports(ports, transport)) => proto::ChangeFilter {
+            Some(HistorySubject::Uid(uid)) => {
+                proto::ChangeFilter { uid: uid.to_string(), ..filter }
+            }
+            Some(HistorySubject::Ports(ports, transport)) => proto::ChangeFilter {
                 ports: Some(convert::port_range(ports)),
                 transport: convert::transport(transport).into(),
                 ..filter
             },
-            Some(Subject::Name(service_name, transport)) => proto::ChangeFilter {
+            Some(HistorySubject::Name(service_name, transport)) => proto::ChangeFilter {
                 service_name,
                 transport: convert::transport(transport).into(),
                 ..filter

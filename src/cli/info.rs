@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::args::{OutputArgs, ReadArgs};
 use super::output::{self, clean, table, words};
 use super::session::Session;
-use super::{End, Error};
+use super::{Error, ExitStatus};
 use crate::grpc::proto::{
     GetRegistryInfoRequest, GetRegistryInfoResponse, SourceCounts, State, Transport,
 };
@@ -21,10 +21,10 @@ pub(super) struct InfoArgs {
 }
 
 impl InfoArgs {
-    pub(super) async fn run(self) -> Result<End, Error> {
+    pub(super) async fn run(self) -> Result<ExitStatus, Error> {
         let session = Session::open(&self.read).await?;
         let request = GetRegistryInfoRequest {};
-        let answer = session.answer(session.registry().get_registry_info(request)).await?;
+        let answer = session.call(session.registry().get_registry_info(request)).await?;
         output::answer(self.output.output, &answer)
     }
 }

@@ -9,7 +9,7 @@ use super::output::{self, record, table};
 use super::pages::{Page, gather};
 use super::parse;
 use super::session::Session;
-use super::{End, Error};
+use super::{Error, ExitStatus};
 use crate::grpc::{convert, proto};
 use crate::registry::name::NamespaceName;
 use crate::registry::port::PortRange;
@@ -79,7 +79,7 @@ fn transport_or_none(name: &str) -> Option<proto::Transport> {
 }
 
 impl ListArgs {
-    pub(super) async fn run(self) -> Result<End, Error> {
+    pub(super) async fn run(self) -> Result<ExitStatus, Error> {
         let Self {
             sources,
             states,
@@ -115,7 +115,7 @@ impl ListArgs {
         let page = gather(limit, async |page_size, page_token| {
             let request =
                 proto::ListAssignmentsRequest { page_size, page_token, ..request.clone() };
-            let page = session.answer(session.registry().list_assignments(request)).await?;
+            let page = session.call(session.registry().list_assignments(request)).await?;
             let proto::ListAssignmentsResponse { assignments, next_page_token, total_size, .. } =
                 page;
             Ok(Page { items: assignments, next: next_page_token, total: total_size })

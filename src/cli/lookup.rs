@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use super::args::{AsOfArgs, NamespaceArgs, OutputArgs, ReadArgs};
 use super::output::table::Columns;
 use super::output::{self, guide, record, table, words};
-use super::parse::What;
+use super::parse::LookupKey;
 use super::session::Session;
-use super::{End, Error};
+use super::{Error, ExitStatus};
 use crate::grpc::{convert, proto};
 
 /// The arguments of `portbook lookup`.
@@ -18,7 +18,7 @@ pub(super) struct LookupArgs {
     /// A port (443, 443/tcp), a service (https, domain/udp) or an endpoint (192.0.2.1:80,
     /// [2001:db8::1]:443, db.example.com:postgresql, :22, https://example.com).
     #[arg(required = true)]
-    what: Vec<What>,
+    what: Vec<LookupKey>,
     #[command(flatten)]
     namespace: NamespaceArgs,
     #[command(flatten)]
@@ -29,7 +29,7 @@ pub(super) struct LookupArgs {
     output: OutputArgs,
 }
 
-/// What is known of one thing that was asked for.
+/// LookupKey is known of one thing that was asked for.
 #[derive(Debug, Default)]
 struct Found {
     query: String,
@@ -40,7 +40,7 @@ struct Found {
 }
 
 impl LookupArgs {
-    pub(super) async fn run(self) -> Result<End, Error> {
+    pub(super) async fn run(self) -> Result<ExitStatus, Error> {
         let session = Session::open(&self.read).await?;
         let mut all = Vec::with_capacity(self.what.len());
         for what in &self.what {
@@ -56,56 +56,56 @@ impl LookupArgs {
         }
         let is_found = all.iter().all(Found::is_service);
         output::answer(self.output.output, &Answers(all))?;
-        Ok(End::found(is_found))
+        Ok(ExitStatus::found(is_found))
     }
 }
 
-fn query(what: &What) -> String {
+fn query(what: &LookupKey) -> String {
     match what {
-        What::Port(port, None) => port.to_string(),
-        What::Port(port, Some(transport)) => format!("{port}/{transport}"),
-        What::Name(name, None) => name.clone(),
-        What::Name(name, Some(transport)) => format!("{name}/{transport}"),
-        What::Endpoint(endpoint) => endpoint.clone(),
+        LookupKey::Port(port, None) => port.to_string(),
+        LookupKey::Port(port, Some(transport)) => format!("{port}/{transport}"),
+        LookupKey::Name(name, None) => name.clone(),
+        LookupKey::Name(name, Some(transport)) => format!("{name}/{transport}"),
+        LookupKey::Endpoint(endpoint) => endpoint.clone(),
     }
 }
 
 async fn ask(
     session: &Session,
-    what: &What,
+    what: &LookupKey,
     namespace: &str,
     as_of: Option<proto::AsOf>,
 ) -> Result<Found, Error> {
     let (query, namespace) = (query(what), namespace.to_owned());
     let mut registry = session.registry();
     let port_info = match what {
-        What::Name(name, transport) => {
+        LookupKey::Name(name, transport) => {
             let request = proto::LookupServiceRequest {
                 service_name: name.clone(),
                 transport: convert::transport(*transport).into(),
                 namespace,
                 as_of,
             };
-            let answer = session.answer(registry.lookup_service(request)).await?;
+            let answer = session.call(registry.lookup_service(request)).await?;
             let proto::LookupServiceResponse { assignments, guides, .. } = answer;
             return Ok(Found { query, port: None, assignments, guides });
         }
-        What::Port(port, transport) => {
+        LookupKey::Port(port, transport) => {
             let request = proto::LookupPortRequest {
                 port: Some(port.number().into()),
                 transport: convert::transport(*transport).into(),
                 namespace,
                 as_of,
             };
-            session.answer(registry.lookup_port(request)).await?.port_info
+            session.call(registry.lookup_port(request)).await?.port_info
         }
-        What::Endpoint(endpoint) => {
+        LookupKey::Endpoint(endpoint) => {
             if as_of.is_some() {
                 let message = format!("an endpoint has no --as-of: ask for the port of {endpoint}");
                 return Err(Error::Usage(message));
             }
             let request = proto::LookupEndpointRequest { endpoint: endpoint.clone(), namespace };
-            session.answer(registry.lookup_endpoint(request)).await?.port_info
+            session.call(registry.lookup_endpoint(request)).await?.port_info
         }
     };
     let info = proto::PortInfo::decode(port_info)?;
@@ -166,7 +166,7 @@ impl Found {
     }
 }
 
-/// What a table has no room for, of a registration: whom to ask, and what else was said.
+/// LookupKey a table has no room for, of a registration: whom to ask, and what else was said.
 fn details(record: &proto::Assignment) -> Option<String> {
     if record.source() != proto::Source::Custom {
         return None;

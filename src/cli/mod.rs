@@ -6,7 +6,7 @@ mod annotate;
 mod args;
 mod backup;
 mod check;
-mod copying;
+mod copy_progress;
 mod ensure;
 mod error;
 mod health;
@@ -15,7 +15,6 @@ mod import;
 mod info;
 mod list;
 mod lookup;
-mod moment;
 mod namespace;
 mod output;
 mod pages;
@@ -28,6 +27,7 @@ mod renew;
 mod restore;
 mod search;
 mod session;
+mod time_args;
 mod token;
 mod update;
 mod verify;
@@ -136,34 +136,34 @@ enum Command {
 
 /// How a command that did not fail has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum ExitStatus {
     /// Something was found, or all was done.
-    Done,
+    Success,
     /// Nothing was found.
-    Nothing,
+    NotFound,
     /// Something that was asked about would be refused.
     Refused,
     /// Something that was looked at is damaged.
     Damaged,
 }
 
-impl End {
+impl ExitStatus {
     const fn found(is_found: bool) -> Self {
-        if is_found { Self::Done } else { Self::Nothing }
+        if is_found { Self::Success } else { Self::NotFound }
     }
 
     const fn accepted(is_accepted: bool) -> Self {
-        if is_accepted { Self::Done } else { Self::Refused }
+        if is_accepted { Self::Success } else { Self::Refused }
     }
 }
 
-impl From<End> for ExitCode {
-    fn from(end: End) -> Self {
-        match end {
-            End::Done => Self::SUCCESS,
-            End::Nothing => Self::from(1),
-            End::Refused => Self::from(3),
-            End::Damaged => Self::from(6),
+impl From<ExitStatus> for ExitCode {
+    fn from(status: ExitStatus) -> Self {
+        match status {
+            ExitStatus::Success => Self::SUCCESS,
+            ExitStatus::NotFound => Self::from(1),
+            ExitStatus::Refused => Self::from(3),
+            ExitStatus::Damaged => Self::from(6),
         }
     }
 }
@@ -173,21 +173,21 @@ impl Cli {
     ///
     /// # Errors
     /// If it failed or was refused.
-    pub async fn run(self) -> Result<End, Error> {
+    pub async fn run(self) -> Result<ExitStatus, Error> {
         match self.command.run().await {
             // Who reads the output has seen enough of it, as in `portbook list --all | head`.
-            Err(error) if error.is_broken_pipe() => Ok(End::Done),
+            Err(error) if error.is_broken_pipe() => Ok(ExitStatus::Success),
             ended => ended,
         }
     }
 }
 
 impl Command {
-    async fn run(self) -> Result<End, Error> {
+    async fn run(self) -> Result<ExitStatus, Error> {
         match self {
             Self::Serve(args) => {
                 server::serve(args).await?;
-                Ok(End::Done)
+                Ok(ExitStatus::Success)
             }
             Self::Lookup(args) => args.run().await,
             Self::List(args) => args.run().await,

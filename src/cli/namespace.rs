@@ -4,14 +4,14 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::args::{OutputArgs, ServerArgs, WriteArgs};
-use super::moment::length_words;
 use super::output::space::{self, codes};
 use super::output::{self, clean, record, table};
 use super::pages::{Page, gather};
 use super::parse::List;
 use super::session::Session;
+use super::time_args::format_duration;
 use super::write::heading;
-use super::{End, Error, moment, parse};
+use super::{Error, ExitStatus, parse, time_args};
 use crate::grpc::proto;
 
 /// What `portbook namespace` does.
@@ -97,21 +97,21 @@ struct RuleArgs {
 
     /// All findings that need no acknowledgement here, such as IANA_ASSIGNED, in place of those
     /// there were; several with commas, or none.
-    #[arg(long, value_name = "CODES", value_parser = parse::codes)]
+    #[arg(long, value_name = "CODES", value_parser = parse::finding_codes)]
     accept: Option<List<proto::FindingCode>>,
 
     /// All findings that are refused here whatever is acknowledged, such as
     /// SYSTEM_PORT,NODE_PORT_RANGE, in place of those there were; several with commas, or none.
-    #[arg(long, value_name = "CODES", value_parser = parse::codes)]
+    #[arg(long, value_name = "CODES", value_parser = parse::finding_codes)]
     forbid: Option<List<proto::FindingCode>>,
 
     /// How long a port rests after it was given back, such as 12h or 30d; 1d if nothing is said.
-    #[arg(long, value_name = "LENGTH", value_parser = moment::length)]
+    #[arg(long, value_name = "LENGTH", value_parser = time_args::duration)]
     cool_down: Option<prost_types::Duration>,
 }
 
 impl NamespaceCommand {
-    pub(super) async fn run(self) -> Result<End, Error> {
+    pub(super) async fn run(self) -> Result<ExitStatus, Error> {
         match self {
             Self::List(args) => args.run().await,
             Self::Show(args) => args.run().await,
@@ -123,11 +123,11 @@ impl NamespaceCommand {
 }
 
 impl ListArgs {
-    async fn run(self) -> Result<End, Error> {
+    async fn run(self) -> Result<ExitStatus, Error> {
         let session = Session::connect(&self.server).await?;
         let page = gather(u32::MAX, async |page_size, page_token| {
             let request = proto::ListNamespacesRequest { page_size, page_token };
-            let page = session.answer(session.registry().list_namespaces(request)).await?;
+            let page = session.call(session.registry().list_namespaces(request)).await?;
             let proto::ListNamespacesResponse { namespaces, next_page_token, total_size, .. } =
                 page;
             Ok(Page { items: namespaces, next: next_page_token, total: total_size })
@@ -137,7 +137,7 @@ impl ListArgs {
 }
 
 impl ShowArgs {
-    async fn run(self) -> Result<End, Error> {
+    async fn run(self) -> Result<ExitStatus, Error> {
         let session = Session::connect(&self.server).await?;
         let found = get(&session, self.name).await?;
         output::answer(self.output.output, &Whole(found))
@@ -146,12 +146,12 @@ impl ShowArgs {
 
 async fn get(session: &Session, name: String) -> Result<proto::NamespaceSummary, Error> {
     let request = proto::GetNamespaceRequest { name };
-    let answer = session.answer(session.registry().get_namespace(request)).await?;
+    let answer = session.call(session.registry().get_namespace(request)).await?;
     Ok(answer.namespace.unwrap_or_default())
 }
 
 impl CreateArgs {
-    async fn run(self) -> Result<End, Error> {
+    async fn run(self) -> Result<ExitStatus, Error> {
         let Self { name, rules, write } = self;
         let policy = rules.has_policy().then(|| rules.policy(proto::NamespacePolicy::default()));
         let namespace = proto::Namespace {
@@ -167,13 +167,13 @@ impl CreateArgs {
             reason: write.reason.clone(),
         };
         let session = Session::connect(&write.server).await?;
-        let answer = session.answer(session.admin().create_namespace(request)).await?;
+        let answer = session.call(session.admin().create_namespace(request)).await?;
         told("Created", answer.namespace, answer.revision, &write)
     }
 }
 
 impl UpdateArgs {
-    async fn run(self) -> Result<End, Error> {
+    async fn run(self) -> Result<ExitStatus, Error> {
         let Self { name, rules, etag, write } = self;
         let paths = rules.paths();
         if paths.is_empty() {
@@ -202,13 +202,13 @@ impl UpdateArgs {
             request_id: write.request_id.clone(),
             reason: write.reason.clone(),
         };
-        let answer = session.answer(session.admin().update_namespace(request)).await?;
+        let answer = session.call(session.admin().update_namespace(request)).await?;
         told("Changed", answer.namespace, answer.revision, &write)
     }
 }
 
 impl DeleteArgs {
-    async fn run(self) -> Result<End, Error> {
+    async fn run(self) -> Result<ExitStatus, Error> {
         let Self { name, etag, write } = self;
         let request = proto::DeleteNamespaceRequest {
             name,
@@ -218,7 +218,7 @@ impl DeleteArgs {
             reason: write.reason.clone(),
         };
         let session = Session::connect(&write.server).await?;
-        let answer = session.answer(session.admin().delete_namespace(request)).await?;
+        let answer = session.call(session.admin().delete_namespace(request)).await?;
         told("Deleted", answer.namespace, answer.revision, &write)
     }
 }
@@ -254,7 +254,7 @@ fn told(
     namespace: Option<proto::Namespace>,
     revision: u64,
     write: &WriteArgs,
-) -> Result<End, Error> {
+) -> Result<ExitStatus, Error> {
     let heading = heading(done, revision, write.dry_run);
     let namespace = namespace.unwrap_or_default();
     output::answer(write.output.output, &Written { heading, namespace })
@@ -266,7 +266,7 @@ fn cells(namespace: &proto::Namespace) -> [String; 5] {
     let word = |text: String| if text.is_empty() { "-".to_owned() } else { text };
     [
         clean(&namespace.name),
-        word(policy.cool_down.map(length_words).unwrap_or_default()),
+        word(policy.cool_down.map(format_duration).unwrap_or_default()),
         word(codes(&policy.accept)),
         word(codes(&policy.forbid)),
         clean(&namespace.description),

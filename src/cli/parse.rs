@@ -11,9 +11,9 @@ use crate::registry::port::{
     Port, PortError, PortRange, PortRangeError, Transport, TransportError,
 };
 
-/// What is wrong with a word.
+/// LookupKey is wrong with a word.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum WordError {
+pub(super) enum ArgumentError {
     #[error(transparent)]
     Port(#[from] PortError),
     #[error(transparent)]
@@ -25,11 +25,11 @@ pub(super) enum WordError {
     #[error("nothing is asked for")]
     Empty,
     #[error("this is a run of ports: try portbook list --ports {0}")]
-    Run(String),
+    PortRange(String),
     #[error("an endpoint has no history: ask for its port")]
     Endpoint,
     #[error("a whole number from 1 on is asked for")]
-    Place,
+    NotPositive,
     #[error("a label is written as key=value")]
     Label,
     #[error("this is no finding; these can be acknowledged: {}", acknowledgeable())]
@@ -41,21 +41,21 @@ fn acknowledgeable() -> String {
     codes.map(FindingCode::name).collect::<Vec<_>>().join(", ")
 }
 
-/// What `portbook lookup` is asked.
+/// LookupKey `portbook lookup` is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum What {
+pub(super) enum LookupKey {
     Port(Port, Option<Transport>),
     Name(String, Option<Transport>),
     Endpoint(String),
 }
 
-impl FromStr for What {
-    type Err = WordError;
+impl FromStr for LookupKey {
+    type Err = ArgumentError;
 
-    fn from_str(text: &str) -> Result<Self, WordError> {
+    fn from_str(text: &str) -> Result<Self, ArgumentError> {
         let text = text.trim();
         if text.is_empty() {
-            return Err(WordError::Empty);
+            return Err(ArgumentError::Empty);
         }
         // An address without a port is told so by the server, which knows endpoints.
         if text.contains(':') || text.parse::<IpAddr>().is_ok() {
@@ -75,7 +75,7 @@ impl FromStr for What {
             return Ok(Self::Port(word.parse()?, transport));
         }
         if word.split_once('-').is_some_and(|(a, b)| is_digits(a) && is_digits(b)) {
-            return Err(WordError::Run(word.to_owned()));
+            return Err(ArgumentError::PortRange(word.to_owned()));
         }
         match transport.map(str::parse) {
             Some(Ok(transport)) => Ok(Self::Name(word.to_owned(), Some(transport))),
@@ -97,9 +97,9 @@ pub(super) enum Target {
 }
 
 impl FromStr for Target {
-    type Err = WordError;
+    type Err = ArgumentError;
 
-    fn from_str(text: &str) -> Result<Self, WordError> {
+    fn from_str(text: &str) -> Result<Self, ArgumentError> {
         if let Ok(uid) = text.parse() {
             return Ok(Self::Uid(uid));
         }
@@ -120,26 +120,28 @@ impl fmt::Display for Target {
     }
 }
 
-/// What the history is asked of: `7450-7460/tcp`, `billing`, `billing/udp` or a uid.
+/// LookupKey the history is asked of: `7450-7460/tcp`, `billing`, `billing/udp` or a uid.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Subject {
+pub(super) enum HistorySubject {
     Uid(Uid),
     Ports(PortRange, Option<Transport>),
     Name(String, Option<Transport>),
 }
 
-impl FromStr for Subject {
-    type Err = WordError;
+impl FromStr for HistorySubject {
+    type Err = ArgumentError;
 
-    fn from_str(text: &str) -> Result<Self, WordError> {
+    fn from_str(text: &str) -> Result<Self, ArgumentError> {
         if let Ok(uid) = text.parse() {
             return Ok(Self::Uid(uid));
         }
         match text.parse() {
-            Ok(What::Port(port, transport)) => Ok(Self::Ports(PortRange::single(port), transport)),
-            Ok(What::Name(name, transport)) => Ok(Self::Name(name, transport)),
-            Ok(What::Endpoint(_)) => Err(WordError::Endpoint),
-            Err(WordError::Run(ports)) => {
+            Ok(LookupKey::Port(port, transport)) => {
+                Ok(Self::Ports(PortRange::single(port), transport))
+            }
+            Ok(LookupKey::Name(name, transport)) => Ok(Self::Name(name, transport)),
+            Ok(LookupKey::Endpoint(_)) => Err(ArgumentError::Endpoint),
+            Err(ArgumentError::PortRange(ports)) => {
                 let transport = text.trim().split_once('/').map(|(_, word)| word.parse());
                 Ok(Self::Ports(port_range(&ports)?, transport.transpose()?))
             }
@@ -156,9 +158,9 @@ pub(super) struct PortSpec {
 }
 
 impl FromStr for PortSpec {
-    type Err = WordError;
+    type Err = ArgumentError;
 
-    fn from_str(text: &str) -> Result<Self, WordError> {
+    fn from_str(text: &str) -> Result<Self, ArgumentError> {
         let (ports, transports) = text.split_once('/').unwrap_or((text, "tcp"));
         let transports = transports.split(',').map(str::parse).collect::<Result<_, _>>()?;
         Ok(Self { ports: port_range(ports)?, transports })
@@ -173,14 +175,14 @@ impl fmt::Display for PortSpec {
 }
 
 /// `123` or `r123`.
-pub(super) fn revision(text: &str) -> Result<u64, WordError> {
+pub(super) fn revision(text: &str) -> Result<u64, ArgumentError> {
     let digits = text.strip_prefix(['r', 'R']).unwrap_or(text);
     let number = is_digits(digits).then(|| digits.parse().ok()).flatten();
-    number.filter(|number| *number > 0).ok_or(WordError::Revision)
+    number.filter(|number| *number > 0).ok_or(ArgumentError::Revision)
 }
 
 /// `443` or `5000-5010`.
-pub(super) fn port_range(text: &str) -> Result<PortRange, WordError> {
+pub(super) fn port_range(text: &str) -> Result<PortRange, ArgumentError> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     Ok(PortRange::new(first.parse()?, last.parse()?)?)
 }
@@ -203,7 +205,10 @@ impl<T: Copy> List<T> {
 }
 
 /// Items with commas between them; `none`, or nothing, for an empty list.
-fn list<T>(text: &str, item: impl Fn(&str) -> Result<T, WordError>) -> Result<List<T>, WordError> {
+fn list<T>(
+    text: &str,
+    item: impl Fn(&str) -> Result<T, ArgumentError>,
+) -> Result<List<T>, ArgumentError> {
     if text.trim().is_empty() || text.trim().eq_ignore_ascii_case("none") {
         return Ok(List::default());
     }
@@ -211,35 +216,35 @@ fn list<T>(text: &str, item: impl Fn(&str) -> Result<T, WordError>) -> Result<Li
 }
 
 /// `8110,8120-8125` or `none`.
-pub(super) fn runs(text: &str) -> Result<List<PortRange>, WordError> {
+pub(super) fn port_ranges(text: &str) -> Result<List<PortRange>, ArgumentError> {
     list(text, port_range)
 }
 
 /// `IANA_ASSIGNED,DYNAMIC_PORT` or `none`.
-pub(super) fn codes(text: &str) -> Result<List<proto::FindingCode>, WordError> {
+pub(super) fn finding_codes(text: &str) -> Result<List<proto::FindingCode>, ArgumentError> {
     list(text, finding_code)
 }
 
 /// A place in a row, from 1.
-pub(super) fn place(text: &str) -> Result<usize, WordError> {
-    text.parse().ok().filter(|&place| place > 0).ok_or(WordError::Place)
+pub(super) fn positive(text: &str) -> Result<usize, ArgumentError> {
+    text.parse().ok().filter(|&place| place > 0).ok_or(ArgumentError::NotPositive)
 }
 
 /// `key=value`; the value may be empty.
-pub(super) fn label(text: &str) -> Result<(String, String), WordError> {
+pub(super) fn label(text: &str) -> Result<(String, String), ArgumentError> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err(WordError::Label),
+        _ => Err(ArgumentError::Label),
     }
 }
 
 /// The name of a finding, in either case, with `-` or `_`.
-pub(super) fn finding_code(text: &str) -> Result<proto::FindingCode, WordError> {
+pub(super) fn finding_code(text: &str) -> Result<proto::FindingCode, ArgumentError> {
     let name = text.trim().to_ascii_uppercase().replace('-', "_");
     let name = name.trim_start_matches("FINDING_CODE_");
     proto::FindingCode::from_str_name(&format!("FINDING_CODE_{name}"))
         .filter(|code| *code != proto::FindingCode::Unspecified)
-        .ok_or(WordError::Finding)
+        .ok_or(ArgumentError::Finding)
 }
 
 #[cfg(test)]
@@ -248,14 +253,14 @@ mod tests {
 
     use super::*;
 
-    fn name(name: &str, transport: Option<Transport>) -> What {
-        What::Name(name.into(), transport)
+    fn name(name: &str, transport: Option<Transport>) -> LookupKey {
+        LookupKey::Name(name.into(), transport)
     }
 
     #[test]
     fn what_is_asked_is_told_by_its_form() {
-        let port = |number, transport| What::Port(Port::new(number), transport);
-        let endpoint = |text: &str| What::Endpoint(text.into());
+        let port = |number, transport| LookupKey::Port(Port::new(number), transport);
+        let endpoint = |text: &str| LookupKey::Endpoint(text.into());
         for (text, what) in [
             ("443", port(443, None)),
             ("0", port(0, None)),
@@ -272,18 +277,18 @@ mod tests {
             ("10.0.0.1:53/udp", endpoint("10.0.0.1:53/udp")),
             ("https://example.com", endpoint("https://example.com")),
         ] {
-            assert_eq!(text.parse::<What>().unwrap(), what, "{text}");
+            assert_eq!(text.parse::<LookupKey>().unwrap(), what, "{text}");
         }
     }
 
     #[test]
     fn a_run_of_ports_is_sent_to_list() {
         for text in ["5000-5010", "5000-5010/udp"] {
-            let fault = text.parse::<What>().unwrap_err().to_string();
+            let fault = text.parse::<LookupKey>().unwrap_err().to_string();
             assert!(fault.ends_with("portbook list --ports 5000-5010"), "{fault}");
         }
         for text in ["", " ", "65536", "443/icmp"] {
-            assert!(text.parse::<What>().is_err(), "{text:?}");
+            assert!(text.parse::<LookupKey>().is_err(), "{text:?}");
         }
     }
 
@@ -291,22 +296,25 @@ mod tests {
     fn the_history_is_asked_of_ports_names_and_uids() {
         let ports = |first, last, transport| {
             let ports = PortRange::new(Port::new(first), Port::new(last)).unwrap();
-            Subject::Ports(ports, transport)
+            HistorySubject::Ports(ports, transport)
         };
         for (text, subject) in [
             ("7450", ports(7450, 7450, None)),
             ("7450/udp", ports(7450, 7450, Some(Transport::Udp))),
             ("7450-7460", ports(7450, 7460, None)),
             ("7450-7460/TCP", ports(7450, 7460, Some(Transport::Tcp))),
-            ("billing", Subject::Name("billing".into(), None)),
-            ("billing/udp", Subject::Name("billing".into(), Some(Transport::Udp))),
+            ("billing", HistorySubject::Name("billing".into(), None)),
+            ("billing/udp", HistorySubject::Name("billing".into(), Some(Transport::Udp))),
         ] {
-            assert_eq!(text.parse::<Subject>().unwrap(), subject, "{text}");
+            assert_eq!(text.parse::<HistorySubject>().unwrap(), subject, "{text}");
         }
         let uid = "0197f3a4-5c1e-7b52-9d0e-3f6a1b2c4d5e";
-        assert_eq!(uid.parse::<Subject>().unwrap(), Subject::Uid(uid.parse().unwrap()));
+        assert_eq!(
+            uid.parse::<HistorySubject>().unwrap(),
+            HistorySubject::Uid(uid.parse().unwrap())
+        );
         for text in ["", "7460-7450", "7450-70000", "7450-7460/icmp", "10.0.0.1:22"] {
-            assert!(text.parse::<Subject>().is_err(), "{text:?}");
+            assert!(text.parse::<HistorySubject>().is_err(), "{text:?}");
         }
     }
 
@@ -324,14 +332,14 @@ mod tests {
     #[test]
     fn lists_are_given_as_a_whole_and_can_be_empty() {
         for text in ["", "none", "None"] {
-            assert_eq!(runs(text).unwrap().iter().count(), 0, "{text:?}");
-            assert_eq!(codes(text).unwrap().iter().count(), 0, "{text:?}");
+            assert_eq!(port_ranges(text).unwrap().iter().count(), 0, "{text:?}");
+            assert_eq!(finding_codes(text).unwrap().iter().count(), 0, "{text:?}");
         }
         let printed: Vec<_> =
-            runs("8110, 8120-8125").unwrap().iter().map(|of| of.to_string()).collect();
+            port_ranges("8110, 8120-8125").unwrap().iter().map(|of| of.to_string()).collect();
         assert_eq!(printed, ["8110", "8120-8125"]);
         for text in ["8110,", "8125-8120", "none,8110", "x"] {
-            assert!(runs(text).is_err(), "{text:?}");
+            assert!(port_ranges(text).is_err(), "{text:?}");
         }
     }
 
@@ -354,12 +362,12 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_makes_a_parser_panic(text in "\\PC{0,40}") {
-            let _ = text.parse::<What>();
+            let _ = text.parse::<LookupKey>();
             let _ = text.parse::<Target>();
-            let _ = text.parse::<Subject>();
+            let _ = text.parse::<HistorySubject>();
             let _ = text.parse::<PortSpec>();
-            let _ = runs(&text);
-            let _ = codes(&text);
+            let _ = port_ranges(&text);
+            let _ = finding_codes(&text);
         }
 
         #[test]

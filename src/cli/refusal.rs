@@ -16,76 +16,76 @@ pub struct Refusal {
     /// The name of an `ErrorReason`, or empty.
     pub(super) reason: String,
     /// The metadata of the reason, as the API documents it.
-    pub(super) facts: HashMap<String, String>,
+    pub(super) metadata: HashMap<String, String>,
     /// When to try again, where that is told.
     pub(super) retry: Option<Duration>,
 }
 
 impl Refusal {
     /// A fact, or nothing where it is not told.
-    fn fact(&self, name: &str) -> Option<String> {
-        let fact = self.facts.get(name).map(|fact| clean(fact));
+    fn get(&self, name: &str) -> Option<String> {
+        let fact = self.metadata.get(name).map(|fact| clean(fact));
         fact.filter(|fact| !fact.is_empty())
     }
 
     /// A fact, or an empty word.
-    pub(super) fn word(&self, name: &str) -> String {
-        self.fact(name).unwrap_or_default()
+    pub(super) fn value(&self, name: &str) -> String {
+        self.get(name).unwrap_or_default()
     }
 
     /// Findings as the flags take them.
     fn codes(&self) -> String {
-        self.word("codes").replace("FINDING_CODE_", "")
+        self.value("codes").replace("FINDING_CODE_", "")
     }
 
     /// What would help.
     pub(super) fn hint(&self) -> Option<String> {
-        let word = |name| self.word(name);
+        let value = |name| self.value(name);
         Some(match self.reason.as_str() {
             "ACKNOWLEDGEMENT_REQUIRED" => {
                 format!("with this command: --acknowledge {}", self.codes())
             }
             "PORT_TAKEN" => {
-                let facts = ["holder_contact", "holder_uid"];
-                let holder = facts.iter().filter_map(|name| self.fact(name)).join(", ");
+                let metadata = ["holder_contact", "holder_uid"];
+                let holder = metadata.iter().filter_map(|name| self.get(name)).join(", ");
                 format!("the holder: {holder} · free ports nearby: portbook check SERVICE PORT")
             }
             "PORT_IN_POOL" => format!(
                 "ask through the pool: --pool {pool}; or take a free one: portbook ensure {pool} \
                  SERVICE{in_namespace}",
-                pool = word("pool"),
+                pool = value("pool"),
                 in_namespace = self.in_namespace()
             ),
             "OUTSIDE_POOL" => format!(
                 "what the pool has: portbook pool show {}{}",
-                word("pool"),
+                value("pool"),
                 self.in_namespace()
             ),
             "FORBIDDEN_BY_POLICY" => format!(
                 "the policy forbids {}: portbook namespace show {}",
                 self.codes(),
-                word("namespace")
+                value("namespace")
             ),
             "POOL_EXHAUSTED" => self.exhausted(),
             "ENSURED_OTHERWISE" => format!(
                 "it holds {} on {}; to have it otherwise: portbook release {}, or another --instance",
-                word("ports"),
-                word("transports"),
-                word("uids").replace(',', " ")
+                value("ports"),
+                value("transports"),
+                value("uids").replace(',', " ")
             ),
             "PART_OF_RANGE" => {
-                format!("all of them together, by uid: {}", word("uids").replace(',', " "))
+                format!("all of them together, by uid: {}", value("uids").replace(',', " "))
             }
             "NO_LEASE" => {
                 "it is held without end; release it and register it anew with --ttl".into()
             }
             "NAME_KEPT_BY_POOL" => "release it and ensure the other name".into(),
             "NAMESPACE_NOT_FOUND" => {
-                let nearest = self.fact("nearest").map(|names| format!("near it: {names}; "));
+                let nearest = self.get("nearest").map(|names| format!("near it: {names}; "));
                 format!("{}all of them: portbook namespace list", nearest.unwrap_or_default())
             }
             "POOL_NOT_FOUND" => {
-                let nearest = self.fact("nearest").map(|names| format!("near it: {names}; "));
+                let nearest = self.get("nearest").map(|names| format!("near it: {names}; "));
                 let all = self.in_namespace();
                 format!("{}all of them: portbook pool list{all}", nearest.unwrap_or_default())
             }
@@ -96,13 +96,13 @@ impl Refusal {
             ),
             "POOL_NOT_EMPTY" => format!(
                 "what comes from it: portbook list --pool {}{}",
-                word("pool"),
+                value("pool"),
                 self.in_namespace()
             ),
             "IN_THE_FUTURE" => {
-                format!("the registry is at revision {}; left out means now", word("revision"))
+                format!("the registry is at revision {}; left out means now", value("revision"))
             }
-            "BEFORE_THE_BEGINNING" => format!("the registry was made at {}", word("create_time")),
+            "BEFORE_THE_BEGINNING" => format!("the registry was made at {}", value("create_time")),
             "MESSAGE_TOO_LARGE" => "send less at once, or start the server with a larger \
                                     --max-request-bytes"
                 .into(),
@@ -122,7 +122,7 @@ impl Refusal {
             "TOKEN_ALREADY_EXISTS" => format!(
                 "what it may do: portbook token show {token}; a new secret for it: portbook token \
                  rotate {token}",
-                token = word("token")
+                token = value("token")
             ),
             "TOKEN_REVOKED" => "names that are taken: portbook token list --ended".into(),
             "LAST_ADMIN" => "such a one: portbook token create NAME --role admin".into(),
@@ -140,13 +140,13 @@ impl Refusal {
     /// What somebody may do who may not do this, and how they come to more.
     fn denied(&self) -> String {
         let own = "what your token may do: portbook token show";
-        let flags = match (self.fact("role"), self.fact("namespace")) {
+        let flags = match (self.get("role"), self.get("namespace")) {
             (Some(role), _) if role == "registrar" => {
                 "--role registrar --grant NAMESPACE".to_owned()
             }
             (Some(role), _) => format!("--role {role}"),
             (None, Some(namespace)) => {
-                let pool = self.fact("pool").map(|pool| format!("/{pool}")).unwrap_or_default();
+                let pool = self.get("pool").map(|pool| format!("/{pool}")).unwrap_or_default();
                 format!("--grant {namespace}{pool}, and the grants it has")
             }
             (None, None) => return own.to_owned(),
@@ -156,23 +156,23 @@ impl Refusal {
 
     /// The flag for a namespace that is not the default.
     fn in_namespace(&self) -> String {
-        let named = self.fact("namespace").filter(|name| name != NamespaceName::DEFAULT);
+        let named = self.get("namespace").filter(|name| name != NamespaceName::DEFAULT);
         named.map(|name| format!(" --namespace {name}")).unwrap_or_default()
     }
 
     /// How a pool without a free port is used, and when one may be free again.
     fn exhausted(&self) -> String {
-        let word = |name| self.word(name);
+        let value = |name| self.value(name);
         let mut parts = vec![format!(
             "{} ports: {} held, {} cooling, {} skipped",
-            word("size"),
-            word("held"),
-            word("cooling"),
-            word("skipped")
+            value("size"),
+            value("held"),
+            value("cooling"),
+            value("skipped")
         )];
-        let leases = self.fact("next_expire_times").map(|leases| leases.replace(',', ", "));
+        let leases = self.get("next_expire_times").map(|leases| leases.replace(',', ", "));
         parts.extend(leases.map(|leases| format!("leases that end next: {leases}")));
-        let rest = self.fact("next_cool_down_end_time");
+        let rest = self.get("next_cool_down_end_time");
         parts.extend(rest.map(|end| format!("the next port has rested at {end}")));
         parts.join("; ")
     }
@@ -184,12 +184,12 @@ mod tests {
 
     #[test]
     fn a_refusal_says_what_to_do_next() {
-        let hint = |reason: &str, facts: &[(&str, &str)]| {
-            let facts = facts.iter().map(|&(key, value)| (key.to_owned(), value.to_owned()));
+        let hint = |reason: &str, metadata: &[(&str, &str)]| {
+            let metadata = metadata.iter().map(|&(key, value)| (key.to_owned(), value.to_owned()));
             let refusal = Refusal {
                 message: String::new(),
                 reason: reason.into(),
-                facts: facts.collect(),
+                metadata: metadata.collect(),
                 retry: None,
             };
             refusal.hint().unwrap_or_default()
@@ -203,7 +203,7 @@ mod tests {
             "ask through the pool: --pool web; or take a free one: portbook ensure web SERVICE \
              --namespace prod"
         );
-        let facts = [
+        let metadata = [
             ("size", "10"),
             ("held", "6"),
             ("cooling", "3"),
@@ -212,7 +212,7 @@ mod tests {
             ("next_cool_down_end_time", "2026-03-31T09:00:00Z"),
         ];
         assert_eq!(
-            hint("POOL_EXHAUSTED", &facts),
+            hint("POOL_EXHAUSTED", &metadata),
             "10 ports: 6 held, 3 cooling, 1 skipped; leases that end next: 2026-03-31T12:00:00Z \
              8100 billing, 2026-04-01T12:00:00Z 8101 x; the next port has rested at \
              2026-03-31T09:00:00Z"
@@ -229,7 +229,7 @@ mod tests {
         );
         let denied = "what your token may do: portbook token show; an admin can change that: \
                       portbook token update NAME";
-        for (facts, flags) in [
+        for (metadata, flags) in [
             (
                 &[("namespace", "prod"), ("pool", "web")][..],
                 "--grant prod/web, and the grants it has",
@@ -237,7 +237,7 @@ mod tests {
             (&[("role", "admin"), ("namespace", "")], "--role admin"),
             (&[("role", "registrar")], "--role registrar --grant NAMESPACE"),
         ] {
-            assert_eq!(hint("PERMISSION_DENIED", facts), format!("{denied} {flags}"));
+            assert_eq!(hint("PERMISSION_DENIED", metadata), format!("{denied} {flags}"));
         }
         assert_eq!(hint("PERMISSION_DENIED", &[]), "what your token may do: portbook token show");
         assert_eq!(hint("OVERLOADED", &[]), "try again in 1s");

@@ -6,7 +6,7 @@ use super::args::{AcknowledgeArgs, DetailArgs, LeaseArgs, NamespaceArgs, WriteAr
 use super::parse::PortSpec;
 use super::session::Session;
 use super::write::{Written, each};
-use super::{End, Error};
+use super::{Error, ExitStatus};
 use crate::grpc::{convert, proto};
 
 /// The arguments of `portbook register`.
@@ -37,7 +37,7 @@ pub(super) struct RegisterArgs {
 }
 
 impl RegisterArgs {
-    pub(super) async fn run(self) -> Result<End, Error> {
+    pub(super) async fn run(self) -> Result<ExitStatus, Error> {
         let Self { service, ports, namespace, pool, lease, details, acknowledge, write } = self;
         let DetailArgs { description, assignee, contact, reference, notes, labels } = details;
         let template = proto::RegisterPortRequest {
@@ -65,7 +65,7 @@ impl RegisterArgs {
                 transports: transports.map(i32::from).collect(),
                 ..template.clone()
             };
-            let answer = session.answer(session.admin().register_port(request)).await?;
+            let answer = session.call(session.admin().register_port(request)).await?;
             let proto::RegisterPortResponse { assignments, findings, revision } = answer;
             Ok(Written { assignments, findings, revision })
         })

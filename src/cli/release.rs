@@ -6,7 +6,7 @@ use super::args::{NamespaceArgs, WriteArgs};
 use super::parse::Target;
 use super::session::Session;
 use super::write::{Written, each};
-use super::{End, Error};
+use super::{Error, ExitStatus};
 use crate::grpc::{convert, proto};
 
 /// The arguments of `portbook release`.
@@ -24,7 +24,7 @@ pub(super) struct ReleaseArgs {
 }
 
 impl ReleaseArgs {
-    pub(super) async fn run(self) -> Result<End, Error> {
+    pub(super) async fn run(self) -> Result<ExitStatus, Error> {
         let Self { what, namespace: NamespaceArgs { namespace }, write } = self;
         let template = proto::ReleasePortRequest {
             validate_only: write.dry_run,
@@ -44,7 +44,7 @@ impl ReleaseArgs {
                     ..template
                 },
             };
-            let answer = session.answer(session.admin().release_port(request)).await?;
+            let answer = session.call(session.admin().release_port(request)).await?;
             let proto::ReleasePortResponse { assignments, revision } = answer;
             Ok(Written { assignments, findings: Vec::new(), revision })
         })

@@ -3,11 +3,11 @@
 use clap::Args;
 
 use super::args::{NamespaceArgs, WriteArgs};
-use super::moment;
 use super::parse::Target;
 use super::session::Session;
+use super::time_args;
 use super::write::{Written, each};
-use super::{End, Error};
+use super::{Error, ExitStatus};
 use crate::grpc::{convert, proto};
 
 /// The arguments of `portbook renew`.
@@ -19,7 +19,7 @@ pub(super) struct RenewArgs {
     what: Vec<Target>,
 
     /// How long from now, such as 12h or 30d. Left out: as long as it was asked for last.
-    #[arg(long, value_name = "LENGTH", value_parser = moment::length)]
+    #[arg(long, value_name = "LENGTH", value_parser = time_args::duration)]
     ttl: Option<prost_types::Duration>,
 
     #[command(flatten)]
@@ -29,7 +29,7 @@ pub(super) struct RenewArgs {
 }
 
 impl RenewArgs {
-    pub(super) async fn run(self) -> Result<End, Error> {
+    pub(super) async fn run(self) -> Result<ExitStatus, Error> {
         let Self { what, ttl, namespace: NamespaceArgs { namespace }, write } = self;
         let template = proto::RenewLeaseRequest {
             ttl,
@@ -50,7 +50,7 @@ impl RenewArgs {
                     ..template
                 },
             };
-            let answer = session.answer(session.admin().renew_lease(request)).await?;
+            let answer = session.call(session.admin().renew_lease(request)).await?;
             let proto::RenewLeaseResponse { assignments, revision } = answer;
             Ok(Written { assignments, findings: Vec::new(), revision })
         })

@@ -7,7 +7,7 @@ use super::args::{NamespaceArgs, OutputArgs, ReadArgs};
 use super::output::table::Columns;
 use super::output::{self, record, table, words};
 use super::session::Session;
-use super::{End, Error};
+use super::{Error, ExitStatus};
 use crate::grpc::proto;
 
 /// The arguments of `portbook search`.
@@ -30,7 +30,7 @@ pub(super) struct SearchArgs {
 }
 
 impl SearchArgs {
-    pub(super) async fn run(self) -> Result<End, Error> {
+    pub(super) async fn run(self) -> Result<ExitStatus, Error> {
         let Self { words, limit, namespace, read, output } = self;
         let session = Session::open(&read).await?;
         let request = proto::SearchAssignmentsRequest {
@@ -38,7 +38,7 @@ impl SearchArgs {
             limit,
             namespace: namespace.namespace,
         };
-        let answer = session.answer(session.registry().search_assignments(request)).await?;
+        let answer = session.call(session.registry().search_assignments(request)).await?;
         let is_found = !answer.hits.is_empty();
         output::answer(output.output, &Hits(answer.hits))?;
         Ok(output::found(is_found))

@@ -8,7 +8,7 @@ use super::output::words;
 use super::parse::Target;
 use super::session::Session;
 use super::write::{Written, each};
-use super::{End, Error};
+use super::{Error, ExitStatus};
 use crate::grpc::{convert, proto};
 use crate::registry::port::{Port, Transport};
 
@@ -42,7 +42,7 @@ pub(super) struct UpdateArgs {
 }
 
 impl UpdateArgs {
-    pub(super) async fn run(self) -> Result<End, Error> {
+    pub(super) async fn run(self) -> Result<ExitStatus, Error> {
         let Self { what, service_name, no_labels, etag, namespace, details, acknowledge, write } =
             self;
         let (wanted, paths) = wanted(service_name, details, no_labels);
@@ -67,7 +67,7 @@ impl UpdateArgs {
                 request_id: write.request_id.clone(),
                 reason: write.reason.clone(),
             };
-            let answer = session.answer(session.admin().update_assignment(request)).await?;
+            let answer = session.call(session.admin().update_assignment(request)).await?;
             let proto::UpdateAssignmentResponse { assignment, findings, revision } = answer;
             Ok(Written { assignments: assignment.into_iter().collect(), findings, revision })
         })
@@ -129,7 +129,7 @@ async fn holder(
         namespace: namespace.to_owned(),
         as_of: None,
     };
-    let answer = session.answer(session.registry().lookup_port(request)).await?;
+    let answer = session.call(session.registry().lookup_port(request)).await?;
     let custom = i32::from(proto::Source::Custom);
     let mut held = proto::PortInfo::decode(answer.port_info)?.assignments;
     held.retain(|record| record.source == custom);
@@ -141,9 +141,11 @@ async fn holder(
              {port}/tcp"
         )));
     }
-    let asked = Target::Port(port, transport);
-    held.pop()
-        .ok_or_else(|| Error::NotHeld { asked: asked.to_string(), namespace: namespace.to_owned() })
+    let target = Target::Port(port, transport);
+    held.pop().ok_or_else(|| Error::NotRegistered {
+        target: target.to_string(),
+        namespace: namespace.to_owned(),
+    })
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::args::{DatabaseArgs, OutputArgs};
 use super::output::{self, clean, quoted, table};
-use super::{End, Error};
+use super::{Error, ExitStatus};
 use crate::store::sqlite::{Check, Outcome, Report, verify};
 
 /// The arguments of `portbook verify`.
@@ -26,13 +26,13 @@ pub(super) struct VerifyArgs {
 }
 
 impl VerifyArgs {
-    pub(super) async fn run(self) -> Result<End, Error> {
+    pub(super) async fn run(self) -> Result<ExitStatus, Error> {
         let Self { file, database: DatabaseArgs { database }, output } = self;
         let file = file.unwrap_or(database);
         let report = verify(&file, Timestamp::now()).await?;
         output::answer(output.output, &report)?;
         if report.is_right() {
-            return Ok(End::Done);
+            return Ok(ExitStatus::Success);
         }
         let file = quoted(&file);
         output::remark(&if report.is_backup {
@@ -43,7 +43,7 @@ impl VerifyArgs {
                  without one, see what `sqlite3 {file} .recover` can save"
             )
         });
-        Ok(End::Damaged)
+        Ok(ExitStatus::Damaged)
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::args::WriteArgs;
 use super::output::table::Columns;
 use super::output::{self, Format, finding, record, table};
-use super::{End, Error};
+use super::{Error, ExitStatus};
 use crate::grpc::proto;
 
 /// What calls have written, or would have.
@@ -26,7 +26,7 @@ pub(super) async fn each<T: Display>(
     args: &WriteArgs,
     items: &[T],
     call: impl AsyncFn(&T) -> Result<Written, Error>,
-) -> Result<End, Error> {
+) -> Result<ExitStatus, Error> {
     if items.len() > 1 && !args.request_id.is_empty() {
         let message = "--request-id names one call: give one port with it";
         return Err(Error::Usage(message.into()));
@@ -57,12 +57,12 @@ pub(super) async fn each<T: Display>(
 }
 
 impl Written {
-    fn print(&self, done: &str, args: &WriteArgs) -> Result<End, Error> {
+    fn print(&self, done: &str, args: &WriteArgs) -> Result<ExitStatus, Error> {
         self.tell(heading(done, self.revision, args.dry_run), args.output.output)
     }
 
     /// Tells what was written under a heading.
-    pub(super) fn tell(&self, heading: String, format: Format) -> Result<End, Error> {
+    pub(super) fn tell(&self, heading: String, format: Format) -> Result<ExitStatus, Error> {
         let findings: Vec<_> = self.findings.iter().map(finding::taken).collect();
         if format != Format::Table {
             for finding in &findings {

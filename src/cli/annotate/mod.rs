@@ -18,7 +18,7 @@ use tonic::Streaming;
 use super::args::{NamespaceArgs, ReadArgs};
 use super::output::clean;
 use super::session::Session;
-use super::{End, Error};
+use super::{Error, ExitStatus};
 use crate::grpc::fields::MAX_BATCH;
 use crate::grpc::{convert, proto};
 use crate::registry::port::{Port, Transport};
@@ -62,7 +62,7 @@ enum Kind {
 }
 
 impl AnnotateArgs {
-    pub(super) async fn run(self) -> Result<End, Error> {
+    pub(super) async fn run(self) -> Result<ExitStatus, Error> {
         let session = Session::open(&self.read).await?;
         let lines = stdin_lines();
         let (requests, requested) = mpsc::channel(BLOCKS);
@@ -70,13 +70,13 @@ impl AnnotateArgs {
         let mut registry = session.registry();
         let labelled = registry
             .annotate_ports(ReceiverStream::new(requested))
-            .map(|answer| session.heard(answer));
+            .map(|answer| session.map_status(answer));
         let answer = async {
             let labels = Labels::new(&session, labelled.await?.into_inner());
             write_blocks(to_write, labels).await
         };
         try_join!(read_blocks(lines, &self.namespace.namespace, requests, blocks), answer)?;
-        Ok(End::Done)
+        Ok(ExitStatus::Success)
     }
 }
 
@@ -223,8 +223,8 @@ impl<'a> Labels<'a> {
     async fn of(&mut self, count: usize) -> Result<Vec<&str>, Error> {
         let mut numbers: Vec<u32> = Vec::with_capacity(count);
         while numbers.len() < count {
-            let answer = self.session.heard(self.answers.message().await)?;
-            let answer = answer.ok_or(Error::StreamEnded)?;
+            let answer = self.session.map_status(self.answers.message().await)?;
+            let answer = answer.ok_or(Error::IncompleteResponse)?;
             self.names.extend(answer.new_labels.iter().map(|label| clean(&label.service_name)));
             numbers.extend(answer.label_numbers);
         }

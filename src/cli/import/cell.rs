@@ -1,11 +1,11 @@
 //! Cells: ports and transports as people write them.
 
-use crate::cli::parse::{WordError, port_range};
+use crate::cli::parse::{ArgumentError, port_range};
 use crate::registry::port::{PortRange, Transport};
 
 /// The ports of a cell, each with the transports that it names: `9100`, `9100–9105`, `9100/tcp`,
 /// `9100, 9105`.
-pub(super) fn ports(cell: &str) -> Result<Vec<(PortRange, Vec<Transport>)>, WordError> {
+pub(super) fn ports(cell: &str) -> Result<Vec<(PortRange, Vec<Transport>)>, ArgumentError> {
     let cell =
         cell.replace(['\u{2010}', '\u{2011}', '\u{2012}', '\u{2013}', '\u{2014}', '\u{2212}'], "-");
     let ends: Vec<_> = cell.split('-').map(str::trim).collect();
@@ -25,11 +25,11 @@ pub(super) fn ports(cell: &str) -> Result<Vec<(PortRange, Vec<Transport>)>, Word
         let (ports, named) = word.split_once('/').unwrap_or((word, ""));
         all.push((port_range(ports)?, transports(named)?));
     }
-    if all.is_empty() { Err(WordError::Empty) } else { Ok(all) }
+    if all.is_empty() { Err(ArgumentError::Empty) } else { Ok(all) }
 }
 
 /// The transports of a cell, in any spelling: `TCP/UDP`, `tcp and udp`, `both`. May be none.
-pub(super) fn transports(cell: &str) -> Result<Vec<Transport>, WordError> {
+pub(super) fn transports(cell: &str) -> Result<Vec<Transport>, ArgumentError> {
     let mut all = Vec::new();
     let words = cell.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
     for word in words {

@@ -20,7 +20,7 @@ use clap::Args;
 use super::args::{AcknowledgeArgs, LeaseArgs, WriteArgs};
 use super::output::{self, Format};
 use super::session::Session;
-use super::{End, Error, parse};
+use super::{Error, ExitStatus, parse};
 use crate::grpc::fields::MAX_REGISTRATIONS;
 use crate::grpc::proto;
 use crate::registry::name::NamespaceName;
@@ -44,7 +44,7 @@ pub(super) struct ImportArgs {
     format: Form,
 
     /// Which of several Markdown tables to read, from 1.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = parse::place)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = parse::positive)]
     table: usize,
 
     /// The namespace of every row, whatever a column of that name says.
@@ -96,17 +96,17 @@ pub(super) struct ImportArgs {
 }
 
 impl ImportArgs {
-    pub(super) async fn run(self) -> Result<End, Error> {
+    pub(super) async fn run(self) -> Result<ExitStatus, Error> {
         let bytes = source::bytes(&self.file)?;
         let registrations = self.plan(&bytes)?;
         let session = Session::connect(&self.write.server).await?;
         let request = proto::BatchCheckPortsRequest {
             requests: registrations.iter().map(|asked| bare(&asked.request)).collect(),
         };
-        let answer = session.answer(session.registry().batch_check_ports(request)).await;
+        let answer = session.call(session.registry().batch_check_ports(request)).await;
         let verdicts = answer.map_err(|fault| at_line(fault, &registrations))?.verdicts;
         if verdicts.len() != registrations.len() {
-            return Err(Error::StreamEnded);
+            return Err(Error::IncompleteResponse);
         }
         let mut report = Report { registrations, verdicts, assignments: Vec::new() };
         if self.skip_held {
@@ -115,7 +115,7 @@ impl ImportArgs {
         }
         let format = self.write.output.output;
         if report.registrations.is_empty() && format == Format::Table {
-            return Ok(End::Done);
+            return Ok(ExitStatus::Success);
         }
         if report.registrations.is_empty() {
             return output::answer(format, &report);
@@ -172,7 +172,7 @@ impl ImportArgs {
     }
 
     /// Registers all of it if all of it is accepted, and tells what came of it.
-    async fn register(self, session: &Session, mut report: Report) -> Result<End, Error> {
+    async fn register(self, session: &Session, mut report: Report) -> Result<ExitStatus, Error> {
         let write = &self.write;
         let format = write.output.output;
         let refused = report.refused();
@@ -191,7 +191,7 @@ impl ImportArgs {
             request_id: write.request_id.clone(),
             reason: write.reason.clone(),
         };
-        let answer = session.answer(session.admin().batch_register_ports(request)).await;
+        let answer = session.call(session.admin().batch_register_ports(request)).await;
         let answer = match answer {
             Err(Error::Refused(_)) if refused > 0 => return judged(&report, format, false),
             answer => answer.map_err(|fault| at_line(fault, &report.registrations))?,
@@ -210,7 +210,7 @@ impl ImportArgs {
 }
 
 /// Tells the verdicts of what is not registered, and what would help.
-fn judged(report: &Report, format: Format, is_dry_run: bool) -> Result<End, Error> {
+fn judged(report: &Report, format: Format, is_dry_run: bool) -> Result<ExitStatus, Error> {
     output::answer(format, report)?;
     let (refused, all) = (report.refused(), report.verdicts.len());
     if refused > 0 {
@@ -222,7 +222,7 @@ fn judged(report: &Report, format: Format, is_dry_run: bool) -> Result<End, Erro
     if let Some(flags) = report.help() {
         output::remark(&format!("what would help: {flags}"));
     }
-    Ok(End::accepted(refused == 0))
+    Ok(ExitStatus::accepted(refused == 0))
 }
 
 /// The request without what is not looked at in a check: a batch stays small.

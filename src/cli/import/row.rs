@@ -9,7 +9,7 @@ use super::cell;
 use super::columns::Column;
 use super::name::shortened;
 use super::table::{Row, Table};
-use crate::cli::moment;
+use crate::cli::time_args;
 use crate::grpc::{convert, proto};
 use crate::registry::name::NamespaceName;
 use crate::registry::port::{PortRange, Transport};
@@ -263,7 +263,7 @@ impl Reader<'_> {
 
     fn ttl(&mut self) -> Option<prost_types::Duration> {
         let text = Some(self.text(Column::Ttl)).filter(|text| !text.is_empty())?;
-        match moment::length(&text) {
+        match time_args::duration(&text) {
             Ok(length) => Some(length),
             Err(fault) => {
                 self.fault(format_args!("the ttl {text:?} is not understood: {fault}"));

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::record::{self, text, time};
 use super::space::{self, codes, runs, transports};
 use super::{clean, words};
-use crate::cli::moment::length_words;
+use crate::cli::time_args::format_duration;
 use crate::grpc::proto;
 
 /// What happened: `registered`, `namespace created`.
@@ -90,7 +90,7 @@ fn facts_of_namespace(namespace: &proto::Namespace) -> Vec<Fact> {
         fact("description", &namespace.description),
         fact("accept", codes(&policy.accept)),
         fact("forbid", codes(&policy.forbid)),
-        fact("cool-down", policy.cool_down.map(length_words).unwrap_or_default()),
+        fact("cool-down", policy.cool_down.map(format_duration).unwrap_or_default()),
     ]
 }
 
@@ -100,7 +100,7 @@ fn facts_of_pool(pool: &proto::Pool) -> Vec<Fact> {
         fact("ports", runs(&pool.ports)),
         fact("transports", transports(&pool.transports)),
         fact("excluded", runs(&pool.excluded_ports)),
-        fact("cool-down", pool.cool_down.map(length_words).unwrap_or_default()),
+        fact("cool-down", pool.cool_down.map(format_duration).unwrap_or_default()),
         fact("accept", codes(&pool.accept)),
     ]
 }

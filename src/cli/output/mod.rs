@@ -17,7 +17,7 @@ use std::path::Path;
 use clap::ValueEnum;
 use serde_json::Value;
 
-use super::{End, Error};
+use super::{Error, ExitStatus};
 use crate::grpc::proto;
 
 /// How an answer is written.
@@ -58,14 +58,14 @@ pub(super) trait Answer {
 }
 
 /// Writes an answer to stdout.
-pub(super) fn answer(format: Format, answer: &impl Answer) -> Result<End, Error> {
-    let form = |fault: serde_json::Error| Error::Form(fault.into());
+pub(super) fn answer(format: Format, answer: &impl Answer) -> Result<ExitStatus, Error> {
+    let form = |fault: serde_json::Error| Error::Format(fault.into());
     let text = match format {
         Format::Table => answer.table(),
         Format::Json => serde_json::to_string_pretty(&answer.json()).map_err(form)? + "\n",
         Format::Jsonl => answer.objects().iter().map(|object| object.to_string() + "\n").collect(),
         Format::Csv => {
-            csv(&answer.rows(), &answer.blank()).map_err(|fault| Error::Form(fault.into()))?
+            csv(&answer.rows(), &answer.blank()).map_err(|fault| Error::Format(fault.into()))?
         }
     };
     print(&text)
@@ -97,7 +97,7 @@ fn cell(value: &Value) -> String {
 }
 
 /// Writes text to stdout.
-pub(super) fn print(text: &str) -> Result<End, Error> {
+pub(super) fn print(text: &str) -> Result<ExitStatus, Error> {
     let mut stdout = io::stdout().lock();
     let written = if stdout.is_terminal() {
         let lines: Vec<_> = text.split('\n').map(clean).collect();
@@ -106,15 +106,15 @@ pub(super) fn print(text: &str) -> Result<End, Error> {
         stdout.write_all(text.as_bytes())
     };
     written.and_then(|()| stdout.flush()).map_err(Error::Output)?;
-    Ok(End::Done)
+    Ok(ExitStatus::Success)
 }
 
 /// How a command has ended whose answer is empty if nothing was found, which people are told.
-pub(super) fn found(is_found: bool) -> End {
+pub(super) fn found(is_found: bool) -> ExitStatus {
     if !is_found {
         remark("nothing found");
     }
-    End::found(is_found)
+    ExitStatus::found(is_found)
 }
 
 /// Says something beside the answer, on stderr.

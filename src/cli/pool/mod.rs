@@ -10,7 +10,7 @@ use super::pages::{Page, gather};
 use super::parse::List;
 use super::session::Session;
 use super::write::heading;
-use super::{End, Error, moment, parse};
+use super::{Error, ExitStatus, parse, time_args};
 use crate::grpc::{convert, proto};
 use crate::registry::name::NamespaceName;
 use crate::registry::port::{PortRange, Transport};
@@ -88,7 +88,7 @@ pub(super) struct UpdateArgs {
     name: String,
 
     /// All its ports from now on: 8100-8199,8300-8399.
-    #[arg(long, value_name = "PORTS", value_parser = parse::runs)]
+    #[arg(long, value_name = "PORTS", value_parser = parse::port_ranges)]
     ports: Option<List<PortRange>>,
 
     /// All the transports it gives ports for from now on; several with commas.
@@ -131,21 +131,21 @@ struct RuleArgs {
     description: Option<String>,
 
     /// Ports within it that are not part of it: 8110,8120-8125, or none.
-    #[arg(long, value_name = "PORTS", value_parser = parse::runs)]
+    #[arg(long, value_name = "PORTS", value_parser = parse::port_ranges)]
     exclude: Option<List<PortRange>>,
 
     /// How long a port rests after it was given back, such as 1h or 30d.
-    #[arg(long, value_name = "LENGTH", value_parser = moment::length)]
+    #[arg(long, value_name = "LENGTH", value_parser = time_args::duration)]
     cool_down: Option<prost_types::Duration>,
 
     /// Findings with which its ports are given out all the same, such as IANA_ASSIGNED; several
     /// with commas, or none.
-    #[arg(long, value_name = "CODES", value_parser = parse::codes)]
+    #[arg(long, value_name = "CODES", value_parser = parse::finding_codes)]
     accept: Option<List<proto::FindingCode>>,
 }
 
 impl PoolCommand {
-    pub(super) async fn run(self) -> Result<End, Error> {
+    pub(super) async fn run(self) -> Result<ExitStatus, Error> {
         match self {
             Self::List(args) => args.run().await,
             Self::Show(args) => args.run().await,
@@ -157,13 +157,13 @@ impl PoolCommand {
 }
 
 impl ListArgs {
-    async fn run(self) -> Result<End, Error> {
+    async fn run(self) -> Result<ExitStatus, Error> {
         let Self { namespace, server, output } = self;
         let session = Session::connect(&server).await?;
         let page = gather(u32::MAX, async |page_size, page_token| {
             let namespace = namespace.clone();
             let request = proto::ListPoolsRequest { namespace, page_size, page_token };
-            let page = session.answer(session.registry().list_pools(request)).await?;
+            let page = session.call(session.registry().list_pools(request)).await?;
             let proto::ListPoolsResponse { pools, next_page_token, total_size, .. } = page;
             Ok(Page { items: pools, next: next_page_token, total: total_size })
         });
@@ -176,17 +176,17 @@ impl ListArgs {
 }
 
 impl ShowArgs {
-    async fn run(self) -> Result<End, Error> {
+    async fn run(self) -> Result<ExitStatus, Error> {
         let Self { name, namespace: NamespaceArgs { namespace }, server, output } = self;
         let session = Session::connect(&server).await?;
         let request = proto::GetPoolRequest { namespace, name };
-        let answer = session.answer(session.registry().get_pool(request)).await?;
+        let answer = session.call(session.registry().get_pool(request)).await?;
         output::answer(output.output, &Whole(answer.pool.unwrap_or_default()))
     }
 }
 
 impl CreateArgs {
-    async fn run(self) -> Result<End, Error> {
+    async fn run(self) -> Result<ExitStatus, Error> {
         let Self { name, ports, transports, rules, namespace, write } = self;
         let pool = proto::Pool {
             namespace: namespace.namespace,
@@ -202,13 +202,13 @@ impl CreateArgs {
             reason: write.reason.clone(),
         };
         let session = Session::connect(&write.server).await?;
-        let answer = session.answer(session.admin().create_pool(request)).await?;
+        let answer = session.call(session.admin().create_pool(request)).await?;
         told("Created", answer.pool, answer.revision, &write)
     }
 }
 
 impl UpdateArgs {
-    async fn run(self) -> Result<End, Error> {
+    async fn run(self) -> Result<ExitStatus, Error> {
         let write = self.write.clone();
         let (pool, paths) = self.wanted();
         if paths.is_empty() {
@@ -224,7 +224,7 @@ impl UpdateArgs {
             reason: write.reason.clone(),
         };
         let session = Session::connect(&write.server).await?;
-        let answer = session.answer(session.admin().update_pool(request)).await?;
+        let answer = session.call(session.admin().update_pool(request)).await?;
         told("Changed", answer.pool, answer.revision, &write)
     }
 
@@ -247,7 +247,7 @@ impl UpdateArgs {
 }
 
 impl DeleteArgs {
-    async fn run(self) -> Result<End, Error> {
+    async fn run(self) -> Result<ExitStatus, Error> {
         let Self { name, etag, namespace: NamespaceArgs { namespace }, write } = self;
         let request = proto::DeletePoolRequest {
             namespace,
@@ -258,7 +258,7 @@ impl DeleteArgs {
             reason: write.reason.clone(),
         };
         let session = Session::connect(&write.server).await?;
-        let answer = session.answer(session.admin().delete_pool(request)).await?;
+        let answer = session.call(session.admin().delete_pool(request)).await?;
         told("Deleted", answer.pool, answer.revision, &write)
     }
 }
@@ -293,7 +293,7 @@ fn told(
     pool: Option<proto::Pool>,
     revision: u64,
     write: &WriteArgs,
-) -> Result<End, Error> {
+) -> Result<ExitStatus, Error> {
     let heading = heading(done, revision, write.dry_run);
     output::answer(write.output.output, &Written { heading, pool: pool.unwrap_or_default() })
 }

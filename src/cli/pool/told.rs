@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::cli::moment::length_words;
 use crate::cli::output::space::{self, codes, runs, transports};
 use crate::cli::output::{self, bar, clean, record, table};
+use crate::cli::time_args::format_duration;
 use crate::grpc::proto;
 
 /// What a table tells of a pool.
@@ -16,7 +16,7 @@ fn facts(pool: &proto::Pool) -> [(&'static str, String); 8] {
         ("ports", runs(&pool.ports)),
         ("transport", transports(&pool.transports)),
         ("excluded", word(runs(&pool.excluded_ports))),
-        ("cool-down", word(pool.cool_down.map(length_words).unwrap_or_default())),
+        ("cool-down", word(pool.cool_down.map(format_duration).unwrap_or_default())),
         ("accept", word(codes(&pool.accept))),
         ("description", clean(&pool.description)),
     ]

@@ -62,7 +62,7 @@ impl Address {
     }
 
     /// Whether what is sent there can be read on the network.
-    pub(super) fn is_in_the_clear(&self) -> bool {
+    pub(super) fn is_plaintext_remote(&self) -> bool {
         let is_loopback = |host: &str| {
             let name = host.trim_end_matches('.').to_ascii_lowercase();
             let address = host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
@@ -112,12 +112,12 @@ mod tests {
     #[test]
     fn what_others_can_read_is_told_from_what_stays_on_the_machine() {
         for text in ["127.0.0.1:1", "127.8.9.1:1", "[::1]:1", "LocalHost:1", "a.localhost:1"] {
-            assert!(!read(text).is_in_the_clear(), "{text}");
+            assert!(!read(text).is_plaintext_remote(), "{text}");
         }
         for text in ["10.0.0.1:1", "localhost.example.com:1", "http://[2001:db8::1]:1", "a:1"] {
-            assert!(read(text).is_in_the_clear(), "{text}");
+            assert!(read(text).is_plaintext_remote(), "{text}");
         }
-        assert!(!read("https://10.0.0.1:1").is_in_the_clear());
+        assert!(!read("https://10.0.0.1:1").is_plaintext_remote());
     }
 
     proptest! {

@@ -66,7 +66,7 @@ impl Session {
     pub(super) async fn connect(args: &ServerArgs) -> Result<Self, Error> {
         let authorization = args.plain_token()?.as_ref().map(bearer).transpose()?;
         let addr = &args.place.addr;
-        if authorization.is_some() && addr.is_in_the_clear() {
+        if authorization.is_some() && addr.is_plaintext_remote() {
             warn_of_the_clear(addr);
         }
         let with_token =
@@ -80,7 +80,7 @@ impl Session {
     }
 
     /// The way to a server that need not know who asks.
-    pub(super) async fn connect_unknown(place: &PlaceArgs) -> Result<Self, Error> {
+    pub(super) async fn connect_anonymous(place: &PlaceArgs) -> Result<Self, Error> {
         let channel = channel(place).await?.map_err(BoxError::from);
         Ok(Self::new(BoxCloneService::new(channel), place.addr.clone()))
     }
@@ -105,39 +105,39 @@ impl Session {
     }
 
     /// The answer of one call.
-    pub(super) async fn answer<T>(
+    pub(super) async fn call<T>(
         &self,
         call: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Result<T, Error> {
-        self.answer_within(CALL_TIMEOUT, call).await
+        self.call_within(CALL_TIMEOUT, call).await
     }
 
     /// The answer of one call that comes within this time.
-    pub(super) async fn answer_within<T>(
+    pub(super) async fn call_within<T>(
         &self,
         limit: Duration,
         call: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Result<T, Error> {
         match timeout(limit, call).await {
-            Ok(answer) => self.heard(answer).map(Response::into_inner),
-            Err(_) => Err(Error::Slow(self.addr.clone(), limit)),
+            Ok(answer) => self.map_status(answer).map(Response::into_inner),
+            Err(_) => Err(Error::Timeout(self.addr.clone(), limit)),
         }
     }
 
     /// The next answer of a stream that says something at least this often; nothing at its end.
-    pub(super) async fn next_within<T>(
+    pub(super) async fn next_message<T>(
         &self,
         limit: Duration,
         answers: &mut Streaming<T>,
     ) -> Result<Option<T>, Error> {
         match timeout(limit, answers.message()).await {
-            Ok(answer) => self.heard(answer),
-            Err(_) => Err(Error::Slow(self.addr.clone(), limit)),
+            Ok(answer) => self.map_status(answer),
+            Err(_) => Err(Error::Timeout(self.addr.clone(), limit)),
         }
     }
 
     /// An answer, and what it means if it is a status; from then on the server is known to be there.
-    pub(super) fn heard<T>(&self, answer: Result<T, Status>) -> Result<T, Error> {
+    pub(super) fn map_status<T>(&self, answer: Result<T, Status>) -> Result<T, Error> {
         let answer = answer.map_err(|status| self.error(&status));
         if !matches!(answer, Err(Error::Unreachable(_) | Error::Connection { .. })) {
             self.has_answered.store(true, Ordering::Relaxed);
@@ -173,7 +173,7 @@ async fn channel(place: &PlaceArgs) -> Result<Channel, Error> {
             None => Error::Unreachable(addr.clone()),
         }),
         Ok(Err(fault)) => Err(unreachable(fault)),
-        Err(_) => Err(Error::Slow(addr.clone(), HANDSHAKE_TIMEOUT)),
+        Err(_) => Err(Error::Timeout(addr.clone(), HANDSHAKE_TIMEOUT)),
     }
 }
 
@@ -222,7 +222,7 @@ mod tests {
             service_name: "no such service".into(),
             ..proto::LookupServiceRequest::default()
         };
-        let refused = session.answer(session.registry().lookup_service(request)).await;
+        let refused = session.call(session.registry().lookup_service(request)).await;
         assert!(refused.unwrap_err().is_unknown_service());
 
         let (requests, requested) = tokio::sync::mpsc::channel(1);

@@ -8,7 +8,7 @@ use super::place::{self, Place};
 use super::told::{Changed, Made};
 use crate::cli::args::{OutputArgs, ServerArgs, words};
 use crate::cli::session::Session;
-use crate::cli::{End, Error, moment, output};
+use crate::cli::{Error, ExitStatus, output, time_args};
 use crate::grpc::proto;
 use crate::writer::Clock;
 
@@ -28,7 +28,7 @@ pub(in crate::cli) struct UpdateArgs {
     grants: Vec<Place>,
 
     /// How long from now until it ends, such as 90d.
-    #[arg(long, value_name = "LENGTH", value_parser = moment::length)]
+    #[arg(long, value_name = "LENGTH", value_parser = time_args::duration)]
     ttl: Option<prost_types::Duration>,
 
     /// It does not end by itself.
@@ -51,7 +51,7 @@ pub(in crate::cli) struct RotateArgs {
     name: String,
 
     /// How long the secret before it is still taken, such as 1h; at most 30d. Left out: not at all.
-    #[arg(long, value_name = "LENGTH", value_parser = moment::length)]
+    #[arg(long, value_name = "LENGTH", value_parser = time_args::duration)]
     overlap: Option<prost_types::Duration>,
 
     /// Print the new secret and nothing else.
@@ -76,12 +76,12 @@ pub(in crate::cli) struct RevokeArgs {
 }
 
 impl UpdateArgs {
-    pub(super) async fn run(self) -> Result<End, Error> {
+    pub(super) async fn run(self) -> Result<ExitStatus, Error> {
         let (server, output) = (self.server.clone(), self.output.output);
         let request = self.request(Clock::system().now())?;
         let grants = request.token.as_ref().map(|token| token.grants.clone()).unwrap_or_default();
         let session = Session::connect(&server).await?;
-        let answer = session.answer(session.admin().update_token(request)).await?;
+        let answer = session.call(session.admin().update_token(request)).await?;
         let token = answer.token.unwrap_or_default();
         let ended = output::answer(output, &Changed { done: "Changed", token })?;
         place::remark_absent(&session, &grants).await;
@@ -119,11 +119,11 @@ impl UpdateArgs {
 }
 
 impl RotateArgs {
-    pub(super) async fn run(self) -> Result<End, Error> {
+    pub(super) async fn run(self) -> Result<ExitStatus, Error> {
         let Self { name, overlap, quiet, server, output } = self;
         let session = Session::connect(&server).await?;
         let request = proto::RotateTokenRequest { name, overlap };
-        let answer = session.answer(session.admin().rotate_token(request)).await?;
+        let answer = session.call(session.admin().rotate_token(request)).await?;
         let proto::RotateTokenResponse { token, secret } = answer;
         let made = Made { done: "Rotated", token: token.unwrap_or_default(), secret };
         made.tell(quiet, output.output)
@@ -131,11 +131,11 @@ impl RotateArgs {
 }
 
 impl RevokeArgs {
-    pub(super) async fn run(self) -> Result<End, Error> {
+    pub(super) async fn run(self) -> Result<ExitStatus, Error> {
         let Self { name, server, output } = self;
         let session = Session::connect(&server).await?;
         let request = proto::RevokeTokenRequest { name };
-        let answer = session.answer(session.admin().revoke_token(request)).await?;
+        let answer = session.call(session.admin().revoke_token(request)).await?;
         let token = answer.token.unwrap_or_default();
         output::answer(output.output, &Changed { done: "Revoked", token })
     }

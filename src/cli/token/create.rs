@@ -7,7 +7,7 @@ use super::place::{self, Place};
 use super::told::Made;
 use crate::cli::args::{OutputArgs, ServerArgs, words};
 use crate::cli::session::Session;
-use crate::cli::{End, Error, moment};
+use crate::cli::{Error, ExitStatus, time_args};
 use crate::grpc::proto;
 use crate::writer::Clock;
 
@@ -29,7 +29,7 @@ pub(in crate::cli) struct CreateArgs {
     grants: Vec<Place>,
 
     /// How long until it ends, such as 90d. Left out: it does not end by itself.
-    #[arg(long, value_name = "LENGTH", value_parser = moment::length)]
+    #[arg(long, value_name = "LENGTH", value_parser = time_args::duration)]
     ttl: Option<prost_types::Duration>,
 
     /// A short description.
@@ -51,13 +51,13 @@ pub(in crate::cli) struct CreateArgs {
 }
 
 impl CreateArgs {
-    pub(super) async fn run(self) -> Result<End, Error> {
+    pub(super) async fn run(self) -> Result<ExitStatus, Error> {
         let (server, output, quiet) = (self.server.clone(), self.output.output, self.quiet);
         let token = self.wanted(Clock::system().now())?;
         let grants = token.grants.clone();
         let session = Session::connect(&server).await?;
         let request = proto::CreateTokenRequest { token: Some(token) };
-        let answer = session.answer(session.admin().create_token(request)).await?;
+        let answer = session.call(session.admin().create_token(request)).await?;
         let proto::CreateTokenResponse { token, secret } = answer;
         let made = Made { done: "Created", token: token.unwrap_or_default(), secret };
         let ended = made.tell(quiet, output)?;
@@ -109,7 +109,7 @@ pub(super) fn end(
     let length = SignedDuration::new(ttl.seconds, ttl.nanos);
     let end = now.checked_add(length);
     let end = end.map_err(|_| Error::Usage("--ttl reaches beyond the calendar".into()))?;
-    Ok(moment::stamp(end))
+    Ok(time_args::timestamp(end))
 }
 
 #[cfg(test)]

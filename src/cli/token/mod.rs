@@ -12,7 +12,7 @@ use super::args::{OutputArgs, ServerArgs};
 use super::output;
 use super::pages::{Page, gather};
 use super::session::Session;
-use super::{End, Error};
+use super::{Error, ExitStatus};
 use crate::grpc::proto;
 use crate::writer::Clock;
 pub(super) use recover::RecoverError;
@@ -64,7 +64,7 @@ pub(super) struct ShowArgs {
 }
 
 impl TokenCommand {
-    pub(super) async fn run(self) -> Result<End, Error> {
+    pub(super) async fn run(self) -> Result<ExitStatus, Error> {
         match self {
             Self::List(args) => args.run().await,
             Self::Show(args) => args.run().await,
@@ -78,12 +78,12 @@ impl TokenCommand {
 }
 
 impl ListArgs {
-    async fn run(self) -> Result<End, Error> {
+    async fn run(self) -> Result<ExitStatus, Error> {
         let Self { ended, server, output } = self;
         let session = Session::connect(&server).await?;
         let page = gather(u32::MAX, async |page_size, page_token| {
             let request = proto::ListTokensRequest { page_size, page_token, show_ended: ended };
-            let page = session.answer(session.admin().list_tokens(request)).await?;
+            let page = session.call(session.admin().list_tokens(request)).await?;
             let proto::ListTokensResponse { tokens, next_page_token, total_size } = page;
             Ok(Page { items: tokens, next: next_page_token, total: total_size })
         });
@@ -93,15 +93,15 @@ impl ListArgs {
 }
 
 impl ShowArgs {
-    async fn run(self) -> Result<End, Error> {
+    async fn run(self) -> Result<ExitStatus, Error> {
         let Self { name, server, output } = self;
         let session = Session::connect(&server).await?;
         let mut admin = session.admin();
         let token = match name {
             Some(name) => {
-                session.answer(admin.get_token(proto::GetTokenRequest { name })).await?.token
+                session.call(admin.get_token(proto::GetTokenRequest { name })).await?.token
             }
-            None => session.answer(admin.get_caller(proto::GetCallerRequest {})).await?.token,
+            None => session.call(admin.get_caller(proto::GetCallerRequest {})).await?.token,
         };
         let token = token.unwrap_or_default();
         output::answer(output.output, &Whole { token, now: Clock::system().now() })

@@ -72,12 +72,12 @@ pub(super) async fn remark_absent(session: &Session, grants: &[proto::Grant]) {
     for proto::Grant { namespace, pools } in grants {
         if pools.is_empty() {
             let request = proto::GetNamespaceRequest { name: namespace.clone() };
-            remark(session.answer(session.registry().get_namespace(request)).await.err());
+            remark(session.call(session.registry().get_namespace(request)).await.err());
         }
         for pool in pools {
             let request =
                 proto::GetPoolRequest { namespace: namespace.clone(), name: pool.clone() };
-            let answer = session.answer(session.registry().get_pool(request)).await;
+            let answer = session.call(session.registry().get_pool(request)).await;
             if remark(answer.err()) == Absent::Namespace {
                 break;
             }
@@ -95,7 +95,7 @@ enum Absent {
 fn remark(fault: Option<Error>) -> Absent {
     // The token is made, whatever becomes of this.
     let Some(Error::Refused(refusal)) = fault else { return Absent::Nothing };
-    let word = |name| refusal.word(name);
+    let word = |name| refusal.value(name);
     let (absent, place) = match refusal.reason.as_str() {
         "NAMESPACE_NOT_FOUND" => (Absent::Namespace, format!("namespace {}", word("namespace"))),
         "POOL_NOT_FOUND" => {

@@ -8,7 +8,7 @@ use clap::Args;
 use super::told::Made;
 use crate::access::{PlainToken, Recovered, TokenName, TokenRefusal};
 use crate::cli::args::OutputArgs;
-use crate::cli::{End, Error};
+use crate::cli::{Error, ExitStatus};
 use crate::grpc::convert;
 use crate::store::sqlite::{OpenError, SqliteStore};
 use crate::store::{Store, StoreError};
@@ -67,7 +67,7 @@ pub enum RecoverError {
 }
 
 impl RecoverArgs {
-    pub(super) async fn run(self) -> Result<End, Error> {
+    pub(super) async fn run(self) -> Result<ExitStatus, Error> {
         let Self { name, database, quiet, output } = self;
         let made = recovered(&database, name).await?;
         made.tell(quiet, output.output)

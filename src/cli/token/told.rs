@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::place;
 use crate::cli::output::record::{text, time};
 use crate::cli::output::{self, Format, clean, table, words};
-use crate::cli::{End, Error};
+use crate::cli::{Error, ExitStatus};
 use crate::grpc::proto;
 
 /// The token as an object, in the order of the API.
@@ -198,7 +198,7 @@ pub(super) struct Made {
 
 impl Made {
     /// Tells the token and its secret, or the secret alone.
-    pub(super) fn tell(&self, quiet: bool, format: Format) -> Result<End, Error> {
+    pub(super) fn tell(&self, quiet: bool, format: Format) -> Result<ExitStatus, Error> {
         if quiet {
             output::print(&format!("{}\n", self.secret))
         } else {

@@ -13,7 +13,7 @@ use super::output::change::{self, assignment, details, kind};
 use super::output::{self, clean, table, words};
 use super::parse;
 use super::session::Session;
-use super::{End, Error};
+use super::{Error, ExitStatus};
 use crate::grpc::{convert, proto};
 use crate::registry::name::NamespaceName;
 use crate::registry::port::PortRange;
@@ -65,7 +65,7 @@ enum Form {
 }
 
 impl WatchArgs {
-    pub(super) async fn run(self) -> Result<End, Error> {
+    pub(super) async fn run(self) -> Result<ExitStatus, Error> {
         let resume = self.flags();
         let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signal)?;
         let mut watch = Watch {
@@ -91,7 +91,7 @@ impl WatchArgs {
         {
             output::remark(&format!("to go on from here: portbook watch{resume} --from {next}"));
         }
-        ended.map(|()| End::Done)
+        ended.map(|()| ExitStatus::Success)
     }
 }
 
@@ -124,7 +124,7 @@ impl Watch {
     ) -> Result<(), Error> {
         let mut lost = self.listen(&session).await;
         loop {
-            if no_retry || !lost.is_passing() {
+            if no_retry || !lost.is_retryable() {
                 return Err(lost);
             }
             if self.pause == FIRST_PAUSE {
@@ -142,7 +142,7 @@ impl Watch {
     /// Tells changes until the connection is lost or the server ends it.
     async fn listen(&mut self, session: &Session) -> Error {
         match self.tell_all(session).await {
-            Ok(()) => Error::StreamEnded,
+            Ok(()) => Error::IncompleteResponse,
             Err(error) => error,
         }
     }
@@ -154,9 +154,9 @@ impl Watch {
         };
         let mut registry = session.registry();
         let call = registry.watch_assignments(request);
-        let mut answers = session.answer_within(SILENCE, call).await?;
+        let mut answers = session.call_within(SILENCE, call).await?;
         let mut is_new = true;
-        while let Some(answer) = session.next_within(SILENCE, &mut answers).await? {
+        while let Some(answer) = session.next_message(SILENCE, &mut answers).await? {
             self.pause = FIRST_PAUSE;
             let (is_mark, revision) = (answer.changes.is_empty(), answer.revision);
             for change in self.progress.take(answer) {
@@ -175,7 +175,7 @@ impl Watch {
 fn interruption(lost: &Error) -> String {
     match lost {
         Error::Unreachable(addr) => format!("the connection to {addr} is lost"),
-        Error::StreamEnded => "the server has ended the watch".to_owned(),
+        Error::IncompleteResponse => "the server has ended the watch".to_owned(),
         lost => lost.to_string(),
     }
 }

@@ -39,8 +39,8 @@ impl Progress {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signal)?;
         let made = tokio::select! {
             made = made => made.map_err(Into::into),
-            _ = terminate.recv() => Err(Error::ToldToStop),
-            _ = interrupt.recv() => Err(Error::ToldToStop),
+            _ = terminate.recv() => Err(Error::Interrupted),
+            _ = interrupt.recv() => Err(Error::Interrupted),
         };
         self.0.finish_and_clear();
         made

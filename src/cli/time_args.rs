@@ -9,7 +9,7 @@ use crate::grpc::proto::as_of;
 
 /// What is wrong with the words for a moment.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum MomentError {
+pub(super) enum TimeError {
     #[error(
         "a moment is a revision (r123), a time (2026-03-31T12:00:00Z, 2026-03-31T12:00), a day \
          (2026-03-31), or how long ago (7d)"
@@ -21,7 +21,7 @@ pub(super) enum MomentError {
     )]
     Time,
     #[error("how long is written like 90s, 12h or 30d; weeks are the longest unit")]
-    Length,
+    Duration,
     #[error("this is beyond the calendar")]
     Calendar(#[from] jiff::Error),
 }
@@ -34,7 +34,7 @@ enum When {
 
 impl When {
     /// Reads a time, or a time or a day of this zone.
-    fn read(text: &str, zone: &TimeZone) -> Result<Option<Self>, MomentError> {
+    fn read(text: &str, zone: &TimeZone) -> Result<Option<Self>, TimeError> {
         if let Ok(time) = text.parse() {
             return Ok(Some(Self::Time(time)));
         }
@@ -57,14 +57,14 @@ impl When {
 
 /// The moment at which a question is to be answered. A day stands for its end, and so does a second,
 /// as which the history shows times; one that has not ended yet stands for now.
-pub(super) fn as_of(text: &str) -> Result<proto::AsOf, MomentError> {
+pub(super) fn as_of(text: &str) -> Result<proto::AsOf, TimeError> {
     as_of_at(text, &Zoned::now())
 }
 
-fn as_of_at(text: &str, now: &Zoned) -> Result<proto::AsOf, MomentError> {
+fn as_of_at(text: &str, now: &Zoned) -> Result<proto::AsOf, TimeError> {
     let digits = text.strip_prefix(['r', 'R']).unwrap_or(text);
     if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        let revision = digits.parse().map_err(|_| MomentError::AsOf)?;
+        let revision = digits.parse().map_err(|_| TimeError::AsOf)?;
         return Ok(proto::AsOf { moment: Some(as_of::Moment::Revision(revision)) });
     }
     // What is committed is dated to the microsecond.
@@ -79,20 +79,20 @@ fn as_of_at(text: &str, now: &Zoned) -> Result<proto::AsOf, MomentError> {
         Some(When::Time(time)) => time,
         Some(When::Day { start, next }) => running(start, last_before(next)?),
         None => {
-            let ago: Span = text.parse().map_err(|_| MomentError::AsOf)?;
+            let ago: Span = text.parse().map_err(|_| TimeError::AsOf)?;
             now.checked_sub(ago.abs())?.timestamp()
         }
     };
-    Ok(proto::AsOf { moment: Some(as_of::Moment::Time(stamp(time))) })
+    Ok(proto::AsOf { moment: Some(as_of::Moment::Time(timestamp(time))) })
 }
 
 /// From when on: a time, the beginning of a day, or how long ago.
-pub(super) fn since(text: &str) -> Result<Timestamp, MomentError> {
+pub(super) fn since(text: &str) -> Result<Timestamp, TimeError> {
     bound(text, &Zoned::now(), |start, _| start)
 }
 
 /// Until when: a time, the end of a day, or how long ago.
-pub(super) fn until(text: &str) -> Result<Timestamp, MomentError> {
+pub(super) fn until(text: &str) -> Result<Timestamp, TimeError> {
     bound(text, &Zoned::now(), |_, next| next)
 }
 
@@ -100,47 +100,47 @@ fn bound(
     text: &str,
     now: &Zoned,
     of_day: fn(Timestamp, Timestamp) -> Timestamp,
-) -> Result<Timestamp, MomentError> {
+) -> Result<Timestamp, TimeError> {
     match When::read(text, now.time_zone())? {
         Some(When::Time(time)) => Ok(time),
         Some(When::Day { start, next }) => Ok(of_day(start, next)),
         None => {
-            let ago: Span = text.parse().map_err(|_| MomentError::Time)?;
+            let ago: Span = text.parse().map_err(|_| TimeError::Time)?;
             Ok(now.checked_sub(ago.abs())?.timestamp())
         }
     }
 }
 
 /// How long: `90s`, `12h`, `30d`, `1h 30m`. A day has 24 hours.
-pub(super) fn length(text: &str) -> Result<prost_types::Duration, MomentError> {
+pub(super) fn duration(text: &str) -> Result<prost_types::Duration, TimeError> {
     if text == "0" {
         return Ok(prost_types::Duration::default());
     }
-    let span: Span = text.parse().map_err(|_| MomentError::Length)?;
+    let span: Span = text.parse().map_err(|_| TimeError::Duration)?;
     match span.to_duration(SpanRelativeTo::days_are_24_hours()) {
         Ok(length) if !length.is_negative() => {
             Ok(prost_types::Duration { seconds: length.as_secs(), nanos: length.subsec_nanos() })
         }
-        _ => Err(MomentError::Length),
+        _ => Err(TimeError::Duration),
     }
 }
 
 /// A time, as a message carries it.
-pub(super) fn stamp(time: Timestamp) -> prost_types::Timestamp {
+pub(super) fn timestamp(time: Timestamp) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() }
 }
 
 /// A length of time in the words that [`length`] reads.
-pub(super) fn length_words(length: prost_types::Duration) -> String {
+pub(super) fn format_duration(duration: prost_types::Duration) -> String {
     const DAY: i64 = 24 * 60 * 60;
-    let prost_types::Duration { seconds, nanos } = length;
+    let prost_types::Duration { seconds, nanos } = duration;
     if nanos == 0 && seconds != 0 && seconds % DAY == 0 {
         return format!("{}d", seconds / DAY);
     }
     // The numbers of a server can be any, and `SignedDuration::new` panics where they overflow.
     SignedDuration::from_secs(seconds)
         .checked_add(SignedDuration::from_nanos(nanos.into()))
-        .map_or_else(|| length.to_string(), |length| format!("{length:#}"))
+        .map_or_else(|| duration.to_string(), |length| format!("{length:#}"))
 }
 
 #[cfg(test)]
@@ -227,13 +227,13 @@ mod tests {
             ("1500ms", "1s 500ms"),
             ("0s", "0s"),
         ] {
-            let length = length(text).unwrap();
-            let words = length_words(length);
+            let length = duration(text).unwrap();
+            let words = format_duration(length);
             assert_eq!(words, told, "{text}");
-            assert_eq!(super::length(&words).unwrap(), length, "{text}");
+            assert_eq!(super::duration(&words).unwrap(), length, "{text}");
         }
         for text in ["", "5", "-5s", "5s ago", "1mo", "1y", "forever", "9999999999999h"] {
-            assert!(length(text).is_err(), "{text:?}");
+            assert!(duration(text).is_err(), "{text:?}");
         }
     }
 
@@ -243,12 +243,12 @@ mod tests {
             let _ = as_of(&text);
             let _ = since(&text);
             let _ = until(&text);
-            let _ = length(&text);
+            let _ = duration(&text);
         }
 
         #[test]
         fn no_length_makes_its_words_panic(seconds: i64, nanos: i32) {
-            let _ = length_words(prost_types::Duration { seconds, nanos });
+            let _ = format_duration(prost_types::Duration { seconds, nanos });
         }
     }
 }
