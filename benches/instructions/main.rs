@@ -25,7 +25,7 @@ use portbook::grpc::layer::authenticate::Authenticate;
 use portbook::grpc::layer::limit::{Limit, Limits};
 use portbook::grpc::layer::observe::Observe;
 use portbook::grpc::layer::peer::Peer;
-use portbook::grpc::layer::rate::Rate;
+use portbook::grpc::layer::rate_limit::RateLimit;
 use portbook::grpc::proto::port_admin_service_server::PortAdminServiceServer;
 use portbook::grpc::proto::port_registry_service_server::PortRegistryServiceServer;
 use portbook::grpc::registry_service::RegistryService;
@@ -115,9 +115,9 @@ fn answer_all(runtime: &Runtime, calls: &Calls, times: u32) {
                 .header("te", "trailers")
                 .body(Full::new(message.clone()))
                 .unwrap();
-            let answered = calls.answer(&peer, request).await.into_body().collect().await.unwrap();
-            assert_eq!(answered.trailers().unwrap()["grpc-status"], "0");
-            assert!(answered.to_bytes().len() > 500);
+            let response = calls.call(&peer, request).await.into_body().collect().await.unwrap();
+            assert_eq!(response.trailers().unwrap()["grpc-status"], "0");
+            assert!(response.to_bytes().len() > 500);
         }
     });
 }
@@ -141,7 +141,7 @@ fn calls(runtime: &Runtime) -> Calls {
     };
     let stop = CancellationToken::new();
     let registry = RegistryService::new(registrar.clone(), history, Arc::clone(&id), stop);
-    let rate = Rate::new(None, Arc::clone(&metrics));
+    let rate = RateLimit::new(None, Arc::clone(&metrics));
     Calls {
         observe: Observe::new(Arc::clone(&metrics), None),
         authenticate: Authenticate::new(registrar.clone(), rate, false),

@@ -91,7 +91,7 @@ impl Connection {
             if self.preface > 0 {
                 return Err(timed_out("the client said nothing"));
             }
-            let patience = self.peer.unread.patience(UNREAD);
+            let patience = self.peer.unread.remaining_timeout(UNREAD);
             if patience.is_zero() {
                 return Err(timed_out("the client does not read its answers"));
             }
@@ -124,7 +124,7 @@ impl AsyncRead for Connection {
             Stream::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
         };
         let read = buffer.filled().len() - before;
-        connection.peer.moved.fetch_add(read as u64, Ordering::Relaxed);
+        connection.peer.transferred.fetch_add(read as u64, Ordering::Relaxed);
         connection.preface = connection.preface.saturating_sub(read);
         connection.slice =
             if polled.is_pending() { SLICE } else { connection.slice.saturating_sub(read) };
@@ -146,7 +146,7 @@ impl AsyncWrite for Connection {
             Stream::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
         };
         if let Poll::Ready(Ok(written)) = polled {
-            connection.peer.moved.fetch_add(written as u64, Ordering::Relaxed);
+            connection.peer.transferred.fetch_add(written as u64, Ordering::Relaxed);
         }
         polled
     }

@@ -67,11 +67,11 @@ async fn converse(
     draining: CancellationToken,
 ) {
     let peer = Arc::clone(&connection.peer);
-    let (address, moved) = (peer.address, Arc::clone(&peer.moved));
+    let (address, moved) = (peer.address, Arc::clone(&peer.transferred));
     let begun = Begun::default();
     let answer = service_fn(move |request| {
         let (calls, peer) = (Arc::clone(&calls), Arc::clone(&peer));
-        async move { Ok::<_, Infallible>(calls.answer(&peer, request).await) }
+        async move { Ok::<_, Infallible>(calls.call(&peer, request).await) }
     });
     let conversation = http2::Builder::new(begun.clone())
         .timer(TokioTimer::new())

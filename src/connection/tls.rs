@@ -181,7 +181,7 @@ pub(super) fn certificate_of(shown: Option<&[CertificateDer<'_>]>) -> Option<Arc
     let first = shown?.first()?;
     let (_, certificate) = X509Certificate::from_der(first).ok()?;
     let names = names_of(&certificate);
-    Some(Arc::new(Certificate { names, end: end_of(Some(first))? }))
+    Some(Arc::new(Certificate { names, expire_time: end_of(Some(first))? }))
 }
 
 /// The alternative names of types DNS, URI and email, or the common name where there is none of these.

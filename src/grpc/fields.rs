@@ -2,7 +2,7 @@
 
 #![expect(clippy::missing_errors_doc, reason = "each fails by noting the fault of its field")]
 
-mod codes;
+mod enums;
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -13,7 +13,7 @@ use std::str::FromStr;
 use jiff::{SignedDuration, Timestamp};
 
 use super::proto::{self, ErrorReason};
-use super::status::{CallError, FieldFault};
+use super::status::{CallError, FieldViolation};
 use crate::access::Overlap;
 use crate::registry::lease::{BoundedDuration, CoolDown, Ttl};
 use crate::registry::name::NamespaceName;
@@ -58,7 +58,7 @@ pub struct Noted(());
 /// Collects what is wrong with the fields of one request.
 #[derive(Debug, Default)]
 pub struct Fields {
-    faults: Vec<FieldFault>,
+    faults: Vec<FieldViolation>,
     /// The path of the message that is read, with its dot, if it is part of another.
     prefix: String,
 }
@@ -85,7 +85,7 @@ impl Fields {
         reason: ErrorReason,
     ) -> Noted {
         let description = description.to_string();
-        self.faults.push(FieldFault {
+        self.faults.push(FieldViolation {
             field: format!("{}{field}", self.prefix),
             description,
             reason,

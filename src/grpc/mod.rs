@@ -1,6 +1,6 @@
-//! The gRPC services: proto to domain and back, who may call, and how a refusal looks.
+//! The gRPC services: conversion between proto and domain types, access control, errors.
 //!
-//! The only users of proto types in the server. They decide nothing.
+//! The only user of proto types in the server. Contains no rules of registration.
 
 pub mod admin_service;
 pub mod annotate;
@@ -19,7 +19,7 @@ pub mod wire;
 pub mod proto {
     tonic::include_proto!("portbook.v1");
 
-    /// The descriptors of `portbook.v1`, encoded, for reflection.
+    /// The encoded descriptors of `portbook.v1`.
     pub const FILE_DESCRIPTOR_SET: &[u8] =
         include_bytes!(concat!(env!("OUT_DIR"), "/portbook.bin"));
 }

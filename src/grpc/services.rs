@@ -1,4 +1,4 @@
-//! The services, found by the path of a call.
+//! Routes calls to the services.
 
 use std::sync::Arc;
 
@@ -20,13 +20,13 @@ pub struct Services {
     pub registry: PortRegistryServiceServer<RegistryService>,
     /// The writes.
     pub admin: PortAdminServiceServer<AdminService>,
-    /// Health, reflection, and that there is nothing else.
+    /// Health, reflection, and the response to unknown paths.
     pub others: Routes,
 }
 
 impl Services {
-    /// The answer of the service that the request is for.
-    pub async fn answer<B>(
+    /// Calls the service at the request's path.
+    pub async fn call<B>(
         &self,
         caller: Option<Arc<Token>>,
         mut request: Request<B>,
@@ -39,14 +39,14 @@ impl Services {
             request.extensions_mut().insert(caller);
         }
         let path = request.uri().path().split('/').nth(1);
-        // A router of many services would cost more than a lookup.
-        let answered = match path {
+        // A generic router would cost more than a lookup.
+        let response = match path {
             Some(port_registry_service_server::SERVICE_NAME) => {
                 self.registry.clone().call(request).await
             }
             Some(port_admin_service_server::SERVICE_NAME) => self.admin.clone().call(request).await,
             _ => self.others.clone().call(request).await,
         };
-        answered.unwrap_or_else(|never| match never {})
+        response.unwrap_or_else(|never| match never {})
     }
 }

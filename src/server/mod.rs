@@ -34,7 +34,7 @@ use crate::grpc::layer::Calls;
 use crate::grpc::layer::authenticate::Authenticate;
 use crate::grpc::layer::limit::{Limit, Limits};
 use crate::grpc::layer::observe::Observe;
-use crate::grpc::layer::rate::Rate;
+use crate::grpc::layer::rate_limit::RateLimit;
 use crate::grpc::layer::trace::Tracing;
 use crate::metrics::Metrics;
 use crate::store::sqlite::SqliteStore;
@@ -195,7 +195,7 @@ pub async fn run<S: Store>(
         timeout: request_timeout,
         request_bytes: max_request_bytes as usize + PREFIX,
     };
-    let rate = Rate::new(rate_limit, Arc::clone(&metrics));
+    let rate = RateLimit::new(rate_limit, Arc::clone(&metrics));
     let stopping = CancellationToken::new();
     let mut writing = tokio::spawn(writer.run(stopping.clone()));
     let health = HealthReporter::new();

@@ -23,15 +23,15 @@ use crate::writer::{Outcome, Proposal, RegistryHandle};
 /// The writes.
 #[derive(Clone, Debug)]
 pub struct AdminService {
-    registrar: RegistryHandle,
+    handle: RegistryHandle,
     database_id: Arc<str>,
 }
 
 impl AdminService {
     /// The writes of this registry.
     #[must_use]
-    pub const fn new(registrar: RegistryHandle, database_id: Arc<str>) -> Self {
-        Self { registrar, database_id }
+    pub const fn new(handle: RegistryHandle, database_id: Arc<str>) -> Self {
+        Self { handle, database_id }
     }
 
     /// Reads the request, and has it decided and carried out.
@@ -48,7 +48,7 @@ impl AdminService {
         let WriteOptions { request, reason, validate_only } = note;
         let actor = caller.name.actor();
         let proposal = Proposal { command, actor, reason, request, validate_only };
-        let outcome = self.registrar.propose(proposal).await?;
+        let outcome = self.handle.propose(proposal).await?;
         let actor = caller.name.as_str();
         tracing::info!(rpc, actor, validate_only, revision = outcome.revision.0, "write");
         Ok(outcome)
@@ -58,11 +58,11 @@ impl AdminService {
         &self,
         records: impl IntoIterator<Item = &'a Arc<Record>>,
     ) -> Vec<proto::Assignment> {
-        convert::assignments(self.registrar.snapshot().reference(), records)
+        convert::assignments(self.handle.snapshot().reference(), records)
     }
 
     fn findings(&self, outcome: &Outcome) -> Vec<proto::Finding> {
-        let snapshot = self.registrar.snapshot();
+        let snapshot = self.handle.snapshot();
         let reference = snapshot.reference();
         outcome.findings.iter().map(|finding| convert::finding(reference, finding)).collect()
     }

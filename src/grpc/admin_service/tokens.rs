@@ -70,7 +70,7 @@ impl AdminService {
         request: &proto::GetTokenRequest,
     ) -> Result<proto::GetTokenResponse, CallError> {
         let name: TokenName = parse(|fields| fields.required("name", &request.name))?;
-        let tokens = self.registrar.tokens();
+        let tokens = self.handle.tokens();
         let token = tokens.get(&name).ok_or(TokenRefusal::NotFound(name.clone()))?;
         Ok(proto::GetTokenResponse { token: Some(convert::token(token)) })
     }
@@ -87,7 +87,7 @@ impl AdminService {
         let size =
             parse(|fields| fields.size("page_size", request.page_size, DEFAULT_PAGE, MAX_PAGE))?;
         let told = binding.place::<TokenPlace>(&request.page_token)?.map(|place| place.name);
-        let (tokens, now) = (self.registrar.tokens(), self.registrar.now());
+        let (tokens, now) = (self.handle.tokens(), self.handle.now());
         let all = || tokens.iter().filter(|token| request.show_ended || token.is_valid(now));
         let is_untold = |token: &&Arc<Token>| {
             told.as_ref().is_none_or(|told| token.name.as_str() > told.as_str())
@@ -114,7 +114,7 @@ impl AdminService {
             TokenCommand::Rotate { .. } => "rotated",
             TokenCommand::Revoke(_) => "revoked",
         };
-        let token = self.registrar.administer(command, by.name.actor()).await?;
+        let token = self.handle.administer(command, by.name.actor()).await?;
         tracing::info!(
             token = token.name.as_str(),
             role = token.role.name(),

@@ -1,52 +1,56 @@
-//! Who calls, and whether their role allows the rpc: decided before anything else is looked at.
+//! Authentication and roles, checked before the request is read.
 
 use std::sync::Arc;
 
 use http::{HeaderMap, Request};
 
 use super::peer::Peer;
-use super::rate::Rate;
+use super::rate_limit::RateLimit;
 use crate::access::{AuthError, Denied, PlainToken, Role, Token};
 use crate::grpc::proto::{port_admin_service_server, port_registry_service_server};
 use crate::grpc::status::CallError;
 use crate::writer::RegistryHandle;
 
-/// Lets a call pass whose token allows it, and notes whose it is.
+/// Authenticates calls and checks roles.
 #[derive(Clone, Debug)]
 pub struct Authenticate {
-    registrar: RegistryHandle,
-    rate: Rate,
-    is_needed_to_read: bool,
+    handle: RegistryHandle,
+    rate_limit: RateLimit,
+    reads_need_token: bool,
 }
 
 impl Authenticate {
-    /// Checks calls against the tokens of this registry, and how often each caller calls; whoever
-    /// only reads needs a token if that is asked for.
+    /// Checks calls against the tokens of this registry and the rate limit; `reads_need_token` closes
+    /// reads to callers without a token.
     #[must_use]
-    pub const fn new(registrar: RegistryHandle, rate: Rate, is_needed_to_read: bool) -> Self {
-        Self { registrar, rate, is_needed_to_read }
+    pub const fn new(
+        handle: RegistryHandle,
+        rate_limit: RateLimit,
+        reads_need_token: bool,
+    ) -> Self {
+        Self { handle, rate_limit, reads_need_token }
     }
 }
 
-/// Whose call it is, if anybody's.
+/// The token of a call, if it has one.
 pub(super) type Caller = Option<Arc<Token>>;
 
-/// What a call asks of its caller.
+/// What an rpc requires of its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Need {
-    /// Nothing: health, reflection, and what there is not.
-    Nothing,
+enum RequiredRole {
+    /// Nothing: health, reflection, unknown services.
+    None,
     /// A token, if reads need one.
     Read,
     /// A token.
     Token,
-    /// The role of a registrar.
+    /// The registrar role.
     Registrar,
-    /// The role of an admin.
+    /// The admin role.
     Admin,
 }
 
-impl Need {
+impl RequiredRole {
     fn of(path: &str) -> Self {
         match path.strip_prefix('/').and_then(|path| path.split_once('/')) {
             Some((port_registry_service_server::SERVICE_NAME, _)) => Self::Read,
@@ -54,10 +58,10 @@ impl Need {
                 "GetCaller" => Self::Token,
                 "RegisterPort" | "BatchRegisterPorts" | "EnsurePort" | "RenewLease"
                 | "UpdateAssignment" | "ReleasePort" => Self::Registrar,
-                // What is new is closed until it is opened here.
+                // A new rpc is closed until it is listed here.
                 _ => Self::Admin,
             },
-            _ => Self::Nothing,
+            _ => Self::None,
         }
     }
 
@@ -73,52 +77,54 @@ impl Need {
 }
 
 impl Authenticate {
-    /// Whose call it is, if anybody's, and that it may be made. A refusal tells whose it was.
+    /// The caller, if the call is allowed. An error contains the caller too, for the log.
     pub(super) fn check<B>(
         &self,
         peer: &Peer,
         request: &Request<B>,
     ) -> Result<Caller, (Caller, CallError)> {
-        let need = match Need::of(request.uri().path()) {
-            Need::Nothing => return Ok(None),
-            Need::Read if self.is_needed_to_read => Need::Token,
-            need => need,
+        let required = match RequiredRole::of(request.uri().path()) {
+            RequiredRole::None => return Ok(None),
+            RequiredRole::Read if self.reads_need_token => RequiredRole::Token,
+            required => required,
         };
         let caller = match self.caller(peer, request.headers()) {
             Ok(caller) => Some(caller),
-            // Reads are open to whoever brings no token.
-            Err(CallError::TokenMissing) if need == Need::Read => None,
-            // Whoever guesses is counted by where they are.
-            Err(fault) => return Err((None, self.rate.check(None, peer).err().unwrap_or(fault))),
+            // Reads are open to callers without a token.
+            Err(CallError::TokenMissing) if required == RequiredRole::Read => None,
+            // Failed attempts count against the address.
+            Err(error) => {
+                return Err((None, self.rate_limit.check(None, peer).err().unwrap_or(error)));
+            }
         };
-        let checked = self.rate.check(caller.as_deref(), peer).and_then(|()| match &caller {
-            Some(caller) => Ok(need.check(&caller.role)?),
+        let checked = self.rate_limit.check(caller.as_deref(), peer).and_then(|()| match &caller {
+            Some(caller) => Ok(required.check(&caller.role)?),
             None => Ok(()),
         });
         match checked {
             Ok(()) => Ok(caller),
-            Err(refusal) => Err((caller, refusal)),
+            Err(error) => Err((caller, error)),
         }
     }
 
-    /// Whose secret the call brings; without one, whose certificate its connection was opened with.
+    /// The token of the secret in the headers, or else of the client certificate.
     fn caller(&self, peer: &Peer, headers: &HeaderMap) -> Result<Arc<Token>, CallError> {
         if let Some(secret) = secret(headers)? {
-            let (tokens, now) = (self.registrar.tokens(), self.registrar.now());
+            let (tokens, now) = (self.handle.tokens(), self.handle.now());
             return Ok(Arc::clone(tokens.by_secret(&secret, now)?));
         }
         let Some(certificate) = peer.certificate.as_deref() else {
             return Err(CallError::TokenMissing);
         };
-        let (tokens, now) = (self.registrar.tokens(), self.registrar.now());
-        if certificate.end <= now {
+        let (tokens, now) = (self.handle.tokens(), self.handle.now());
+        if certificate.expire_time <= now {
             return Err(CallError::TokenMissing);
         }
         match tokens.by_certificate(certificate.names.iter().map(String::as_str), now) {
             Ok(token) => Ok(Arc::clone(token)),
-            // A certificate that stands for no token is none the worse for it.
+            // A certificate without a token is the same as no certificate.
             Err(AuthError::Unknown) => Err(CallError::TokenMissing),
-            Err(fault) => Err(fault.into()),
+            Err(error) => Err(error.into()),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! When a call is to be over, and streams that are over then.
+//! Deadlines of calls and response streams.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,17 +14,18 @@ use tonic::body::Body;
 
 use crate::grpc::status::CallError;
 
-/// When the call is to be over: as its client says, and not later than this from now.
-pub(super) fn deadline(headers: &HeaderMap, most: Option<Duration>) -> Option<Instant> {
-    let asked = headers.get("grpc-timeout").and_then(|value| grpc_timeout(value.to_str().ok()?));
-    let least = match (asked, most) {
-        (Some(asked), Some(most)) => Some(asked.min(most)),
-        (asked, most) => asked.or(most),
+/// The deadline that the client requested, at most `max` from now.
+pub(super) fn deadline(headers: &HeaderMap, max: Option<Duration>) -> Option<Instant> {
+    let requested =
+        headers.get("grpc-timeout").and_then(|value| grpc_timeout(value.to_str().ok()?));
+    let timeout = match (requested, max) {
+        (Some(requested), Some(max)) => Some(requested.min(max)),
+        (requested, max) => requested.or(max),
     };
-    least.and_then(|least| Instant::now().checked_add(least))
+    timeout.and_then(|timeout| Instant::now().checked_add(timeout))
 }
 
-/// A timeout as gRPC writes it: up to eight digits and a unit.
+/// Parses the value of `grpc-timeout`: up to eight digits and a unit.
 fn grpc_timeout(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -42,21 +43,22 @@ fn grpc_timeout(text: &str) -> Option<Duration> {
     })
 }
 
-/// A stream of answers that ends at a deadline.
-pub(super) struct Ending {
-    answers: Body,
-    end: Pin<Box<Sleep>>,
-    is_over: bool,
+/// A response body that ends at a deadline.
+pub(super) struct DeadlineBody {
+    inner: Body,
+    deadline: Pin<Box<Sleep>>,
+    has_ended: bool,
 }
 
-impl Ending {
-    /// These answers, until the deadline.
-    pub(super) fn at(deadline: Instant, answers: Body) -> Body {
-        Body::new(Self { answers, end: Box::pin(sleep_until(deadline)), is_over: false })
+impl DeadlineBody {
+    /// Ends this body at the deadline.
+    pub(super) fn new(deadline: Instant, inner: Body) -> Body {
+        let deadline = Box::pin(sleep_until(deadline));
+        Body::new(Self { inner, deadline, has_ended: false })
     }
 }
 
-impl http_body::Body for Ending {
+impl http_body::Body for DeadlineBody {
     type Data = Bytes;
     type Error = Status;
 
@@ -64,21 +66,21 @@ impl http_body::Body for Ending {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let stream = self.get_mut();
-        if stream.is_over {
+        let body = self.get_mut();
+        if body.has_ended {
             return Poll::Ready(None);
         }
-        if stream.end.as_mut().poll(context).is_ready() {
-            stream.is_over = true;
+        if body.deadline.as_mut().poll(context).is_ready() {
+            body.has_ended = true;
             let mut trailers = HeaderMap::new();
-            let told = Status::from(CallError::DeadlinePassed).add_header(&mut trailers);
-            return Poll::Ready(Some(told.map(|()| Frame::trailers(trailers))));
+            let status = Status::from(CallError::DeadlinePassed).add_header(&mut trailers);
+            return Poll::Ready(Some(status.map(|()| Frame::trailers(trailers))));
         }
-        Pin::new(&mut stream.answers).poll_frame(context)
+        Pin::new(&mut body.inner).poll_frame(context)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.is_over || self.answers.is_end_stream()
+        self.has_ended || self.inner.is_end_stream()
     }
 }
 
@@ -87,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn timeouts_read_as_grpc_writes_them() {
+    fn timeouts_parse_as_specified_by_grpc() {
         assert_eq!(grpc_timeout("99999999H"), Some(Duration::from_hours(99_999_999)));
         assert_eq!(grpc_timeout("250m"), Some(Duration::from_millis(250)));
         assert_eq!(grpc_timeout("1n"), Some(Duration::from_nanos(1)));

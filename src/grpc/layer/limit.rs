@@ -1,7 +1,7 @@
-//! How much is taken on at once, and for how long.
+//! How many calls run at once, and for how long.
 //!
-//! What is too much is refused before it costs anything, so that what is taken on is done in time,
-//! and a health check is always answered.
+//! Calls beyond the limits are rejected before they cost anything, so that accepted calls finish in
+//! time. Health checks are never limited.
 
 use std::future::Future;
 use std::num::NonZeroUsize;
@@ -16,48 +16,48 @@ use tokio::task::yield_now;
 use tokio::time::{timeout, timeout_at};
 use tonic::body::Body;
 
-use super::answers::Answers;
-use super::deadline::{Ending, deadline};
-use super::heard::{Heard, Hearing};
-use super::peer::{Peer, Waiting};
+use super::deadline::{DeadlineBody, deadline};
+use super::peer::{Peer, UnreadGuard};
+use super::request_buffer::{BufferedBody, RequestBuffer};
+use super::response_buffer::ResponseBuffer;
 use super::rpc::Kind;
 use crate::grpc::status::CallError;
 use crate::metrics::{Metrics, Shed};
 
-/// What the server takes on.
+/// The limits of a server.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// How many calls with one answer may be under way.
+    /// The most concurrent unary calls.
     pub calls: usize,
-    /// How many calls with a stream of answers may be.
+    /// The most concurrent streaming calls.
     pub streaming_calls: usize,
-    /// How long a call with one answer may take.
+    /// The timeout of a unary call.
     pub timeout: Duration,
-    /// How many bytes a request may have, with the five before its message.
+    /// The most bytes of a request, with the five-byte prefix of its message.
     pub request_bytes: usize,
 }
 
-/// How many calls that cost more than their refusal are answered at once, for each core: all others
-/// find a core that has little before them. A turn lasts until the answer is on its way, which may
-/// take longer than to make it; a client that does not read ends its turn without that.
-const TURNS: usize = 4;
-/// How long such a call may wait for its turn, and how long an answer may take to be on its way.
-pub(super) const PATIENCE: Duration = Duration::from_millis(50);
+/// How many expensive calls run at once per core, so that all other calls find a core that is nearly
+/// idle. A call holds its permit until its response is sent, or for `QUEUE_TIMEOUT` after it is ready
+/// if the client does not read it.
+const CPU_PERMITS: usize = 4;
+/// How long an expensive call may wait for a CPU permit, and hold it while its response is sent.
+pub(super) const QUEUE_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// Keeps calls within limits.
+/// Enforces the limits.
 #[derive(Debug)]
 pub struct Limit {
     calls: Arc<Semaphore>,
     streaming_calls: Arc<Semaphore>,
-    turns: Arc<Semaphore>,
-    hearing: Hearing,
-    answers: Answers,
+    cpu_permits: Arc<Semaphore>,
+    request_buffer: RequestBuffer,
+    response_buffer: ResponseBuffer,
     timeout: Duration,
     metrics: Arc<Metrics>,
 }
 
 impl Limit {
-    /// Keeps calls within these limits.
+    /// Enforces these limits.
     #[must_use]
     pub fn new(limits: Limits, metrics: Arc<Metrics>) -> Self {
         let Limits { calls, streaming_calls, timeout, request_bytes } = limits;
@@ -65,110 +65,114 @@ impl Limit {
         Self {
             calls: Arc::new(Semaphore::new(calls)),
             streaming_calls: Arc::new(Semaphore::new(streaming_calls)),
-            turns: Arc::new(Semaphore::new(TURNS * cores)),
-            hearing: Hearing::new(request_bytes, Arc::clone(&metrics)),
-            answers: Answers::new(Arc::clone(&metrics)),
+            cpu_permits: Arc::new(Semaphore::new(CPU_PERMITS * cores)),
+            request_buffer: RequestBuffer::new(request_bytes, Arc::clone(&metrics)),
+            response_buffer: ResponseBuffer::new(Arc::clone(&metrics)),
             timeout,
             metrics,
         }
     }
 }
 
-/// An answer, and what it holds until it is read, or nobody wants to read it any more.
-pub(super) struct Carried {
+/// A response with its permits.
+pub(super) struct LimitedResponse {
     pub(super) response: Response<Body>,
-    pub(super) held: Held,
+    pub(super) permits: ResponsePermits,
 }
 
-/// What an answer holds.
+/// What a response holds until its client has read or cancelled it.
 #[derive(Default)]
-pub(super) struct Held {
-    _place: Option<OwnedSemaphorePermit>,
-    _waiting: Option<Waiting>,
+pub(super) struct ResponsePermits {
+    _call: Option<OwnedSemaphorePermit>,
+    _unread: Option<UnreadGuard>,
 }
 
-impl From<Response<Body>> for Carried {
+impl From<Response<Body>> for LimitedResponse {
     fn from(response: Response<Body>) -> Self {
-        Self { response, held: Held::default() }
+        Self { response, permits: ResponsePermits::default() }
     }
 }
 
-impl From<CallError> for Carried {
+impl From<CallError> for LimitedResponse {
     fn from(refusal: CallError) -> Self {
         refusal.into_http().into()
     }
 }
 
 impl Limit {
-    /// The answer to a request, if it can be taken on.
-    pub(super) async fn carry<B, A>(
+    /// Calls a service within the limits.
+    pub(super) async fn call<B, F>(
         &self,
         peer: &Peer,
         request: Request<B>,
-        answer: impl FnOnce(Request<Heard<B>>) -> A,
-    ) -> Carried
+        service: impl FnOnce(Request<BufferedBody<B>>) -> F,
+    ) -> LimitedResponse
     where
         B: http_body::Body<Data = Bytes> + Unpin,
-        A: Future<Output = Response<Body>>,
+        F: Future<Output = Response<Body>>,
     {
         let kind = Kind::of(request.uri().path());
-        if !kind.is_answered_in_place() {
+        if !kind.runs_inline() {
             yield_now().await;
         }
-        let most = match kind {
-            Kind::Plain | Kind::Large | Kind::Costly => Some(self.timeout),
-            Kind::Health | Kind::Streaming | Kind::Conversing => None,
+        let max = match kind {
+            Kind::Cheap | Kind::Large | Kind::Expensive => Some(self.timeout),
+            Kind::Health | Kind::ServerStream | Kind::BidiStream => None,
         };
-        let deadline = deadline(request.headers(), most);
-        let carried = self.in_its_turn(kind, peer, request, answer);
-        let carried = match deadline {
+        let deadline = deadline(request.headers(), max);
+        let limited = self.run(kind, peer, request, service);
+        let limited = match deadline {
             Some(deadline) => {
-                timeout_at(deadline, carried).await.unwrap_or(Err(CallError::DeadlinePassed))
+                timeout_at(deadline, limited).await.unwrap_or(Err(CallError::DeadlinePassed))
             }
-            None => carried.await,
+            None => limited.await,
         };
-        match (carried, deadline) {
+        match (limited, deadline) {
             (Err(refusal), _) => refusal.into(),
-            (Ok(Carried { response, held }), Some(deadline)) if kind.is_stream() => {
-                Carried { response: response.map(|answers| Ending::at(deadline, answers)), held }
+            (Ok(LimitedResponse { response, permits }), Some(deadline)) if kind.is_stream() => {
+                LimitedResponse {
+                    response: response.map(|body| DeadlineBody::new(deadline, body)),
+                    permits,
+                }
             }
-            (Ok(carried), _) => carried,
+            (Ok(limited), _) => limited,
         }
     }
 
-    async fn in_its_turn<B, A>(
+    async fn run<B, F>(
         &self,
         kind: Kind,
         peer: &Peer,
         request: Request<B>,
-        answer: impl FnOnce(Request<Heard<B>>) -> A,
-    ) -> Result<Carried, CallError>
+        service: impl FnOnce(Request<BufferedBody<B>>) -> F,
+    ) -> Result<LimitedResponse, CallError>
     where
         B: http_body::Body<Data = Bytes> + Unpin,
-        A: Future<Output = Response<Body>>,
+        F: Future<Output = Response<Body>>,
     {
-        // A call takes its turn and its place once it has been said, and its place once it has its
-        // turn: nobody holds one by saying nothing, or by waiting.
+        // In this order, no call holds a permit while its request is received, or a call permit while
+        // it waits for a CPU permit.
         let request = match kind {
-            Kind::Conversing => request.map(Heard::Rest),
-            _ => self.hearing.whole(peer, request).await?,
+            Kind::BidiStream => request.map(BufferedBody::Unbuffered),
+            _ => self.request_buffer.read(peer, request).await?,
         };
-        let turn = match kind {
-            Kind::Costly => Some(self.turn().await?),
+        let cpu_permit = match kind {
+            Kind::Expensive => Some(self.cpu_permit().await?),
             _ => None,
         };
-        let place = self.place(kind)?;
-        let response = answer(request).await;
+        let call_permit = self.call_permit(kind)?;
+        let response = service(request).await;
         Ok(match kind {
-            Kind::Streaming | Kind::Conversing => {
-                Carried { response, held: Held { _place: place, _waiting: None } }
-            }
-            Kind::Large | Kind::Costly => {
-                self.answers.keep(response, &peer.unread, turn).await.into()
-            }
-            Kind::Health | Kind::Plain => Carried {
+            Kind::ServerStream | Kind::BidiStream => LimitedResponse {
                 response,
-                held: Held { _place: None, _waiting: Some(peer.unread.waits()) },
+                permits: ResponsePermits { _call: call_permit, _unread: None },
+            },
+            Kind::Large | Kind::Expensive => {
+                self.response_buffer.buffer(response, &peer.unread, cpu_permit).await.into()
+            }
+            Kind::Health | Kind::Cheap => LimitedResponse {
+                response,
+                permits: ResponsePermits { _call: None, _unread: Some(peer.unread.track()) },
             },
         })
     }
@@ -178,22 +182,22 @@ impl Limit {
         CallError::Overloaded
     }
 
-    /// A place for a call, or that there is none.
-    fn place(&self, kind: Kind) -> Result<Option<OwnedSemaphorePermit>, CallError> {
-        let places = match kind {
+    /// A permit for a call, unless too many run.
+    fn call_permit(&self, kind: Kind) -> Result<Option<OwnedSemaphorePermit>, CallError> {
+        let semaphore = match kind {
             Kind::Health => return Ok(None),
-            Kind::Plain | Kind::Large | Kind::Costly => &self.calls,
-            Kind::Streaming | Kind::Conversing => &self.streaming_calls,
+            Kind::Cheap | Kind::Large | Kind::Expensive => &self.calls,
+            Kind::ServerStream | Kind::BidiStream => &self.streaming_calls,
         };
-        let place = Arc::clone(places).try_acquire_owned();
-        place.map(Some).map_err(|_| self.shed(Shed::TooMany))
+        let permit = Arc::clone(semaphore).try_acquire_owned();
+        permit.map(Some).map_err(|_| self.shed(Shed::TooMany))
     }
 
-    /// A turn for a costly call, or that it has waited too long for one.
-    async fn turn(&self) -> Result<OwnedSemaphorePermit, CallError> {
-        match timeout(PATIENCE, Arc::clone(&self.turns).acquire_owned()).await {
-            Ok(Ok(turn)) => Ok(turn),
-            // Turns are never closed.
+    /// A permit for an expensive call, unless none is released in time.
+    async fn cpu_permit(&self) -> Result<OwnedSemaphorePermit, CallError> {
+        match timeout(QUEUE_TIMEOUT, Arc::clone(&self.cpu_permits).acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            // The semaphore is never closed.
             Ok(Err(_)) | Err(_) => Err(self.shed(Shed::Late)),
         }
     }

@@ -1,13 +1,13 @@
-//! What all calls pass through before a service hears of them.
+//! The layers that each call passes through before a service: metrics and logs, authentication, limits.
 
-mod answers;
 pub mod authenticate;
 mod deadline;
-mod heard;
 pub mod limit;
 pub mod observe;
 pub mod peer;
-pub mod rate;
+pub mod rate_limit;
+mod request_buffer;
+mod response_buffer;
 mod rpc;
 pub mod trace;
 
@@ -18,56 +18,56 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request, Response};
 
 use self::authenticate::Authenticate;
-use self::limit::{Carried, Limit};
-use self::observe::{Answer, Observe};
+use self::limit::{Limit, LimitedResponse};
+use self::observe::{Observe, ObservedBody};
 use self::peer::Peer;
 use super::services::Services;
-use super::status::{CallError, explain};
+use super::status::{CallError, add_details};
 
-/// What answers calls: each is observed, authenticated and kept within limits, outermost first.
+/// The layers and the services, outermost first.
 pub struct Calls {
-    /// Counts, times, logs and traces them.
+    /// Metrics, logs and traces.
     pub observe: Observe,
-    /// Knows who may make them.
+    /// Tokens and roles.
     pub authenticate: Authenticate,
-    /// Keeps them within limits.
+    /// Limits.
     pub limit: Limit,
-    /// Answers them.
+    /// The services.
     pub services: Services,
 }
 
 impl Calls {
-    /// The answer to a call.
-    pub async fn answer<B>(&self, peer: &Arc<Peer>, request: Request<B>) -> Response<Answer>
+    /// Responds to a call.
+    pub async fn call<B>(&self, peer: &Arc<Peer>, request: Request<B>) -> Response<ObservedBody>
     where
         B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: std::error::Error + Send + Sync,
     {
         let mut call = self.observe.begin(peer, &request);
-        let permitted = if is_of_grpc(&request) {
+        let authenticated = if is_grpc(&request) {
             self.authenticate.check(peer, &request)
         } else {
             Err((None, CallError::NotGrpc))
         };
-        let mut carried = match permitted {
+        let mut limited = match authenticated {
             Ok(caller) => {
                 call.caller.clone_from(&caller);
-                let answer = |request| self.services.answer(caller, request);
-                self.limit.carry(peer, request, answer).await
+                let service = |request| self.services.call(caller, request);
+                self.limit.call(peer, request, service).await
             }
-            Err((caller, refusal)) => {
+            Err((caller, error)) => {
                 call.caller = caller;
-                Carried::from(refusal)
+                LimitedResponse::from(error)
             }
         };
-        carried.response = explain(carried.response);
-        call.follow(carried)
+        limited.response = add_details(limited.response);
+        call.respond(limited)
     }
 }
 
-/// Whether the request is a call as gRPC makes it. A web page can have a browser send others in its
-/// user's name, with the certificate that the browser has.
-fn is_of_grpc<B>(request: &Request<B>) -> bool {
+/// Whether this is a gRPC call. A web page can make a browser send any other request, authenticated by
+/// the certificate of the browser's user.
+fn is_grpc<B>(request: &Request<B>) -> bool {
     let content_type = request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     let rest = content_type.and_then(|it| it.strip_prefix(b"application/grpc"));
     request.method() == Method::POST && matches!(rest, Some([] | [b'+' | b';', ..]))

@@ -1,6 +1,6 @@
-//! Each call is counted, timed, logged and traced, from its first byte to the end of its answer.
+//! Metrics, logs and traces of each call, from its request to the end of its response.
 //!
-//! A call that its client gave up is one that was cancelled, whatever it would have led to.
+//! A call that the client cancelled is recorded as cancelled, never as successful.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 use uuid::Uuid;
 
-use super::limit::{Carried, Held};
+use super::limit::{LimitedResponse, ResponsePermits};
 use super::peer::Peer;
 use super::trace::{Span, Tracing};
 use crate::access::Token;
@@ -22,10 +22,10 @@ use crate::grpc::proto::port_admin_service_server;
 use crate::grpc::status::reason;
 use crate::metrics::{CODES, Calls, Metrics};
 
-/// How a client names a call, and how an answer tells the name of its call.
+/// The header that identifies a call, in requests and responses.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Observes calls.
+/// Records metrics, logs and traces.
 #[derive(Clone, Debug)]
 pub struct Observe {
     metrics: Arc<Metrics>,
@@ -33,7 +33,7 @@ pub struct Observe {
 }
 
 impl Observe {
-    /// Counts calls in these metrics, and traces them where that is asked for.
+    /// Records calls in these metrics, and in traces if tracing is configured.
     #[must_use]
     pub const fn new(metrics: Arc<Metrics>, tracing: Option<Tracing>) -> Self {
         Self { metrics, tracing }
@@ -41,48 +41,48 @@ impl Observe {
 }
 
 impl Observe {
-    /// A call begins.
+    /// Starts recording a call.
     pub(super) fn begin<B>(&self, peer: &Arc<Peer>, request: &Request<B>) -> Call {
         let calls = Arc::clone(self.metrics.calls(request.uri().path()));
         calls.begin();
-        let is_usable = |id: &&HeaderValue| (1..=128).contains(&id.len()) && id.to_str().is_ok();
-        let request_id = request.headers().get(REQUEST_ID).filter(is_usable).cloned();
+        let is_valid = |id: &&HeaderValue| (1..=128).contains(&id.len()) && id.to_str().is_ok();
+        let request_id = request.headers().get(REQUEST_ID).filter(is_valid).cloned();
         let span = self
             .tracing
             .as_ref()
-            .map(|tracing| tracing.begin(&calls.rpc, request.headers(), peer.address));
+            .map(|tracing| tracing.start(&calls.rpc, request.headers(), peer.address));
         let (peer, started) = (Arc::clone(peer), Instant::now());
         Call { calls, started, peer, caller: None, request_id, span, has_ended: false }
     }
 }
 
-/// A call that is under way, or has just ended.
+/// A call in progress, or one that has just ended.
 pub(super) struct Call {
     calls: Arc<Calls>,
     started: Instant,
     peer: Arc<Peer>,
     pub(super) caller: Option<Arc<Token>>,
-    /// What the client calls it.
+    /// The client's identifier, or a generated one if the call failed.
     request_id: Option<HeaderValue>,
     span: Option<Span>,
     has_ended: bool,
 }
 
 impl Call {
-    /// Follows the answer to its end.
-    pub(super) fn follow(mut self, carried: Carried) -> Response<Answer> {
-        let Carried { mut response, held } = carried;
-        // Without a body, the answer is all in its head.
-        let end = Status::from_header_map(response.headers());
-        self.name_in(response.headers_mut(), end.as_ref());
-        if let Some(end) = &end {
-            self.end(end);
+    /// Sends the response, and records its end.
+    pub(super) fn respond(mut self, limited: LimitedResponse) -> Response<ObservedBody> {
+        let LimitedResponse { mut response, permits } = limited;
+        // A response without a body has its status in the headers.
+        let status = Status::from_header_map(response.headers());
+        self.set_request_id(response.headers_mut(), status.as_ref());
+        if let Some(status) = &status {
+            self.end(status);
         }
-        response.map(|inner| Answer { inner, call: self, _held: held })
+        response.map(|inner| ObservedBody { inner, call: self, _permits: permits })
     }
 
-    /// Tells the name of the call where the client gave it one, or will want to ask about it.
-    fn name_in(&mut self, headers: &mut HeaderMap, status: Option<&Status>) {
+    /// Sends the request id, if the client set one or the call failed.
+    fn set_request_id(&mut self, headers: &mut HeaderMap, status: Option<&Status>) {
         if status.is_some_and(|status| status.code() != Code::Ok) {
             self.request_id.get_or_insert_with(new_request_id);
         }
@@ -110,9 +110,9 @@ impl Call {
         self.log(code, reason, duration.as_secs_f64() * 1000.0);
     }
 
-    /// Notes the end that these trailers tell, if they do.
-    fn end_as_told(&mut self, trailers: &HeaderMap) {
-        // Nearly every call ends well, and to read the whole status costs more than a lookup.
+    /// Records the status in the trailers, if they have one.
+    fn end_with_trailers(&mut self, trailers: &HeaderMap) {
+        // Nearly every call succeeds, and parsing the complete status costs more than a lookup.
         if trailers.get(Status::GRPC_STATUS).is_some_and(|code| code == "0") {
             self.end_with(Code::Ok, None);
         } else if let Some(status) = Status::from_header_map(trailers) {
@@ -120,11 +120,11 @@ impl Call {
         }
     }
 
-    /// Says how the call has ended, in nobody's words but the server's own.
+    /// Logs the end of the call. No text from the client is logged, except the request id.
     fn log(&self, code: Code, reason: Option<&str>, duration_ms: f64) {
         let rpc = &*self.calls.rpc;
         let is_write = is_write(rpc);
-        macro_rules! tell {
+        macro_rules! log {
             ($level:ident) => {{
                 let id = self.request_id.as_ref().and_then(|id| id.to_str().ok());
                 let actor = self.caller.as_ref().map(|token| token.name.as_str());
@@ -141,12 +141,12 @@ impl Call {
             }};
         }
         match code {
-            Code::Ok if !is_write => tell!(debug),
-            Code::Ok => tell!(info),
-            Code::Unknown | Code::Internal | Code::DataLoss | Code::Unavailable => tell!(warn),
-            Code::Unauthenticated | Code::PermissionDenied => tell!(warn),
-            _ if is_write => tell!(info),
-            _ => tell!(debug),
+            Code::Ok if !is_write => log!(debug),
+            Code::Ok => log!(info),
+            Code::Unknown | Code::Internal | Code::DataLoss | Code::Unavailable => log!(warn),
+            Code::Unauthenticated | Code::PermissionDenied => log!(warn),
+            _ if is_write => log!(info),
+            _ => log!(debug),
         }
     }
 }
@@ -169,14 +169,14 @@ fn new_request_id() -> HeaderValue {
     HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("none"))
 }
 
-/// An answer that is followed to its end.
-pub struct Answer {
+/// A response body whose end is recorded.
+pub struct ObservedBody {
     inner: Body,
     call: Call,
-    _held: Held,
+    _permits: ResponsePermits,
 }
 
-impl http_body::Body for Answer {
+impl http_body::Body for ObservedBody {
     type Data = Bytes;
     type Error = Status;
 
@@ -184,16 +184,16 @@ impl http_body::Body for Answer {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let answer = self.get_mut();
-        let polled = Pin::new(&mut answer.inner).poll_frame(context);
+        let body = self.get_mut();
+        let polled = Pin::new(&mut body.inner).poll_frame(context);
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(trailers) = frame.trailers_ref() {
-                    answer.call.end_as_told(trailers);
+                    body.call.end_with_trailers(trailers);
                 }
             }
-            Poll::Ready(Some(Err(fault))) => answer.call.end(fault),
-            Poll::Ready(None) => answer.call.end(&Status::unknown("no status")),
+            Poll::Ready(Some(Err(status))) => body.call.end(status),
+            Poll::Ready(None) => body.call.end(&Status::unknown("no status")),
             Poll::Pending => {}
         }
         polled

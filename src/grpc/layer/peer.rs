@@ -1,4 +1,4 @@
-//! The other end of a connection, and what it has yet to read.
+//! The client of a connection, and the responses that it has not read yet.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -9,147 +9,152 @@ use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::heard::HALF_SAID_BY_ONE;
+use super::request_buffer::MAX_BUFFERED_BYTES_PER_CLIENT;
 
-/// The other end of a connection.
+/// The client of a connection.
 #[derive(Clone, Debug)]
 pub struct Peer {
-    /// Its address.
+    /// The remote address.
     pub address: SocketAddr,
-    /// The certificate that it has shown to be its own, if it has.
+    /// The client certificate, verified by the TLS handshake.
     pub certificate: Option<Arc<Certificate>>,
-    /// The answers that it has yet to read.
-    pub unread: Arc<Unread>,
-    /// Room for the requests that it has begun, in bytes.
-    pub(super) half_said: Arc<Semaphore>,
-    /// How many bytes have come from it and gone to it.
-    pub moved: Arc<AtomicU64>,
+    /// The responses that it has not read yet.
+    pub unread: Arc<UnreadResponses>,
+    /// How many more bytes of partially received requests it may send.
+    pub(super) request_budget: Arc<Semaphore>,
+    /// Bytes received and sent.
+    pub transferred: Arc<AtomicU64>,
 }
 
 impl Peer {
-    /// Whoever is at this address, and has shown this certificate.
+    /// The client at this address, with this certificate.
     #[must_use]
     pub fn new(address: SocketAddr, certificate: Option<Arc<Certificate>>) -> Self {
-        let half_said = Arc::new(Semaphore::new(HALF_SAID_BY_ONE));
-        Self { address, certificate, unread: Arc::default(), half_said, moved: Arc::default() }
+        let request_budget = Arc::new(Semaphore::new(MAX_BUFFERED_BYTES_PER_CLIENT));
+        Self {
+            address,
+            certificate,
+            unread: Arc::default(),
+            request_budget,
+            transferred: Arc::default(),
+        }
     }
 }
 
 /// A client certificate.
 #[derive(Debug)]
 pub struct Certificate {
-    /// The names in it.
+    /// The subject alternative names, or the common name.
     pub names: Vec<String>,
-    /// When it ends.
-    pub end: Timestamp,
+    /// When it expires.
+    pub expire_time: Timestamp,
 }
 
-/// The answers that a connection has yet to read, those of streams not counted.
+/// The unread responses of a connection, without those of streams.
 #[derive(Debug)]
-pub struct Unread {
-    answers: AtomicUsize,
-    /// How many bytes those have whose size is known.
+pub struct UnreadResponses {
+    count: AtomicUsize,
+    /// Bytes of the buffered ones.
     bytes: AtomicUsize,
-    /// When one of them was last read from, or the first came, in milliseconds.
+    /// When the client last read a part of one, or the first was added: milliseconds after `created`.
     last_read: AtomicU64,
-    /// When those whose size is known should have been read, each.
-    due: Mutex<Vec<Instant>>,
-    beginning: Instant,
+    /// The deadlines of the buffered ones.
+    deadlines: Mutex<Vec<Instant>>,
+    created: Instant,
 }
 
-impl Default for Unread {
+impl Default for UnreadResponses {
     fn default() -> Self {
         Self {
-            answers: AtomicUsize::new(0),
+            count: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             last_read: AtomicU64::new(0),
-            due: Mutex::default(),
-            beginning: Instant::now(),
+            deadlines: Mutex::default(),
+            created: Instant::now(),
         }
     }
 }
 
-impl Unread {
-    /// How long its client may still take, if it may leave answers unread for `most`; nothing is left
-    /// to one that does not read them.
+impl UnreadResponses {
+    /// How long the connection may stay open if its client reads nothing, where `max` is the longest
+    /// time without a read. Zero once a deadline has passed.
     #[must_use]
-    pub fn patience(&self, most: Duration) -> Duration {
-        if self.answers.load(Ordering::Acquire) == 0 {
-            return most;
+    pub fn remaining_timeout(&self, max: Duration) -> Duration {
+        if self.count.load(Ordering::Acquire) == 0 {
+            return max;
         }
         let last_read = Duration::from_millis(self.last_read.load(Ordering::Relaxed));
-        let stalled = self.beginning.elapsed().saturating_sub(last_read);
-        // Whoever reads one may still leave others.
-        let due = self.due().iter().min().map(|due| due.duration_since(Instant::now()));
-        most.saturating_sub(stalled).min(due.unwrap_or(most))
+        let stalled = self.created.elapsed().saturating_sub(last_read);
+        // A client that reads one response may leave another unread.
+        let due = self.deadlines().iter().min().map(|due| due.duration_since(Instant::now()));
+        max.saturating_sub(stalled).min(due.unwrap_or(max))
     }
 
-    fn due(&self) -> MutexGuard<'_, Vec<Instant>> {
-        self.due.lock().unwrap_or_else(PoisonError::into_inner)
+    fn deadlines(&self) -> MutexGuard<'_, Vec<Instant>> {
+        self.deadlines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that an answer waits, until the guard is dropped.
+    /// Counts a response as unread until the guard is dropped.
     #[must_use]
-    pub(super) fn waits(self: &Arc<Self>) -> Waiting {
-        self.counted(0, None)
+    pub(super) fn track(self: &Arc<Self>) -> UnreadGuard {
+        self.add(0, None)
     }
 
-    /// The same with an answer of this size that should be read by then, if no more than this waits
-    /// with it.
+    /// The same for a buffered response with a deadline, unless more than `max_bytes` would be unread.
     #[must_use]
-    pub(super) fn waits_with(
+    pub(super) fn track_buffered(
         self: &Arc<Self>,
         bytes: usize,
-        most: usize,
-        due: Instant,
-    ) -> Option<Waiting> {
+        max_bytes: usize,
+        deadline: Instant,
+    ) -> Option<UnreadGuard> {
         let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.due().push(due);
-        let waiting = self.counted(bytes, Some(due));
-        // The first one is let pass, whatever its size.
-        (before == 0 || before + bytes <= most).then_some(waiting)
+        self.deadlines().push(deadline);
+        let guard = self.add(bytes, Some(deadline));
+        // The first is accepted, whatever its size.
+        (before == 0 || before + bytes <= max_bytes).then_some(guard)
     }
 
-    fn counted(self: &Arc<Self>, bytes: usize, due: Option<Instant>) -> Waiting {
-        // Before it is counted: whoever sees the count sees from when on it waits.
-        if self.answers.load(Ordering::Relaxed) == 0 {
-            self.is_read();
+    fn add(self: &Arc<Self>, bytes: usize, deadline: Option<Instant>) -> UnreadGuard {
+        // Before the increment: a reader of the new count must see the new time.
+        if self.count.load(Ordering::Relaxed) == 0 {
+            self.record_read();
         }
-        self.answers.fetch_add(1, Ordering::Release);
-        Waiting { unread: Arc::clone(self), bytes, due }
+        self.count.fetch_add(1, Ordering::Release);
+        UnreadGuard { unread: Arc::clone(self), bytes, deadline }
     }
 
-    fn is_read(&self) {
-        self.last_read.store(self.beginning.elapsed().as_millis() as u64, Ordering::Relaxed);
+    fn record_read(&self) {
+        self.last_read.store(self.created.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
 }
 
-/// An answer that waits to be read.
+/// Counts a response as unread until it is dropped.
 #[derive(Debug)]
-pub(super) struct Waiting {
-    unread: Arc<Unread>,
+pub(super) struct UnreadGuard {
+    unread: Arc<UnreadResponses>,
     bytes: usize,
-    due: Option<Instant>,
+    deadline: Option<Instant>,
 }
 
-impl Waiting {
-    /// Notes that some of it is read.
-    pub(super) fn is_read(&self) {
-        self.unread.is_read();
+impl UnreadGuard {
+    /// Records that the client has read a part.
+    pub(super) fn record_read(&self) {
+        self.unread.record_read();
     }
 }
 
-impl Drop for Waiting {
+impl Drop for UnreadGuard {
     fn drop(&mut self) {
-        self.unread.is_read();
-        if let Some(due) = self.due {
-            let mut all = self.unread.due();
-            if let Some(place) = all.iter().position(|it| *it == due) {
-                all.swap_remove(place);
+        self.unread.record_read();
+        if let Some(deadline) = self.deadline {
+            let mut deadlines = self.unread.deadlines();
+            if let Some(index) = deadlines.iter().position(|it| *it == deadline) {
+                deadlines.swap_remove(index);
             }
         }
         self.unread.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-        self.unread.answers.fetch_sub(1, Ordering::Release);
+        self.unread.count.fetch_sub(1, Ordering::Release);
     }
 }
 
@@ -158,21 +163,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_reads_one_answer_may_not_leave_another_forever() {
-        const MOST: Duration = Duration::from_secs(30);
-        let unread = Arc::new(Unread::default());
-        assert_eq!(unread.patience(MOST), MOST);
+    fn reading_one_response_does_not_extend_the_deadline_of_another() {
+        const MAX: Duration = Duration::from_secs(30);
+        let unread = Arc::new(UnreadResponses::default());
+        assert_eq!(unread.remaining_timeout(MAX), MAX);
         let due = Instant::now() + Duration::from_secs(5);
-        let left = unread.waits_with(100, 1000, due).unwrap();
-        let read = unread.waits_with(100, 1000, Instant::now() + 2 * MOST).unwrap();
-        read.is_read();
-        assert!(unread.patience(MOST) <= Duration::from_secs(5));
+        let left = unread.track_buffered(100, 1000, due).unwrap();
+        let read = unread.track_buffered(100, 1000, Instant::now() + 2 * MAX).unwrap();
+        read.record_read();
+        assert!(unread.remaining_timeout(MAX) <= Duration::from_secs(5));
         drop(left);
-        assert!(unread.patience(MOST) > Duration::from_secs(5));
-        let overdue = unread.waits_with(100, 1000, Instant::now()).unwrap();
-        read.is_read();
-        assert!(unread.patience(MOST).is_zero());
+        assert!(unread.remaining_timeout(MAX) > Duration::from_secs(5));
+        let overdue = unread.track_buffered(100, 1000, Instant::now()).unwrap();
+        read.record_read();
+        assert!(unread.remaining_timeout(MAX).is_zero());
         drop((overdue, read));
-        assert_eq!(unread.patience(MOST), MOST);
+        assert_eq!(unread.remaining_timeout(MAX), MAX);
     }
 }

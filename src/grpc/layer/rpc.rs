@@ -1,64 +1,65 @@
-//! What kind of call an rpc is, by its path.
+//! The kind of each rpc, by its path.
 
 use crate::grpc::proto::{port_admin_service_server, port_registry_service_server};
 
-/// What kind of call an rpc is.
+/// The kind of an rpc.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// A question whether the server is there: always answered.
+    /// A health check: never limited.
     Health,
-    /// One answer, which costs hardly more than to refuse it; or one that waits for others: the
-    /// writer, or those who read the history.
-    Plain,
-    /// The same, but the answer may be large.
+    /// A unary call that costs hardly more than its rejection, or waits for the writer or the history.
+    Cheap,
+    /// The same, but the response may be large.
     Large,
-    /// One answer, which costs more than to refuse it.
-    Costly,
-    /// A stream of answers to one question.
-    Streaming,
-    /// A stream of answers to a stream of questions.
-    Conversing,
+    /// A unary call that costs more CPU time than its rejection.
+    Expensive,
+    /// A stream of responses to one request.
+    ServerStream,
+    /// A stream of responses to a stream of requests.
+    BidiStream,
 }
 
 impl Kind {
-    /// Whether it may be answered where it came in, before others of its connection are looked at: its
-    /// answer takes a few microseconds, or waits for somebody.
-    pub(super) const fn is_answered_in_place(self) -> bool {
-        matches!(self, Self::Health | Self::Plain | Self::Large)
+    /// Whether it may run on the connection's task, before the connection's other calls: it takes a few
+    /// microseconds, or waits for another task.
+    pub(super) const fn runs_inline(self) -> bool {
+        matches!(self, Self::Health | Self::Cheap | Self::Large)
     }
 
-    /// Whether there may be many answers.
+    /// Whether the response is a stream.
     pub(super) const fn is_stream(self) -> bool {
-        matches!(self, Self::Streaming | Self::Conversing)
+        matches!(self, Self::ServerStream | Self::BidiStream)
     }
 
-    /// The kind of the rpc with this path.
+    /// The kind of the rpc at this path.
     pub(super) fn of(path: &str) -> Self {
         let (service, rpc) =
             path.strip_prefix('/').and_then(|path| path.split_once('/')).unwrap_or_default();
         match (service, rpc) {
             ("grpc.health.v1.Health", "Watch")
-            | (port_registry_service_server::SERVICE_NAME, "WatchAssignments") => Self::Streaming,
+            | (port_registry_service_server::SERVICE_NAME, "WatchAssignments") => {
+                Self::ServerStream
+            }
             ("grpc.health.v1.Health", _) => Self::Health,
             (
                 "grpc.reflection.v1.ServerReflection" | "grpc.reflection.v1alpha.ServerReflection",
                 _,
             )
-            | (port_registry_service_server::SERVICE_NAME, "AnnotatePorts") => Self::Conversing,
+            | (port_registry_service_server::SERVICE_NAME, "AnnotatePorts") => Self::BidiStream,
             (
                 port_registry_service_server::SERVICE_NAME,
                 "LookupPort" | "LookupEndpoint" | "GetAssignment",
-            ) => Self::Plain,
+            ) => Self::Cheap,
             (port_registry_service_server::SERVICE_NAME, "LookupService" | "ListChanges") => {
                 Self::Large
             }
-            (port_registry_service_server::SERVICE_NAME, _) => Self::Costly,
+            (port_registry_service_server::SERVICE_NAME, _) => Self::Expensive,
             (port_admin_service_server::SERVICE_NAME, rpc)
                 if rpc.starts_with("Batch") || rpc.starts_with("List") =>
             {
                 Self::Large
             }
-            _ => Self::Plain,
+            _ => Self::Cheap,
         }
     }
 }
@@ -72,7 +73,7 @@ mod tests {
     use crate::grpc::proto;
 
     #[test]
-    fn streams_are_known_as_such() {
+    fn kinds_agree_with_the_descriptors() {
         let sets = [
             proto::FILE_DESCRIPTOR_SET,
             tonic_health::pb::FILE_DESCRIPTOR_SET,
@@ -88,11 +89,11 @@ mod tests {
                 let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
                 let expected = match (method.client_streaming(), method.server_streaming()) {
                     (false, false) => None,
-                    (false, true) => Some(Kind::Streaming),
-                    (true, _) => Some(Kind::Conversing),
+                    (false, true) => Some(Kind::ServerStream),
+                    (true, _) => Some(Kind::BidiStream),
                 };
                 let kind = Kind::of(&path);
-                let kind = matches!(kind, Kind::Streaming | Kind::Conversing).then_some(kind);
+                let kind = matches!(kind, Kind::ServerStream | Kind::BidiStream).then_some(kind);
                 assert_eq!(kind, expected, "{path}");
                 streams += usize::from(expected.is_some());
             }

@@ -1,4 +1,4 @@
-//! Spans of calls, in the trace that the caller has begun, or in one of their own.
+//! Spans of calls, in the caller's trace or in a new one.
 
 use std::net::SocketAddr;
 
@@ -13,7 +13,7 @@ use tonic::Code;
 use crate::access::Token;
 use crate::metrics::CODES;
 
-/// Makes spans of calls.
+/// Creates the spans of calls.
 #[derive(Clone, Debug)]
 pub struct Tracing(SdkTracer);
 
@@ -22,18 +22,18 @@ pub struct Tracing(SdkTracer);
 pub struct Span(opentelemetry_sdk::trace::Span);
 
 impl Tracing {
-    /// Makes spans that this tracer sends.
+    /// Creates spans with this tracer.
     #[must_use]
     pub const fn new(tracer: SdkTracer) -> Self {
         Self(tracer)
     }
 
-    /// Begins the span of a call of the rpc, below the one that the caller names (W3C Trace Context).
+    /// Starts the span of a call, as a child of the caller's span (W3C Trace Context).
     #[must_use]
-    pub fn begin(&self, rpc: &str, headers: &HeaderMap, peer: SocketAddr) -> Span {
+    pub fn start(&self, rpc: &str, headers: &HeaderMap, peer: SocketAddr) -> Span {
         let parent = TraceContextPropagator::new().extract(&Carrier(headers));
         let (service, method) = rpc.rsplit_once('/').unwrap_or(("", rpc));
-        let facts = vec![
+        let attributes = vec![
             KeyValue::new("rpc.system", "grpc"),
             KeyValue::new("rpc.service", service.to_owned()),
             KeyValue::new("rpc.method", method.to_owned()),
@@ -42,20 +42,20 @@ impl Tracing {
         ];
         let span = SpanBuilder::from_name(rpc.to_owned())
             .with_kind(SpanKind::Server)
-            .with_attributes(facts);
+            .with_attributes(attributes);
         Span(self.0.build_with_context(span, &parent))
     }
 }
 
 impl Span {
-    /// Ends it as its call has ended.
+    /// Ends the span with the status of its call.
     pub fn end(mut self, code: Code, reason: Option<&str>, caller: Option<&Token>) {
         self.0.set_attribute(KeyValue::new("rpc.grpc.status_code", code as i64));
         if let Some(caller) = caller {
             self.0.set_attribute(KeyValue::new("user.name", caller.name.to_string()));
         }
-        // What a client did wrong is no fault of the server (OpenTelemetry's conventions for gRPC).
-        let is_fault = matches!(
+        // A client's mistake is not an error of the server (OpenTelemetry's conventions for gRPC).
+        let is_server_error = matches!(
             code,
             Code::Unknown
                 | Code::DeadlineExceeded
@@ -64,9 +64,9 @@ impl Span {
                 | Code::Unavailable
                 | Code::DataLoss
         );
-        if is_fault {
-            let what = reason.unwrap_or(CODES[code as usize]);
-            self.0.set_status(SpanStatus::error(what.to_owned()));
+        if is_server_error {
+            let description = reason.unwrap_or(CODES[code as usize]);
+            self.0.set_status(SpanStatus::error(description.to_owned()));
         }
         self.0.end();
     }

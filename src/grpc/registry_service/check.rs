@@ -14,9 +14,9 @@ impl RegistryService {
         request: &proto::CheckPortRequest,
     ) -> Result<proto::CheckPortResponse, CallError> {
         let wishes = parse(|fields| request::check(fields, request))?;
-        let snapshot = self.registrar.snapshot();
+        let snapshot = self.handle.snapshot();
         let mut looks = SearchBudget::default();
-        let now = self.registrar.now();
+        let now = self.handle.now();
         let verdicts = wishes.iter().map(|wish| check_one(&snapshot, wish, now, &mut looks));
         let verdicts = verdicts.collect::<Result<Vec<_>, _>>()?;
         Ok(proto::CheckPortResponse {
@@ -30,8 +30,8 @@ impl RegistryService {
         request: &proto::BatchCheckPortsRequest,
     ) -> Result<proto::BatchCheckPortsResponse, CallError> {
         let wishes = parse(|fields| request::wishes(fields, &request.requests))?;
-        let snapshot = self.registrar.snapshot();
-        let verdicts = try_all(&snapshot, &wishes, self.registrar.now())?;
+        let snapshot = self.handle.snapshot();
+        let verdicts = try_all(&snapshot, &wishes, self.handle.now())?;
         Ok(proto::BatchCheckPortsResponse {
             verdicts: answered(&snapshot, &verdicts),
             revision: snapshot.revision().0,

@@ -29,7 +29,7 @@ impl RegistryService {
             revision: Revision(place.revision),
             position: place.position,
         });
-        let snapshot = self.registrar.snapshot();
+        let snapshot = self.handle.snapshot();
         // What is stored may not be published yet.
         let end = ChangePosition::end_of(snapshot.revision());
         let newest_first = request.newest_first;

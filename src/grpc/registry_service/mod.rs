@@ -2,9 +2,9 @@
 //! past read the history too.
 
 mod check;
+mod historical;
 mod history;
 mod lookup;
-mod past;
 mod settings;
 mod watch;
 
@@ -16,15 +16,15 @@ use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
+use self::historical::{Past, Scope};
 use self::lookup::{port_info, port_of};
-use self::past::{Past, Scope};
 use self::watch::Watch;
 use super::annotate::StreamLabels;
 use super::fields::{DEFAULT_PAGE, MAX_PAGE, parse};
 use super::page_token::{Binding, ListPlace};
 use super::proto::port_registry_service_server::PortRegistryService;
 use super::request::{as_of, filter};
-use super::status::{CallError, explained};
+use super::status::{CallError, transport_error};
 use super::{convert, proto, wire};
 use crate::registry::assignment::Uid;
 use crate::registry::decide::Refusal;
@@ -37,7 +37,7 @@ use crate::writer::RegistryHandle;
 /// The reads.
 #[derive(Clone)]
 pub struct RegistryService {
-    registrar: RegistryHandle,
+    handle: RegistryHandle,
     history: Arc<dyn History>,
     /// Places for those who ask for the past: they wait for each other, and hold no more of what others
     /// need meanwhile.
@@ -52,14 +52,14 @@ impl RegistryService {
     /// The reads of this registry. Streams end when `shutdown` is cancelled.
     #[must_use]
     pub fn new(
-        registrar: RegistryHandle,
+        handle: RegistryHandle,
         history: Arc<dyn History>,
         database_id: Arc<str>,
         shutdown: CancellationToken,
     ) -> Self {
         let looking_back = Arc::new(Semaphore::new(LOOKING_BACK));
         let past = Arc::default();
-        Self { registrar, history, looking_back, past, database_id, shutdown }
+        Self { handle, history, looking_back, past, database_id, shutdown }
     }
 
     /// A place among those who ask for the past, or that there is none.
@@ -137,7 +137,7 @@ impl PortRegistryService for RegistryService {
             let namespace = fields.namespace("namespace", &request.namespace);
             Ok((endpoint?, namespace?))
         })?;
-        let snapshot = self.registrar.snapshot();
+        let snapshot = self.handle.snapshot();
         let view = snapshot.view(&namespace).map_err(CallError::from)?;
         let port = port_of(view, &endpoint)?;
         Ok(Response::new(wire::LookupEndpointResponse {
@@ -153,7 +153,7 @@ impl PortRegistryService for RegistryService {
         &self,
         request: Request<proto::BatchLookupPortsRequest>,
     ) -> Result<Response<wire::BatchLookupPortsResponse>, Status> {
-        let snapshot = self.registrar.snapshot();
+        let snapshot = self.handle.snapshot();
         Ok(lookup::batch(&snapshot, &request.into_inner()).map(Response::new)?)
     }
 
@@ -164,11 +164,11 @@ impl PortRegistryService for RegistryService {
         &self,
         request: Request<Streaming<proto::AnnotatePortsRequest>>,
     ) -> Result<Response<Self::AnnotatePortsStream>, Status> {
-        let registrar = self.registrar.clone();
+        let handle = self.handle.clone();
         let mut labels = StreamLabels::default();
         let blocks = request.into_inner().map(move |block| match block {
-            Ok(block) => labels.annotate(&registrar.snapshot(), &block).map_err(Status::from),
-            Err(fault) => Err(explained(&fault).unwrap_or(fault)),
+            Ok(block) => labels.annotate(&handle.snapshot(), &block).map_err(Status::from),
+            Err(fault) => Err(transport_error(&fault).unwrap_or(fault)),
         });
         let shutdown = self.shutdown.clone();
         let stopping = shutdown.clone();
@@ -185,7 +185,7 @@ impl PortRegistryService for RegistryService {
     ) -> Result<Response<proto::GetAssignmentResponse>, Status> {
         let request = request.into_inner();
         let uid = parse(|fields| fields.take("uid", request.uid.parse::<Uid>()))?;
-        let snapshot = self.registrar.snapshot();
+        let snapshot = self.handle.snapshot();
         let record =
             snapshot.by_uid(uid).ok_or_else(|| CallError::from(Refusal::UnknownUid(uid)))?;
         let reference = snapshot.reference();
@@ -243,7 +243,7 @@ impl PortRegistryService for RegistryService {
             let namespace = fields.namespace("namespace", &request.namespace);
             Ok((query?, limit?, namespace?))
         })?;
-        let snapshot = self.registrar.snapshot();
+        let snapshot = self.handle.snapshot();
         let view = snapshot.view(&namespace).map_err(CallError::from)?;
         let hits = search(view, query, limit);
         let reference = view.reference();
@@ -258,7 +258,7 @@ impl PortRegistryService for RegistryService {
         request: Request<proto::CheckPortRequest>,
     ) -> Result<Response<proto::CheckPortResponse>, Status> {
         let (service, request) = (self.clone(), request.into_inner());
-        Ok(aside(move || service.check(&request)).await.map(Response::new)?)
+        Ok(run_blocking(move || service.check(&request)).await.map(Response::new)?)
     }
 
     async fn batch_check_ports(
@@ -266,7 +266,7 @@ impl PortRegistryService for RegistryService {
         request: Request<proto::BatchCheckPortsRequest>,
     ) -> Result<Response<proto::BatchCheckPortsResponse>, Status> {
         let (service, request) = (self.clone(), request.into_inner());
-        Ok(aside(move || service.check_batch(&request)).await.map(Response::new)?)
+        Ok(run_blocking(move || service.check_batch(&request)).await.map(Response::new)?)
     }
 
     async fn get_namespace(
@@ -288,7 +288,7 @@ impl PortRegistryService for RegistryService {
         request: Request<proto::GetPoolRequest>,
     ) -> Result<Response<proto::GetPoolResponse>, Status> {
         let (service, request) = (self.clone(), request.into_inner());
-        Ok(aside(move || service.pool(&request)).await.map(Response::new)?)
+        Ok(run_blocking(move || service.pool(&request)).await.map(Response::new)?)
     }
 
     async fn list_pools(
@@ -296,7 +296,7 @@ impl PortRegistryService for RegistryService {
         request: Request<proto::ListPoolsRequest>,
     ) -> Result<Response<proto::ListPoolsResponse>, Status> {
         let (service, request) = (self.clone(), request.into_inner());
-        Ok(aside(move || service.pools(&request)).await.map(Response::new)?)
+        Ok(run_blocking(move || service.pools(&request)).await.map(Response::new)?)
     }
 
     async fn list_changes(
@@ -321,7 +321,7 @@ impl PortRegistryService for RegistryService {
         &self,
         _: Request<proto::GetRegistryInfoRequest>,
     ) -> Result<Response<proto::GetRegistryInfoResponse>, Status> {
-        let snapshot = self.registrar.snapshot();
+        let snapshot = self.handle.snapshot();
         let reference = snapshot.reference();
         Ok(Response::new(proto::GetRegistryInfoResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -336,7 +336,7 @@ impl PortRegistryService for RegistryService {
 }
 
 /// Does what may take long beside the threads that answer others.
-async fn aside<T: Send + 'static>(
+async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, CallError> + Send + 'static,
 ) -> Result<T, CallError> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|failed| match failed.try_into_panic() {

@@ -18,7 +18,7 @@ impl RegistryService {
         request: &proto::GetNamespaceRequest,
     ) -> Result<proto::GetNamespaceResponse, CallError> {
         let name = parse(|fields| fields.namespace("name", &request.name))?;
-        let snapshot = self.registrar.snapshot();
+        let snapshot = self.handle.snapshot();
         Ok(proto::GetNamespaceResponse {
             namespace: Some(convert::namespace_summary(snapshot.view(&name)?)),
             revision: snapshot.revision().0,
@@ -34,7 +34,7 @@ impl RegistryService {
         let size =
             parse(|fields| fields.size("page_size", request.page_size, DEFAULT_PAGE, MAX_PAGE))?;
         let told = place(&binding, &request.page_token)?.map(|(namespace, _)| namespace);
-        let snapshot = self.registrar.snapshot();
+        let snapshot = self.handle.snapshot();
         let mut views = snapshot.views_after(told.as_ref()).peekable();
         let page: Vec<View<'_>> = views.by_ref().take(size).collect();
         let last = page.last().filter(|_| views.peek().is_some());
@@ -59,7 +59,7 @@ impl RegistryService {
             let name = fields.required("name", &request.name);
             Ok((namespace?, name?))
         })?;
-        let snapshot = self.registrar.snapshot();
+        let snapshot = self.handle.snapshot();
         let view = snapshot.view(&namespace)?;
         Ok(proto::GetPoolResponse {
             pool: Some(self.pool_summary(view, view.pool(&name)?)),
@@ -82,7 +82,7 @@ impl RegistryService {
             Ok((namespace?, size?))
         })?;
         let told = place(&binding, &request.page_token)?;
-        let snapshot = self.registrar.snapshot();
+        let snapshot = self.handle.snapshot();
         let views: Vec<View<'_>> = match &namespace {
             Some(name) => vec![snapshot.view(name)?],
             None => snapshot.views_after(None).collect(),
@@ -109,7 +109,7 @@ impl RegistryService {
     }
 
     fn pool_summary(&self, view: View<'_>, pool: &SharedPool) -> proto::PoolSummary {
-        convert::pool_summary(pool, usage(view, pool, self.registrar.now()))
+        convert::pool_summary(pool, usage(view, pool, self.handle.now()))
     }
 }
 

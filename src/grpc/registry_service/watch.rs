@@ -36,7 +36,7 @@ const MARK_AFTER: Duration = Duration::from_secs(10);
 
 /// One watch.
 pub(super) struct Watch {
-    registrar: RegistryHandle,
+    handle: RegistryHandle,
     history: Arc<dyn History>,
     filter: ChangeFilter,
     followed: broadcast::Receiver<Arc<Entry>>,
@@ -89,8 +89,8 @@ impl Watch {
         let mut filter = parse(|fields| watch_filter(fields, &asked))?;
         filter.kinds = ChangeKind::ALL.into_iter().filter(|kind| kind.is_of_assignment()).collect();
         // First the ear, then the look: what is published in between is heard.
-        let followed = service.registrar.follow().ok_or(CallError::Stopping)?;
-        let present = service.registrar.snapshot().revision();
+        let followed = service.handle.follow().ok_or(CallError::Stopping)?;
+        let present = service.handle.snapshot().revision();
         let place = match ChangePosition::before(Revision(request.start_revision)) {
             None => ChangePosition::end_of(present),
             Some(place) if place.revision > present => return Err(CallError::InTheFuture(present)),
@@ -100,7 +100,7 @@ impl Watch {
             service.check_was_there(namespace).await?;
         }
         Ok(Self {
-            registrar: service.registrar.clone(),
+            handle: service.handle.clone(),
             history: Arc::clone(&service.history),
             filter,
             followed,
@@ -163,7 +163,7 @@ impl Watch {
 
     /// Tells the next part of the history.
     async fn read_history(&mut self, is_first_time: bool) -> Result<Option<Draft>, CallError> {
-        let snapshot = self.registrar.snapshot();
+        let snapshot = self.handle.snapshot();
         let present = ChangePosition::end_of(snapshot.revision());
         let query = Query {
             after: Some(self.place),
@@ -232,7 +232,7 @@ impl Watch {
 
     /// Tells what passes of an entry, from where the watch is, as far as there is room.
     fn tell(&mut self, entry: &Arc<Entry>, draft: &mut Draft) {
-        let snapshot = self.registrar.snapshot();
+        let snapshot = self.handle.snapshot();
         let places = (0..).map(|position| ChangePosition { revision: entry.revision, position });
         for (place, change) in places.zip(&entry.changes) {
             if place <= self.place {

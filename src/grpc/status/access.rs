@@ -2,7 +2,7 @@
 
 use tonic::{Code, Status};
 
-use super::{FieldFault, fields, status};
+use super::{FieldViolation, fields, status};
 use crate::access::{AuthError, Denied, TokenRefusal};
 use crate::grpc::proto::ErrorReason;
 
@@ -39,7 +39,7 @@ pub(super) fn token_refused(message: &str, refusal: TokenRefusal) -> Status {
         TokenRefusal::NoSecret(name) => (Code::FailedPrecondition, ErrorReason::NoSecret, name),
         TokenRefusal::LastAdmin(name) => (Code::FailedPrecondition, ErrorReason::LastAdmin, name),
         TokenRefusal::ExpiryInPast(end) => {
-            let fault = FieldFault {
+            let fault = FieldViolation {
                 field: "token.expire_time".into(),
                 description: format!("{end} is not to come"),
                 reason: ErrorReason::InvalidField,

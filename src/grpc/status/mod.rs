@@ -37,7 +37,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A field of a request that is missing or not valid.
 #[derive(Debug)]
-pub struct FieldFault {
+pub struct FieldViolation {
     /// Which.
     pub field: String,
     /// What is wrong with it.
@@ -51,7 +51,7 @@ pub struct FieldFault {
 pub enum CallError {
     /// Fields are missing or not valid.
     #[error("{}", .0.iter().map(|fault| format!("{}: {}", fault.field, fault.description)).collect::<Vec<_>>().join("; "))]
-    Fields(Vec<FieldFault>),
+    Fields(Vec<FieldViolation>),
     /// The page token was not made here, or for another filter.
     #[error(
         "page_token: this token was not made by this server for this filter: leave it out to begin anew"
@@ -172,7 +172,7 @@ impl From<CallError> for Status {
             CallError::Fields(faults) => fields(&message, faults),
             CallError::PageToken => fields(
                 &message,
-                vec![FieldFault {
+                vec![FieldViolation {
                     field: "page_token".into(),
                     description: "was not made by this server for this filter".into(),
                     reason: ErrorReason::PageTokenInvalid,
@@ -272,7 +272,7 @@ fn status<const N: usize>(
     Status::with_error_details(code, shorten(message), details(reason, facts))
 }
 
-fn fields(message: &str, faults: Vec<FieldFault>) -> Status {
+fn fields(message: &str, faults: Vec<FieldViolation>) -> Status {
     let reason = faults.first().map_or(ErrorReason::InvalidField, |fault| fault.reason);
     let mut details = details(reason, []);
     for fault in faults.into_iter().take(MAX_VIOLATIONS) {
@@ -330,9 +330,9 @@ fn unavailable<const N: usize>(
 /// Gives the statuses that the transport makes by itself, before a service is reached, the code and
 /// the details that all others have.
 #[must_use]
-pub fn explain(response: http::Response<Body>) -> http::Response<Body> {
+pub fn add_details(response: http::Response<Body>) -> http::Response<Body> {
     match Status::from_header_map(response.headers()) {
-        Some(made) if made.details().is_empty() => match explained(&made) {
+        Some(made) if made.details().is_empty() => match transport_error(&made) {
             Some(status) => status.into_http(),
             None => response,
         },
@@ -342,7 +342,7 @@ pub fn explain(response: http::Response<Body>) -> http::Response<Body> {
 
 /// What the transport means by a status of its own, if it is about the message or the method.
 #[must_use]
-pub fn explained(made: &Status) -> Option<Status> {
+pub fn transport_error(made: &Status) -> Option<Status> {
     let message = made.message();
     match made.code() {
         Code::OutOfRange => {

@@ -37,7 +37,7 @@ impl RegistryService {
         moment: Option<AsOf>,
         scope: Scope<'_>,
     ) -> Result<Arc<Snapshot>, CallError> {
-        let present = self.registrar.snapshot();
+        let present = self.handle.snapshot();
         let Some(moment) = moment else { return Ok(present) };
         let _place = self.look_back()?;
         let revision = self.revision_of(moment, &present).await?;
@@ -64,7 +64,7 @@ impl RegistryService {
         match moment {
             AsOf::Revision(revision) if revision > last => Err(CallError::InTheFuture(last)),
             AsOf::Revision(revision) => Ok(revision),
-            AsOf::Time(time) if time > self.registrar.now() => Err(CallError::InTheFuture(last)),
+            AsOf::Time(time) if time > self.handle.now() => Err(CallError::InTheFuture(last)),
             AsOf::Time(time) => {
                 let beginning = self.history.beginning().await.map_err(CallError::History)?;
                 if time < beginning {
@@ -112,7 +112,7 @@ impl RegistryService {
 
     /// That there is a namespace of this name, or that there was one.
     pub(super) async fn check_was_there(&self, name: &NamespaceName) -> Result<(), CallError> {
-        let present = self.registrar.snapshot();
+        let present = self.handle.snapshot();
         let unknown: UnknownNamespace = match present.view(name) {
             Ok(_) => return Ok(()),
             Err(unknown) => unknown,
