@@ -14,7 +14,7 @@ use crate::registry::name::NamespaceName;
 
 /// Where the server is, and how it is reached.
 #[derive(Args, Clone, Debug)]
-pub(super) struct PlaceArgs {
+pub(super) struct ConnectionArgs {
     /// The server: host:port, http://host:port or, encrypted, https://host:port.
     #[arg(
         long,
@@ -32,7 +32,7 @@ pub(super) struct PlaceArgs {
 #[derive(Args, Clone)]
 pub(super) struct ServerArgs {
     #[command(flatten)]
-    pub(super) place: PlaceArgs,
+    pub(super) connection: ConnectionArgs,
 
     /// The token, which writes need.
     #[arg(long, env = "PORTBOOK_TOKEN", value_name = "TOKEN", hide_env_values = true)]
@@ -49,7 +49,7 @@ impl ServerArgs {
 
 impl std::fmt::Debug for ServerArgs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ServerArgs").field("place", &self.place).finish_non_exhaustive()
+        f.debug_struct("ServerArgs").field("connection", &self.connection).finish_non_exhaustive()
     }
 }
 
@@ -171,7 +171,7 @@ pub(super) struct AsOfArgs {
 }
 
 /// Reads the words of an enum: `custom` for `SOURCE_CUSTOM`.
-pub(super) fn words<E: Clone + Send + Sync + 'static>(
+pub(super) fn enum_parser<E: Clone + Send + Sync + 'static>(
     prefix: &'static str,
     words: &'static [&'static str],
     named: fn(&str) -> Option<E>,

@@ -7,10 +7,10 @@ use itertools::Itertools;
 use serde_json::{Value, json};
 
 use super::args::{AcknowledgeArgs, NamespaceArgs, OutputArgs, ReadArgs};
-use super::output::finding::{self, evidence, outcome, to_acknowledge, told};
-use super::output::record::{text, time};
-use super::output::space::{run_objects, runs};
-use super::output::{self, table, words};
+use super::output::finding::{self, codes_to_acknowledge, evidence, line, outcome};
+use super::output::record::{text, timestamp};
+use super::output::resource::{range_objects, ranges};
+use super::output::{self, enum_names, table};
 use super::parse::PortSpec;
 use super::session::Session;
 use super::{Error, ExitStatus};
@@ -74,7 +74,7 @@ impl CheckArgs {
         let verdicts: Vec<_> = ports.into_iter().zip(verdicts.into_values()).collect();
         let is_accepted =
             verdicts.iter().all(|(_, verdict)| verdict.outcome() == proto::Outcome::Accepted);
-        output::answer(output.output, &Verdicts { verdicts, acknowledged })?;
+        output::show(output.output, &Verdicts { verdicts, acknowledged })?;
         Ok(ExitStatus::accepted(is_accepted))
     }
 }
@@ -101,14 +101,14 @@ impl Verdicts {
     fn paragraph(&self, spec: &PortSpec, verdict: &proto::Verdict) -> String {
         let mut lines = vec![format!("{spec} · {}", outcome(verdict))];
         for finding in &verdict.findings {
-            lines.push(format!("  {}", told(finding, &self.acknowledged)));
+            lines.push(format!("  {}", line(finding, &self.acknowledged)));
             lines.extend(evidence(finding).map(|facts| format!("    {facts}")));
         }
         if !verdict.alternatives.is_empty() {
-            lines.push(format!("  free nearby: {}", runs(&verdict.alternatives)));
+            lines.push(format!("  free nearby: {}", ranges(&verdict.alternatives)));
         }
         if verdict.outcome() == proto::Outcome::AcknowledgementRequired {
-            let codes = to_acknowledge([verdict]);
+            let codes = codes_to_acknowledge([verdict]);
             lines.push(format!("  to take it all the same: --acknowledge {codes}"));
         }
         lines.join("\n") + "\n"
@@ -120,9 +120,9 @@ fn object(spec: &PortSpec, verdict: &proto::Verdict) -> Value {
         "first_port": spec.ports.first().number(),
         "last_port": spec.ports.last().number(),
         "transports": spec.transports.iter().map(|of| of.name()).collect::<Vec<_>>(),
-        "outcome": words::outcome(verdict.outcome),
+        "outcome": enum_names::outcome(verdict.outcome),
         "findings": verdict.findings.iter().map(finding::object).collect::<Vec<_>>(),
-        "alternatives": run_objects(&verdict.alternatives),
+        "alternatives": range_objects(&verdict.alternatives),
     })
 }
 
@@ -133,20 +133,20 @@ fn row(spec: &PortSpec, verdict: &proto::Verdict, finding: &proto::Finding) -> V
         "first_port": spec.ports.first().number(),
         "last_port": spec.ports.last().number(),
         "transports": spec.transports.iter().map(|of| of.name()).collect::<Vec<_>>(),
-        "outcome": words::outcome(verdict.outcome),
-        "code": words::finding_code(finding.code),
-        "severity": words::severity(finding.severity),
-        "transport": words::transport(finding.transport),
+        "outcome": enum_names::outcome(verdict.outcome),
+        "code": enum_names::finding_code(finding.code),
+        "severity": enum_names::severity(finding.severity),
+        "transport": enum_names::transport(finding.transport),
         "message": text(&finding.message),
         "evidence_uid": text(&evidence.uid),
         "evidence_service_name": text(&evidence.service_name),
         "evidence_pool": text(&finding.evidence_pool),
-        "end_time": time(finding.end_time),
+        "end_time": timestamp(finding.end_time),
         "alternatives": verdict.alternatives.iter().map(|&of| table::ports(Some(of))).collect::<Vec<_>>(),
     })
 }
 
-impl output::Answer for Verdicts {
+impl output::View for Verdicts {
     fn table(&self) -> String {
         self.verdicts.iter().map(|(spec, verdict)| self.paragraph(spec, verdict)).join("\n")
     }
@@ -155,7 +155,7 @@ impl output::Answer for Verdicts {
         self.verdicts.iter().map(|(spec, verdict)| object(spec, verdict)).collect()
     }
 
-    fn rows(&self) -> Vec<Value> {
+    fn csv_rows(&self) -> Vec<Value> {
         let none = [proto::Finding::default()];
         let rows = self.verdicts.iter().flat_map(|(spec, verdict)| {
             let findings = if verdict.findings.is_empty() { &none[..] } else { &verdict.findings };
@@ -168,7 +168,7 @@ impl output::Answer for Verdicts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::output::Answer;
+    use crate::cli::output::View;
 
     fn specs(text: &str) -> Vec<PortSpec> {
         text.split(' ').map(|word| word.parse().unwrap()).collect()
@@ -223,7 +223,7 @@ mod tests {
 7450/tcp,udp · accepted
 ";
         assert_eq!(verdicts.table(), expected);
-        let rows = verdicts.rows();
+        let rows = verdicts.csv_rows();
         let codes: Vec<_> = rows.iter().map(|row| row["code"].as_str()).collect();
         assert_eq!(codes, [Some("IANA_ASSIGNED"), Some("COOLING_DOWN"), None]);
         assert_eq!(verdicts.objects()[0]["alternatives"][1], json!({"first": 5431, "last": 5431}));

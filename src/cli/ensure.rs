@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::args::{DetailArgs, NamespaceArgs, WriteArgs};
 use super::session::Session;
-use super::write::{Written, heading};
+use super::write::{WriteOutcome, heading};
 use super::{Error, ExitStatus, output, time_args};
 use crate::grpc::{convert, proto};
 use crate::registry::port::Transport;
@@ -87,7 +87,7 @@ impl EnsureArgs {
         let answer = session.call(session.admin().ensure_port(request)).await?;
         let proto::EnsurePortResponse { assignments, findings, created, revision } = answer;
         if !created && assignments.iter().any(|record| differs(&said, record)) {
-            output::remark(
+            output::notice(
                 "the ports were held already, so what is said of them stays: change it with \
                  portbook update",
             );
@@ -102,7 +102,7 @@ impl EnsureArgs {
         } else {
             "Held already:".to_owned()
         };
-        Written { assignments, findings, revision }.tell(heading, write.output.output)
+        WriteOutcome { assignments, findings, revision }.print(heading, write.output.output)
     }
 }
 

@@ -9,7 +9,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use super::args::PlaceArgs;
+use super::args::ConnectionArgs;
 use super::session::Session;
 use super::{Error, ExitStatus, output};
 
@@ -24,19 +24,19 @@ pub(super) struct HealthArgs {
     service: String,
 
     #[command(flatten)]
-    place: PlaceArgs,
+    connection: ConnectionArgs,
 }
 
 impl HealthArgs {
     pub(super) async fn run(self) -> Result<ExitStatus, Error> {
-        let Self { service, place } = self;
-        let silence = |_| Error::Timeout(place.addr.clone(), PATIENCE);
-        timeout(PATIENCE, check(&place, service)).await.map_err(silence)?
+        let Self { service, connection } = self;
+        let silence = |_| Error::Timeout(connection.addr.clone(), PATIENCE);
+        timeout(PATIENCE, check(&connection, service)).await.map_err(silence)?
     }
 }
 
-async fn check(place: &PlaceArgs, service: String) -> Result<ExitStatus, Error> {
-    let session = Session::connect_anonymous(place).await?;
+async fn check(connection: &ConnectionArgs, service: String) -> Result<ExitStatus, Error> {
+    let session = Session::connect_anonymous(connection).await?;
     let mut health = HealthClient::new(session.transport());
     let answer = health.check(HealthCheckRequest { service: service.clone() }).await;
     if answer.as_ref().is_err_and(|status| status.code() == Code::NotFound) {
@@ -46,7 +46,7 @@ async fn check(place: &PlaceArgs, service: String) -> Result<ExitStatus, Error> 
         ServingStatus::Serving => output::print("serving\n"),
         ServingStatus::ServiceUnknown => Err(Error::UnknownService(service)),
         ServingStatus::NotServing | ServingStatus::Unknown => {
-            Err(Error::NotServing(place.addr.clone()))
+            Err(Error::NotServing(connection.addr.clone()))
         }
     }
 }
@@ -71,7 +71,7 @@ mod tests {
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
         let args = |service: &str| HealthArgs {
             service: service.into(),
-            place: PlaceArgs { addr: addr.clone(), tls: TlsArgs::default() },
+            connection: ConnectionArgs { addr: addr.clone(), tls: TlsArgs::default() },
         };
         let down = args("").run().await.unwrap_err();
         assert!(matches!(down, Error::NotServing(_)), "{down:?}");

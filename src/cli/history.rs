@@ -4,9 +4,9 @@ use clap::Args;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::args::{OutputArgs, ServerArgs, words};
+use super::args::{OutputArgs, ServerArgs, enum_parser};
 use super::output::change::{self, assignment, details, kind};
-use super::output::{self, clean, table, words};
+use super::output::{self, clean, enum_names, table};
 use super::pages::{Page, gather};
 use super::parse::HistorySubject;
 use super::session::Session;
@@ -31,7 +31,7 @@ pub(super) struct HistoryArgs {
 
     /// Only changes of these kinds; several with commas.
     #[arg(long = "kind", value_name = "KIND", value_delimiter = ',', ignore_case = true,
-          value_parser = words("CHANGE_KIND_", KINDS, kind_named))]
+          value_parser = enum_parser("CHANGE_KIND_", KINDS, kind_named))]
     kinds: Vec<proto::ChangeKind>,
 
     /// Only changes from then on: a time (2026-03-31T12:00:00Z; without a zone it is local time),
@@ -94,13 +94,13 @@ impl HistoryArgs {
         });
         let Page { items: changes, next, .. } = page.await?;
         let shown = changes.len();
-        output::answer(output, &History { changes, has_namespace })?;
+        output::show(output, &History { changes, has_namespace })?;
         if !next.is_empty() {
-            output::remark(&format!(
+            output::notice(&format!(
                 "{shown} changes are shown, and there are more: --limit N shows more, --all shows all"
             ));
         }
-        Ok(output::found(shown > 0))
+        Ok(output::found_status(shown > 0))
     }
 
     fn request(self) -> proto::ListChangesRequest {
@@ -148,10 +148,10 @@ impl History {
     fn cells(&self, change: &proto::Change) -> Vec<String> {
         let record = assignment(change);
         let word = |text: &str| if text.is_empty() { "-".to_owned() } else { clean(text) };
-        let transport = record.and_then(|record| words::transport(record.transport));
+        let transport = record.and_then(|record| enum_names::transport(record.transport));
         let mut cells = vec![
             change.revision.to_string(),
-            change.time.map_or_else(|| "-".into(), words::time),
+            change.time.map_or_else(|| "-".into(), table::time),
             word(&change.actor),
             kind(change),
             word(record.map_or("", |record| &record.service_name)),
@@ -164,7 +164,7 @@ impl History {
     }
 }
 
-impl output::Answer for History {
+impl output::View for History {
     fn table(&self) -> String {
         if self.changes.is_empty() {
             return String::new();
@@ -173,18 +173,18 @@ impl output::Answer for History {
         header.extend(self.has_namespace.then_some("NAMESPACE"));
         header.extend(["REASON", "DETAIL"]);
         let header = header.into_iter().map(String::from).collect();
-        table::plain(Some(header), self.changes.iter().map(|change| self.cells(change)))
+        table::render(Some(header), self.changes.iter().map(|change| self.cells(change)))
     }
 
     fn objects(&self) -> Vec<Value> {
         self.changes.iter().map(change::object).collect()
     }
 
-    fn rows(&self) -> Vec<Value> {
+    fn csv_rows(&self) -> Vec<Value> {
         self.changes.iter().map(change::row).collect()
     }
 
-    fn blank(&self) -> Value {
+    fn empty_row(&self) -> Value {
         change::row(&proto::Change::default())
     }
 }
@@ -194,7 +194,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::cli::output::Answer;
+    use crate::cli::output::View;
 
     #[derive(Parser)]
     struct Line {

@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::args::{OutputArgs, ReadArgs};
-use super::output::{self, clean, table, words};
+use super::output::{self, clean, enum_names, table};
 use super::session::Session;
 use super::{Error, ExitStatus};
 use crate::grpc::proto::{
@@ -25,7 +25,7 @@ impl InfoArgs {
         let session = Session::open(&self.read).await?;
         let request = GetRegistryInfoRequest {};
         let answer = session.call(session.registry().get_registry_info(request)).await?;
-        output::answer(self.output.output, &answer)
+        output::show(self.output.output, &answer)
     }
 }
 
@@ -46,7 +46,7 @@ impl SourceCounts {
 
     fn object(&self) -> Value {
         json!({
-            "source": words::source(self.source),
+            "source": enum_names::source(self.source),
             "assignments": self.assignments,
             "with_port": self.with_port,
             "without_port": self.without_port,
@@ -67,7 +67,7 @@ impl SourceCounts {
     }
 }
 
-impl output::Answer for GetRegistryInfoResponse {
+impl output::View for GetRegistryInfoResponse {
     fn table(&self) -> String {
         let facts = [
             ("version", self.version.clone()),
@@ -83,11 +83,11 @@ impl output::Answer for GetRegistryInfoResponse {
                 .into_iter()
                 .chain(STATES.map(|state| counts.with(state)))
                 .chain(TRANSPORTS.map(|transport| counts.on(transport)));
-            let source = words::source(counts.source).unwrap_or("-").to_owned();
+            let source = enum_names::source(counts.source).unwrap_or("-").to_owned();
             [source].into_iter().chain(numbers.map(|number| number.to_string())).collect()
         });
         let header = header.split(' ').map(String::from).collect();
-        format!("{}\n{}", table::plain(None, facts), table::plain(Some(header), counts))
+        format!("{}\n{}", table::render(None, facts), table::render(Some(header), counts))
     }
 
     fn objects(&self) -> Vec<Value> {
@@ -95,7 +95,7 @@ impl output::Answer for GetRegistryInfoResponse {
     }
 
     /// The counts, a row for each source.
-    fn rows(&self) -> Vec<Value> {
+    fn csv_rows(&self) -> Vec<Value> {
         self.sources.iter().map(SourceCounts::object).collect()
     }
 
@@ -107,7 +107,7 @@ impl output::Answer for GetRegistryInfoResponse {
             "iana_sha256": self.iana_sha256,
             "guides": self.guides,
             "database_id": self.database_id,
-            "sources": self.rows(),
+            "sources": self.csv_rows(),
         })
     }
 }

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::args::{AsOfArgs, OutputArgs, ReadArgs, words};
+use super::args::{AsOfArgs, OutputArgs, ReadArgs, enum_parser};
 use super::output::table::Columns;
 use super::output::{self, record, table};
 use super::pages::{Page, gather};
@@ -19,17 +19,17 @@ use crate::registry::port::PortRange;
 pub(super) struct ListArgs {
     /// Only records from these sources; several with commas.
     #[arg(long = "source", value_name = "SOURCE", value_delimiter = ',', ignore_case = true,
-          value_parser = words("SOURCE_", &["custom", "iana", "common"], proto::Source::from_str_name))]
+          value_parser = enum_parser("SOURCE_", &["custom", "iana", "common"], proto::Source::from_str_name))]
     sources: Vec<proto::Source>,
 
     /// Only records with these states; several with commas.
     #[arg(long = "state", value_name = "STATE", value_delimiter = ',', ignore_case = true,
-          value_parser = words("STATE_", &["assigned", "reserved", "unassigned", "unlisted"], proto::State::from_str_name))]
+          value_parser = enum_parser("STATE_", &["assigned", "reserved", "unassigned", "unlisted"], proto::State::from_str_name))]
     states: Vec<proto::State>,
 
     /// Only records for these transports; none stands for records that do not say theirs.
     #[arg(long = "transport", value_name = "TRANSPORT", value_delimiter = ',', ignore_case = true,
-          value_parser = words("TRANSPORT_", &["tcp", "udp", "sctp", "dccp", "none"], transport_or_none))]
+          value_parser = enum_parser("TRANSPORT_", &["tcp", "udp", "sctp", "dccp", "none"], transport_or_none))]
     transports: Vec<proto::Transport>,
 
     /// Only records on these ports: 443 or 5000-5010.
@@ -123,13 +123,13 @@ impl ListArgs {
         let Page { items: records, total, .. } = page.await?;
         let shown = records.len();
         let list = List { records, columns };
-        output::answer(output, &list)?;
+        output::show(output, &list)?;
         if shown < total as usize {
-            output::remark(&format!(
+            output::notice(&format!(
                 "{shown} of {total} records are shown: --limit N shows more, --all shows all"
             ));
         }
-        Ok(output::found(shown > 0))
+        Ok(output::found_status(shown > 0))
     }
 }
 
@@ -138,7 +138,7 @@ struct List {
     columns: Columns,
 }
 
-impl output::Answer for List {
+impl output::View for List {
     fn table(&self) -> String {
         if self.records.is_empty() {
             return String::new();

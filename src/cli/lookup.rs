@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::args::{AsOfArgs, NamespaceArgs, OutputArgs, ReadArgs};
 use super::output::table::Columns;
-use super::output::{self, guide, record, table, words};
+use super::output::{self, enum_names, guide, record, table};
 use super::parse::LookupKey;
 use super::session::Session;
 use super::{Error, ExitStatus};
@@ -47,7 +47,7 @@ impl LookupArgs {
             let found = match ask(&session, what, &self.namespace.namespace, self.as_of.as_of).await
             {
                 Err(error) if error.is_unknown_service() => {
-                    output::remark(&format!("portbook: {}", error.report()));
+                    output::notice(&format!("portbook: {}", error.report()));
                     Found { query: query(what), ..Found::default() }
                 }
                 answer => answer?,
@@ -55,7 +55,7 @@ impl LookupArgs {
             all.push(found);
         }
         let is_found = all.iter().all(Found::is_service);
-        output::answer(self.output.output, &Answers(all))?;
+        output::show(self.output.output, &Answers(all))?;
         Ok(ExitStatus::found(is_found))
     }
 }
@@ -128,8 +128,8 @@ impl Found {
         json!({
             "query": self.query,
             "port": self.port.map(|(port, ..)| port),
-            "port_class": self.port.and_then(|(_, class, _)| words::port_class(class)),
-            "state": self.port.and_then(|(.., state)| words::state(state)),
+            "port_class": self.port.and_then(|(_, class, _)| enum_names::port_class(class)),
+            "state": self.port.and_then(|(.., state)| enum_names::state(state)),
             "assignments": record::objects(&self.assignments),
             "guides": self.guides.iter().map(guide::object).collect::<Vec<_>>(),
         })
@@ -144,7 +144,7 @@ impl Found {
             proto::PortClass::User => Some("User Port".to_owned()),
             proto::PortClass::Dynamic => Some("Dynamic Port".to_owned()),
         };
-        let state = words::state(state).map(str::to_ascii_lowercase);
+        let state = enum_names::state(state).map(str::to_ascii_lowercase);
         let port = port.to_string();
         let is_plain = self.query.split('/').next() == Some(port.as_str());
         let port = (!is_plain).then_some(port);
@@ -185,7 +185,7 @@ fn details(record: &proto::Assignment) -> Option<String> {
     ];
     let said = facts.into_iter().filter(|(_, fact)| !fact.is_empty());
     let lines = said.map(|(name, fact)| format!("  {name:10}{}\n", output::clean(&fact)));
-    let transport = words::transport(record.transport).unwrap_or_default();
+    let transport = enum_names::transport(record.transport).unwrap_or_default();
     let ports = table::ports(record.ports);
     Some(format!(
         "\n{} {ports}/{transport}\n{}",
@@ -196,7 +196,7 @@ fn details(record: &proto::Assignment) -> Option<String> {
 
 struct Answers(Vec<Found>);
 
-impl output::Answer for Answers {
+impl output::View for Answers {
     fn table(&self) -> String {
         let texts = self.0.iter().map(Found::text).filter(|text| !text.is_empty());
         texts.collect::<Vec<_>>().join("\n")
@@ -206,7 +206,7 @@ impl output::Answer for Answers {
         self.0.iter().map(Found::object).collect()
     }
 
-    fn rows(&self) -> Vec<Value> {
+    fn csv_rows(&self) -> Vec<Value> {
         self.0.iter().flat_map(|found| record::objects(&found.assignments)).collect()
     }
 }

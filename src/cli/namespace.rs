@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::args::{OutputArgs, ServerArgs, WriteArgs};
-use super::output::space::{self, codes};
+use super::output::resource::{self, codes};
 use super::output::{self, clean, record, table};
 use super::pages::{Page, gather};
 use super::parse::List;
@@ -132,7 +132,7 @@ impl ListArgs {
                 page;
             Ok(Page { items: namespaces, next: next_page_token, total: total_size })
         });
-        output::answer(self.output.output, &Summaries(page.await?.items))
+        output::show(self.output.output, &Summaries(page.await?.items))
     }
 }
 
@@ -140,7 +140,7 @@ impl ShowArgs {
     async fn run(self) -> Result<ExitStatus, Error> {
         let session = Session::connect(&self.server).await?;
         let found = get(&session, self.name).await?;
-        output::answer(self.output.output, &Whole(found))
+        output::show(self.output.output, &Whole(found))
     }
 }
 
@@ -257,7 +257,7 @@ fn told(
 ) -> Result<ExitStatus, Error> {
     let heading = heading(done, revision, write.dry_run);
     let namespace = namespace.unwrap_or_default();
-    output::answer(write.output.output, &Written { heading, namespace })
+    output::show(write.output.output, &Written { heading, namespace })
 }
 
 /// What a table tells of a namespace.
@@ -274,7 +274,7 @@ fn cells(namespace: &proto::Namespace) -> [String; 5] {
 }
 
 fn summary_object(summary: &proto::NamespaceSummary) -> Value {
-    let mut object = space::namespace(&summary.namespace.clone().unwrap_or_default());
+    let mut object = resource::namespace(&summary.namespace.clone().unwrap_or_default());
     object["assignments"] = json!(summary.assignments);
     object["pools"] = json!(summary.pools);
     object
@@ -282,7 +282,7 @@ fn summary_object(summary: &proto::NamespaceSummary) -> Value {
 
 struct Summaries(Vec<proto::NamespaceSummary>);
 
-impl output::Answer for Summaries {
+impl output::View for Summaries {
     fn table(&self) -> String {
         let rows = self.0.iter().map(|summary| {
             let namespace = summary.namespace.clone().unwrap_or_default();
@@ -292,21 +292,21 @@ impl output::Answer for Summaries {
             vec![name, assignments, pools, cool_down, accept, forbid, description]
         });
         let header = "NAME ASSIGNMENTS POOLS COOL-DOWN ACCEPT FORBID DESCRIPTION";
-        table::plain(Some(header.split(' ').map(String::from).collect()), rows)
+        table::render(Some(header.split(' ').map(String::from).collect()), rows)
     }
 
     fn objects(&self) -> Vec<Value> {
         self.0.iter().map(summary_object).collect()
     }
 
-    fn blank(&self) -> Value {
+    fn empty_row(&self) -> Value {
         summary_object(&proto::NamespaceSummary::default())
     }
 }
 
 struct Whole(proto::NamespaceSummary);
 
-impl output::Answer for Whole {
+impl output::View for Whole {
     fn table(&self) -> String {
         let namespace = self.0.namespace.clone().unwrap_or_default();
         let [name, cool_down, accept, forbid, description] = cells(&namespace);
@@ -318,12 +318,12 @@ impl output::Answer for Whole {
             ("cool-down", cool_down),
             ("accept", accept),
             ("forbid", forbid),
-            ("created", record::time(namespace.create_time).unwrap_or_default()),
-            ("changed", record::time(namespace.update_time).unwrap_or_default()),
+            ("created", record::timestamp(namespace.create_time).unwrap_or_default()),
+            ("changed", record::timestamp(namespace.update_time).unwrap_or_default()),
             ("revision", namespace.revision.to_string()),
             ("etag", clean(&namespace.etag)),
         ];
-        table::facts(facts)
+        table::properties(facts)
     }
 
     fn objects(&self) -> Vec<Value> {
@@ -340,11 +340,11 @@ struct Written {
     namespace: proto::Namespace,
 }
 
-impl output::Answer for Written {
+impl output::View for Written {
     fn table(&self) -> String {
         let header = "NAME COOL-DOWN ACCEPT FORBID DESCRIPTION".split(' ').map(String::from);
         let row = cells(&self.namespace).to_vec();
-        format!("{}\n{}", self.heading, table::plain(Some(header.collect()), [row]))
+        format!("{}\n{}", self.heading, table::render(Some(header.collect()), [row]))
     }
 
     fn objects(&self) -> Vec<Value> {
@@ -352,7 +352,7 @@ impl output::Answer for Written {
     }
 
     fn json(&self) -> Value {
-        space::namespace(&self.namespace)
+        resource::namespace(&self.namespace)
     }
 }
 
@@ -361,7 +361,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::cli::output::Answer;
+    use crate::cli::output::View;
 
     #[derive(Parser)]
     struct Line {

@@ -5,7 +5,7 @@ use clap::Args;
 use super::args::{AcknowledgeArgs, DetailArgs, LeaseArgs, NamespaceArgs, WriteArgs};
 use super::parse::PortSpec;
 use super::session::Session;
-use super::write::{Written, each};
+use super::write::{WriteOutcome, call_each};
 use super::{Error, ExitStatus};
 use crate::grpc::{convert, proto};
 
@@ -58,7 +58,7 @@ impl RegisterArgs {
             ..proto::RegisterPortRequest::default()
         };
         let session = Session::connect(&write.server).await?;
-        each("Registered", &write, &ports, async |spec: &PortSpec| {
+        call_each("Registered", &write, &ports, async |spec: &PortSpec| {
             let transports = spec.transports.iter().copied().map(Some).map(convert::transport);
             let request = proto::RegisterPortRequest {
                 ports: Some(convert::port_range(spec.ports)),
@@ -67,7 +67,7 @@ impl RegisterArgs {
             };
             let answer = session.call(session.admin().register_port(request)).await?;
             let proto::RegisterPortResponse { assignments, findings, revision } = answer;
-            Ok(Written { assignments, findings, revision })
+            Ok(WriteOutcome { assignments, findings, revision })
         })
         .await
     }

@@ -5,7 +5,7 @@ use clap::Args;
 use super::args::{NamespaceArgs, WriteArgs};
 use super::parse::Target;
 use super::session::Session;
-use super::write::{Written, each};
+use super::write::{WriteOutcome, call_each};
 use super::{Error, ExitStatus};
 use crate::grpc::{convert, proto};
 
@@ -33,7 +33,7 @@ impl ReleaseArgs {
             ..proto::ReleasePortRequest::default()
         };
         let session = Session::connect(&write.server).await?;
-        each("Released", &write, &what, async |target: &Target| {
+        call_each("Released", &write, &what, async |target: &Target| {
             let template = template.clone();
             let request = match *target {
                 Target::Uid(uid) => proto::ReleasePortRequest { uid: uid.to_string(), ..template },
@@ -46,7 +46,7 @@ impl ReleaseArgs {
             };
             let answer = session.call(session.admin().release_port(request)).await?;
             let proto::ReleasePortResponse { assignments, revision } = answer;
-            Ok(Written { assignments, findings: Vec::new(), revision })
+            Ok(WriteOutcome { assignments, findings: Vec::new(), revision })
         })
         .await
     }

@@ -6,7 +6,7 @@ use super::args::{NamespaceArgs, WriteArgs};
 use super::parse::Target;
 use super::session::Session;
 use super::time_args;
-use super::write::{Written, each};
+use super::write::{WriteOutcome, call_each};
 use super::{Error, ExitStatus};
 use crate::grpc::{convert, proto};
 
@@ -39,7 +39,7 @@ impl RenewArgs {
             ..proto::RenewLeaseRequest::default()
         };
         let session = Session::connect(&write.server).await?;
-        each("Renewed", &write, &what, async |target: &Target| {
+        call_each("Renewed", &write, &what, async |target: &Target| {
             let template = template.clone();
             let request = match *target {
                 Target::Uid(uid) => proto::RenewLeaseRequest { uid: uid.to_string(), ..template },
@@ -52,7 +52,7 @@ impl RenewArgs {
             };
             let answer = session.call(session.admin().renew_lease(request)).await?;
             let proto::RenewLeaseResponse { assignments, revision } = answer;
-            Ok(Written { assignments, findings: Vec::new(), revision })
+            Ok(WriteOutcome { assignments, findings: Vec::new(), revision })
         })
         .await
     }

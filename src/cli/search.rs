@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::args::{NamespaceArgs, OutputArgs, ReadArgs};
 use super::output::table::Columns;
-use super::output::{self, record, table, words};
+use super::output::{self, enum_names, record, table};
 use super::session::Session;
 use super::{Error, ExitStatus};
 use crate::grpc::proto;
@@ -40,23 +40,23 @@ impl SearchArgs {
         };
         let answer = session.call(session.registry().search_assignments(request)).await?;
         let is_found = !answer.hits.is_empty();
-        output::answer(output.output, &Hits(answer.hits))?;
-        Ok(output::found(is_found))
+        output::show(output.output, &Hits(answer.hits))?;
+        Ok(output::found_status(is_found))
     }
 }
 
 struct Hits(Vec<proto::SearchHit>);
 
-impl output::Answer for Hits {
+impl output::View for Hits {
     fn table(&self) -> String {
         if self.0.is_empty() {
             return String::new();
         }
         let records = self.0.iter().flat_map(|hit| {
-            let reason = words::match_reason(hit.reason);
+            let reason = enum_names::match_reason(hit.reason);
             hit.assignments.iter().map(move |record| (record, reason))
         });
-        table::found(records, Columns { namespace: false, reason: true })
+        table::search_hits(records, Columns { namespace: false, reason: true })
     }
 
     /// Full records, each with why it was found.
@@ -64,7 +64,7 @@ impl output::Answer for Hits {
         let records = self.0.iter().flat_map(|hit| {
             hit.assignments.iter().map(move |assignment| {
                 let mut object = record::object(assignment);
-                object["match"] = json!(words::match_reason(hit.reason));
+                object["match"] = json!(enum_names::match_reason(hit.reason));
                 object["matched_text"] = json!(record::text(&hit.matched_text));
                 object
             })

@@ -4,10 +4,10 @@ use clap::Args;
 use prost::Message;
 
 use super::args::{AcknowledgeArgs, DetailArgs, NamespaceArgs, WriteArgs};
-use super::output::words;
+use super::output::enum_names;
 use super::parse::Target;
 use super::session::Session;
-use super::write::{Written, each};
+use super::write::{WriteOutcome, call_each};
 use super::{Error, ExitStatus};
 use crate::grpc::{convert, proto};
 use crate::registry::port::{Port, Transport};
@@ -53,7 +53,7 @@ impl UpdateArgs {
             return Err(Error::Usage(message.into()));
         }
         let session = Session::connect(&write.server).await?;
-        each("Changed", &write, &[what], async |target: &Target| {
+        call_each("Changed", &write, &[what], async |target: &Target| {
             let found = resolve(&session, target, &namespace.namespace).await?;
             let request = proto::UpdateAssignmentRequest {
                 assignment: Some(proto::Assignment {
@@ -69,7 +69,7 @@ impl UpdateArgs {
             };
             let answer = session.call(session.admin().update_assignment(request)).await?;
             let proto::UpdateAssignmentResponse { assignment, findings, revision } = answer;
-            Ok(Written { assignments: assignment.into_iter().collect(), findings, revision })
+            Ok(WriteOutcome { assignments: assignment.into_iter().collect(), findings, revision })
         })
         .await
     }
@@ -134,7 +134,7 @@ async fn holder(
     let mut held = proto::PortInfo::decode(answer.port_info)?.assignments;
     held.retain(|record| record.source == custom);
     if held.len() > 1 {
-        let transports = held.iter().filter_map(|record| words::transport(record.transport));
+        let transports = held.iter().filter_map(|record| enum_names::transport(record.transport));
         let transports = transports.collect::<Vec<_>>().join(", ");
         return Err(Error::Usage(format!(
             "port {port} is held on several transports ({transports}): say which, such as \

@@ -30,12 +30,12 @@ impl VerifyArgs {
         let Self { file, database: DatabaseArgs { database }, output } = self;
         let file = file.unwrap_or(database);
         let report = verify(&file, Timestamp::now()).await?;
-        output::answer(output.output, &report)?;
+        output::show(output.output, &report)?;
         if report.is_right() {
             return Ok(ExitStatus::Success);
         }
         let file = quoted(&file);
-        output::remark(&if report.is_backup {
+        output::notice(&if report.is_backup {
             format!("{file} can't be restored: use another backup")
         } else {
             format!(
@@ -55,13 +55,13 @@ const fn outcome(outcome: Outcome) -> &'static str {
     }
 }
 
-impl output::Answer for Report {
+impl output::View for Report {
     fn table(&self) -> String {
         let rows = self.checks.iter().map(|check| {
             vec![check.name.to_owned(), outcome(check.outcome).to_owned(), clean(&check.detail)]
         });
         let header = ["CHECK", "RESULT", "DETAIL"].map(String::from).to_vec();
-        table::plain(Some(header), rows)
+        table::render(Some(header), rows)
     }
 
     fn objects(&self) -> Vec<Value> {

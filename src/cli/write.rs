@@ -12,7 +12,7 @@ use crate::grpc::proto;
 
 /// What calls have written, or would have.
 #[derive(Debug, Default)]
-pub(super) struct Written {
+pub(super) struct WriteOutcome {
     pub(super) assignments: Vec<proto::Assignment>,
     pub(super) findings: Vec<proto::Finding>,
     pub(super) revision: u64,
@@ -21,17 +21,17 @@ pub(super) struct Written {
 /// Makes a call for each item until one fails, tells what was written, and fails as that one did.
 ///
 /// `done` says what was done, such as `Registered`.
-pub(super) async fn each<T: Display>(
+pub(super) async fn call_each<T: Display>(
     done: &str,
     args: &WriteArgs,
     items: &[T],
-    call: impl AsyncFn(&T) -> Result<Written, Error>,
+    call: impl AsyncFn(&T) -> Result<WriteOutcome, Error>,
 ) -> Result<ExitStatus, Error> {
     if items.len() > 1 && !args.request_id.is_empty() {
         let message = "--request-id names one call: give one port with it";
         return Err(Error::Usage(message.into()));
     }
-    let mut all = Written::default();
+    let mut all = WriteOutcome::default();
     for (place, item) in items.iter().enumerate() {
         // The largest calls would make the future of every command as large as they are.
         match Box::pin(call(item)).await {
@@ -42,7 +42,7 @@ pub(super) async fn each<T: Display>(
             }
             Err(source) => {
                 if place > 0 {
-                    all.print(done, args)?;
+                    all.print_done(done, args)?;
                 }
                 let rest: Vec<_> = items[place + 1..].iter().map(ToString::to_string).collect();
                 return Err(if rest.is_empty() {
@@ -53,23 +53,23 @@ pub(super) async fn each<T: Display>(
             }
         }
     }
-    all.print(done, args)
+    all.print_done(done, args)
 }
 
-impl Written {
-    fn print(&self, done: &str, args: &WriteArgs) -> Result<ExitStatus, Error> {
-        self.tell(heading(done, self.revision, args.dry_run), args.output.output)
+impl WriteOutcome {
+    fn print_done(&self, done: &str, args: &WriteArgs) -> Result<ExitStatus, Error> {
+        self.print(heading(done, self.revision, args.dry_run), args.output.output)
     }
 
     /// Tells what was written under a heading.
-    pub(super) fn tell(&self, heading: String, format: Format) -> Result<ExitStatus, Error> {
-        let findings: Vec<_> = self.findings.iter().map(finding::taken).collect();
+    pub(super) fn print(&self, heading: String, format: Format) -> Result<ExitStatus, Error> {
+        let findings: Vec<_> = self.findings.iter().map(finding::line_with_ports).collect();
         if format != Format::Table {
             for finding in &findings {
-                output::remark(finding);
+                output::notice(finding);
             }
         }
-        output::answer(format, &Told { heading, written: self, findings })
+        output::show(format, &WriteOutput { heading, outcome: self, findings })
     }
 }
 
@@ -82,21 +82,21 @@ pub(super) fn heading(done: &str, revision: u64, is_dry_run: bool) -> String {
     }
 }
 
-struct Told<'a> {
+struct WriteOutput<'a> {
     heading: String,
-    written: &'a Written,
+    outcome: &'a WriteOutcome,
     findings: Vec<String>,
 }
 
-impl output::Answer for Told<'_> {
+impl output::View for WriteOutput<'_> {
     fn table(&self) -> String {
         let records =
-            table::records(&self.written.assignments, Columns { namespace: true, reason: false });
+            table::records(&self.outcome.assignments, Columns { namespace: true, reason: false });
         let findings = self.findings.iter().map(|finding| table::wrapped(finding));
         format!("{}\n{records}{}", self.heading, findings.collect::<String>())
     }
 
     fn objects(&self) -> Vec<Value> {
-        record::objects(&self.written.assignments)
+        record::objects(&self.outcome.assignments)
     }
 }

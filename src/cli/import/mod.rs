@@ -111,14 +111,14 @@ impl ImportArgs {
         let mut report = Report { registrations, verdicts, assignments: Vec::new() };
         if self.skip_held {
             let count = report.leave_out_held();
-            output::remark(&format!("portbook: held already, and left out: {count}"));
+            output::notice(&format!("portbook: held already, and left out: {count}"));
         }
         let format = self.write.output.output;
         if report.registrations.is_empty() && format == Format::Table {
             return Ok(ExitStatus::Success);
         }
         if report.registrations.is_empty() {
-            return output::answer(format, &report);
+            return output::show(format, &report);
         }
         self.register(&session, report).await
     }
@@ -130,7 +130,7 @@ impl ImportArgs {
         let (table, others) =
             table::read(&text, self.format, self.table).map_err(|fault| usage(&fault))?;
         for line in others {
-            output::remark(&format!(
+            output::notice(&format!(
                 "portbook: the table on line {line} is not read: --table N chooses another one"
             ));
         }
@@ -156,7 +156,7 @@ impl ImportArgs {
         };
         let registrations = registrations(&table, &columns, &defaults).map_err(|faults| {
             for line in told(&faults) {
-                output::remark(&line);
+                output::notice(&line);
             }
             let (file, count) = (self.file.display(), faults.len());
             Error::Usage(format!("{file}: faults in its rows: {count}; nothing was sent"))
@@ -182,7 +182,7 @@ impl ImportArgs {
             return judged(&report, format, write.dry_run);
         }
         if refused == 0 && format == Format::Table {
-            output::answer(format, &report)?;
+            output::show(format, &report)?;
         }
         let requests = report.registrations.iter().map(|asked| asked.request.clone());
         let request = proto::BatchRegisterPortsRequest {
@@ -198,7 +198,7 @@ impl ImportArgs {
         };
         report.assignments = answer.assignments;
         if format != Format::Table {
-            return output::answer(format, &report);
+            return output::show(format, &report);
         }
         output::print(&format!(
             "Imported {} registrations ({} assignments) at revision {}.\n",
@@ -211,16 +211,16 @@ impl ImportArgs {
 
 /// Tells the verdicts of what is not registered, and what would help.
 fn judged(report: &Report, format: Format, is_dry_run: bool) -> Result<ExitStatus, Error> {
-    output::answer(format, report)?;
+    output::show(format, report)?;
     let (refused, all) = (report.refused(), report.verdicts.len());
     if refused > 0 {
         let what = if is_dry_run { "would be imported" } else { "is imported" };
-        output::remark(&format!(
+        output::notice(&format!(
             "portbook: {refused} of {all} registrations are not accepted, so nothing {what}"
         ));
     }
     if let Some(flags) = report.help() {
-        output::remark(&format!("what would help: {flags}"));
+        output::notice(&format!("what would help: {flags}"));
     }
     Ok(ExitStatus::accepted(refused == 0))
 }

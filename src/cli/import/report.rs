@@ -4,9 +4,9 @@ use itertools::Itertools;
 use serde_json::{Value, json};
 
 use super::row::Registration;
-use crate::cli::output::finding::{self, outcome, to_acknowledge, told};
+use crate::cli::output::finding::{self, codes_to_acknowledge, outcome};
 use crate::cli::output::record::{self, text};
-use crate::cli::output::{self, clean, table, words};
+use crate::cli::output::{self, clean, enum_names, table};
 use crate::grpc::{convert, proto};
 use crate::registry::service_name::fold;
 
@@ -54,7 +54,7 @@ impl Report {
             .verdicts
             .iter()
             .filter(|verdict| verdict.outcome() == proto::Outcome::AcknowledgementRequired);
-        let codes = to_acknowledge(in_want);
+        let codes = codes_to_acknowledge(in_want);
         let acknowledge = (!codes.is_empty()).then(|| format!("--acknowledge {codes}"));
         let invalid = i32::from(proto::FindingCode::InvalidServiceName);
         let mut findings = self.verdicts.iter().flat_map(|verdict| &verdict.findings);
@@ -72,7 +72,7 @@ impl Report {
 
     fn finding(&self, finding: &proto::Finding, acknowledged: &[i32]) -> String {
         let line = self.evidence_line(finding).map(|line| format!(" (line {line})"));
-        told(finding, acknowledged) + &line.unwrap_or_default()
+        finding::line(finding, acknowledged) + &line.unwrap_or_default()
     }
 
     fn cases(&self) -> impl Iterator<Item = (&Registration, &proto::Verdict)> {
@@ -102,9 +102,9 @@ impl Report {
             "first_port": registration.ports.first().number(),
             "last_port": registration.ports.last().number(),
             "transports": transports(registration),
-            "outcome": words::outcome(verdict.outcome),
-            "code": words::finding_code(finding.code),
-            "severity": words::severity(finding.severity),
+            "outcome": enum_names::outcome(verdict.outcome),
+            "code": enum_names::finding_code(finding.code),
+            "severity": enum_names::severity(finding.severity),
             "message": text(&finding.message),
             "evidence_line": self.evidence_line(finding),
         })
@@ -133,7 +133,7 @@ fn transports(registration: &Registration) -> Vec<&'static str> {
     registration.transports.iter().map(|of| of.name()).collect()
 }
 
-impl output::Answer for Report {
+impl output::View for Report {
     fn table(&self) -> String {
         let rows = self.cases().flat_map(|(registration, verdict)| {
             let request = &registration.request;
@@ -159,7 +159,7 @@ impl output::Answer for Report {
             rows.map(|(head, finding)| head.into_iter().chain([finding]).collect()).collect_vec()
         });
         let header = "LINE SERVICE PORT TRANSPORT VERDICT FINDING";
-        table::plain(Some(header.split(' ').map(String::from).collect()), rows)
+        table::render(Some(header.split(' ').map(String::from).collect()), rows)
     }
 
     fn objects(&self) -> Vec<Value> {
@@ -177,7 +177,7 @@ impl output::Answer for Report {
                 "first_port": registration.ports.first().number(),
                 "last_port": registration.ports.last().number(),
                 "transports": transports(registration),
-                "outcome": words::outcome(verdict.outcome),
+                "outcome": enum_names::outcome(verdict.outcome),
                 "findings": findings.collect::<Vec<_>>(),
                 "assignments": record::objects(made),
             })
@@ -185,7 +185,7 @@ impl output::Answer for Report {
         objects.collect()
     }
 
-    fn rows(&self) -> Vec<Value> {
+    fn csv_rows(&self) -> Vec<Value> {
         let none = [proto::Finding::default()];
         let rows = self.cases().flat_map(|(registration, verdict)| {
             let findings = if verdict.findings.is_empty() { &none[..] } else { &verdict.findings };
@@ -198,7 +198,7 @@ impl output::Answer for Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::output::Answer;
+    use crate::cli::output::View;
     use crate::registry::port::{Port, PortRange, Transport};
 
     fn registration(line: usize, name: &str, port: u16, transports: &[Transport]) -> Registration {
@@ -267,7 +267,7 @@ LINE  SERVICE  PORT  TRANSPORT  VERDICT                   FINDING
         assert_eq!(report.refused(), 2);
         assert_eq!(report.help().unwrap(), "--acknowledge IANA_ASSIGNED --shorten-names");
         assert_eq!(report.objects()[1]["findings"][0]["evidence_line"], 3);
-        let lines: Vec<_> = report.rows().iter().map(|row| row["line"].clone()).collect();
+        let lines: Vec<_> = report.csv_rows().iter().map(|row| row["line"].clone()).collect();
         assert_eq!(lines, [3, 4, 4, 7]);
     }
 

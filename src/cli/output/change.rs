@@ -4,15 +4,15 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::record::{self, text, time};
-use super::space::{self, codes, runs, transports};
-use super::{clean, words};
+use super::record::{self, text, timestamp};
+use super::resource::{self, codes, ranges, transports};
+use super::{clean, enum_names, table};
 use crate::cli::time_args::format_duration;
 use crate::grpc::proto;
 
 /// What happened: `registered`, `namespace created`.
 pub(in crate::cli) fn kind(change: &proto::Change) -> String {
-    words::change_kind(change.kind).unwrap_or("-").replace('_', " ").to_lowercase()
+    enum_names::change_kind(change.kind).unwrap_or("-").replace('_', " ").to_lowercase()
 }
 
 /// The assignment that was changed, as it is now, or else as it was.
@@ -49,7 +49,7 @@ pub(in crate::cli) fn details(change: &proto::Change) -> String {
         }
         (None, Some(after)) => {
             facts.extend(text(&after.pool).map(|pool| format!("from the pool {pool}")));
-            facts.extend(after.expire_time.map(|end| format!("until {}", words::time(end))));
+            facts.extend(after.expire_time.map(|end| format!("until {}", table::time(end))));
         }
         _ => {}
     }
@@ -59,7 +59,7 @@ pub(in crate::cli) fn details(change: &proto::Change) -> String {
     if let (Some(before), Some(after)) = (&change.pool_before, &change.pool_after) {
         facts.extend(differences(&facts_of_pool(before), &facts_of_pool(after)));
     }
-    facts.extend(change.cool_down_end_time.map(|end| format!("rests until {}", words::time(end))));
+    facts.extend(change.cool_down_end_time.map(|end| format!("rests until {}", table::time(end))));
     clean(&facts.join("; "))
 }
 
@@ -79,7 +79,7 @@ fn facts_of(record: &proto::Assignment) -> Vec<Fact> {
         fact("contact", &record.contact),
         fact("reference", &record.reference),
         fact("notes", &record.assignment_notes),
-        fact("until", record.expire_time.map(words::time).unwrap_or_default()),
+        fact("until", record.expire_time.map(table::time).unwrap_or_default()),
     ];
     facts.into_iter().chain(labels).collect()
 }
@@ -97,9 +97,9 @@ fn facts_of_namespace(namespace: &proto::Namespace) -> Vec<Fact> {
 fn facts_of_pool(pool: &proto::Pool) -> Vec<Fact> {
     vec![
         fact("description", &pool.description),
-        fact("ports", runs(&pool.ports)),
+        fact("ports", ranges(&pool.ports)),
         fact("transports", transports(&pool.transports)),
-        fact("excluded", runs(&pool.excluded_ports)),
+        fact("excluded", ranges(&pool.excluded_ports)),
         fact("cool-down", pool.cool_down.map(format_duration).unwrap_or_default()),
         fact("accept", codes(&pool.accept)),
     ]
@@ -127,17 +127,17 @@ pub(in crate::cli) fn object(change: &proto::Change) -> Value {
     json!({
         "revision": change.revision,
         "position": change.position,
-        "time": time(change.time),
+        "time": timestamp(change.time),
         "actor": text(&change.actor),
         "reason": text(&change.reason),
-        "kind": words::change_kind(change.kind),
+        "kind": enum_names::change_kind(change.kind),
         "before": change.before.as_ref().map(record::object),
         "after": change.after.as_ref().map(record::object),
-        "namespace_before": change.namespace_before.as_ref().map(space::namespace),
-        "namespace_after": change.namespace_after.as_ref().map(space::namespace),
-        "pool_before": change.pool_before.as_ref().map(space::pool),
-        "pool_after": change.pool_after.as_ref().map(space::pool),
-        "cool_down_end_time": time(change.cool_down_end_time),
+        "namespace_before": change.namespace_before.as_ref().map(resource::namespace),
+        "namespace_after": change.namespace_after.as_ref().map(resource::namespace),
+        "pool_before": change.pool_before.as_ref().map(resource::pool),
+        "pool_after": change.pool_after.as_ref().map(resource::pool),
+        "cool_down_end_time": timestamp(change.cool_down_end_time),
     })
 }
 
@@ -148,15 +148,15 @@ pub(in crate::cli) fn row(change: &proto::Change) -> Value {
     json!({
         "revision": change.revision,
         "position": change.position,
-        "time": time(change.time),
+        "time": timestamp(change.time),
         "actor": text(&change.actor),
         "reason": text(&change.reason),
-        "kind": words::change_kind(change.kind),
+        "kind": enum_names::change_kind(change.kind),
         "namespace": text(namespace_name(change)),
         "service_name": text(&record.service_name),
         "first_port": ports.first,
         "last_port": ports.last,
-        "transport": words::transport(record.transport),
+        "transport": enum_names::transport(record.transport),
         "uid": text(&record.uid),
         "details": text(&details(change)),
     })

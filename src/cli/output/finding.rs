@@ -3,30 +3,30 @@
 use itertools::Itertools;
 use serde_json::{Value, json};
 
-use super::record::{self, text, time};
-use super::space::run_objects;
-use super::{clean, table, words};
+use super::record::{self, text, timestamp};
+use super::resource::range_objects;
+use super::{clean, enum_names, table};
 use crate::grpc::proto;
 
 /// What was decided: `accepted`, `acknowledgement required`, `refused`.
 pub(in crate::cli) fn outcome(verdict: &proto::Verdict) -> String {
-    words::outcome(verdict.outcome).unwrap_or("-").replace('_', " ").to_lowercase()
+    enum_names::outcome(verdict.outcome).unwrap_or("-").replace('_', " ").to_lowercase()
 }
 
 /// `note EPHEMERAL_RANGE 40000/tcp: …`, of a port that was taken.
-pub(in crate::cli) fn taken(finding: &proto::Finding) -> String {
+pub(in crate::cli) fn line_with_ports(finding: &proto::Finding) -> String {
     let weight = match finding.severity() {
         proto::Severity::Acknowledge => "acknowledged",
         proto::Severity::Unspecified | proto::Severity::Blocker | proto::Severity::Note => "note",
     };
     let ports = table::ports(finding.ports);
-    let transport = words::transport(finding.transport).unwrap_or_else(|| "-".into());
+    let transport = enum_names::transport(finding.transport).unwrap_or_else(|| "-".into());
     clean(&format!("{weight} {} {ports}/{transport}: {}", code(finding), finding.message))
 }
 
 /// `blocker PORT_TAKEN: …`, of a port that is asked about; `acknowledged` has the codes that the
 /// question acknowledges.
-pub(in crate::cli) fn told(finding: &proto::Finding, acknowledged: &[i32]) -> String {
+pub(in crate::cli) fn line(finding: &proto::Finding, acknowledged: &[i32]) -> String {
     let weight = match finding.severity() {
         proto::Severity::Blocker => "blocker",
         proto::Severity::Acknowledge if acknowledged.contains(&finding.code) => "acknowledged",
@@ -39,7 +39,7 @@ pub(in crate::cli) fn told(finding: &proto::Finding, acknowledged: &[i32]) -> St
 
 /// The name of the rule.
 pub(in crate::cli) fn code(finding: &proto::Finding) -> &'static str {
-    words::finding_code(finding.code).unwrap_or("-")
+    enum_names::finding_code(finding.code).unwrap_or("-")
 }
 
 /// What stands behind a finding, as far as its sentence does not say it.
@@ -52,7 +52,7 @@ pub(in crate::cli) fn evidence(finding: &proto::Finding) -> Option<String> {
     let of_holder = held.map(|record| {
         // What was given back has no lease any more.
         let lease = record.expire_time.filter(|_| finding.end_time.is_none());
-        let lease = lease.map(words::time).unwrap_or_default();
+        let lease = lease.map(table::time).unwrap_or_default();
         [
             fact("service", &record.service_name),
             fact("assignee", &record.assignee),
@@ -65,14 +65,14 @@ pub(in crate::cli) fn evidence(finding: &proto::Finding) -> Option<String> {
     let of_finding = [
         fact("pool", &finding.evidence_pool),
         pool_ports.and_then(|ports| fact("ports", &table::ports(Some(ports)))),
-        finding.end_time.and_then(|end| fact("until", &words::time(end))),
+        finding.end_time.and_then(|end| fact("until", &table::time(end))),
     ];
     let facts = of_holder.into_iter().flatten().chain(of_finding).flatten().join(" · ");
     (!facts.is_empty()).then(|| clean(&facts))
 }
 
 /// The codes that would have to be acknowledged for the verdicts to be accepted, each once.
-pub(in crate::cli) fn to_acknowledge<'a>(
+pub(in crate::cli) fn codes_to_acknowledge<'a>(
     verdicts: impl IntoIterator<Item = &'a proto::Verdict>,
 ) -> String {
     let findings = verdicts.into_iter().flat_map(|verdict| &verdict.findings);
@@ -82,17 +82,17 @@ pub(in crate::cli) fn to_acknowledge<'a>(
 
 /// The finding as an object, in the order of the API.
 pub(in crate::cli) fn object(finding: &proto::Finding) -> Value {
-    let run = |ports: Option<proto::PortRange>| run_objects(ports.as_slice()).pop();
+    let run = |ports: Option<proto::PortRange>| range_objects(ports.as_slice()).pop();
     json!({
-        "code": words::finding_code(finding.code),
-        "severity": words::severity(finding.severity),
+        "code": enum_names::finding_code(finding.code),
+        "severity": enum_names::severity(finding.severity),
         "message": text(&finding.message),
         "ports": run(finding.ports),
-        "transport": words::transport(finding.transport),
+        "transport": enum_names::transport(finding.transport),
         "evidence": finding.evidence.as_ref().map(record::object),
         "evidence_pool": text(&finding.evidence_pool),
         "evidence_ports": run(finding.evidence_ports),
-        "end_time": time(finding.end_time),
+        "end_time": timestamp(finding.end_time),
         "evidence_index": finding.evidence_index,
     })
 }
@@ -156,13 +156,13 @@ mod tests {
             message: "low".into(),
             ..proto::Finding::default()
         };
-        assert_eq!(told(&finding, &[]), "acknowledge SYSTEM_PORT: low");
-        assert_eq!(told(&finding, &[finding.code]), "acknowledged SYSTEM_PORT: low");
+        assert_eq!(line(&finding, &[]), "acknowledge SYSTEM_PORT: low");
+        assert_eq!(line(&finding, &[finding.code]), "acknowledged SYSTEM_PORT: low");
         let verdict =
             proto::Verdict { findings: vec![finding.clone(), finding], ..Default::default() };
-        assert_eq!(to_acknowledge([&verdict]), "SYSTEM_PORT");
+        assert_eq!(codes_to_acknowledge([&verdict]), "SYSTEM_PORT");
         assert_eq!(
-            to_acknowledge([&proto::Verdict { findings: vec![taken_by("")], ..verdict }]),
+            codes_to_acknowledge([&proto::Verdict { findings: vec![taken_by("")], ..verdict }]),
             ""
         );
     }

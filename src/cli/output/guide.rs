@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::record::text;
-use super::{table, words};
+use super::{enum_names, table};
 use crate::grpc::proto;
 
 /// The first guide as a paragraph, the others in a sentence each.
@@ -51,7 +51,7 @@ pub(in crate::cli) fn object(guide: &proto::Guide) -> Value {
         "full_name": text(&guide.full_name),
         "summary": guide.summary,
         "category": text(&guide.category),
-        "encryption": words::encryption(guide.encryption),
+        "encryption": enum_names::encryption(guide.encryption),
         "use_instead": text(&guide.use_instead),
         "aliases": guide.aliases,
         "service_names": guide.service_names,

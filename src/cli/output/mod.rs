@@ -4,12 +4,12 @@
 
 pub(super) mod bar;
 pub(super) mod change;
+pub(super) mod enum_names;
 pub(super) mod finding;
 pub(super) mod guide;
 pub(super) mod record;
-pub(super) mod space;
+pub(super) mod resource;
 pub(super) mod table;
-pub(super) mod words;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -34,7 +34,7 @@ pub(super) enum Format {
 }
 
 /// Something that can be written in each form.
-pub(super) trait Answer {
+pub(super) trait View {
     /// For people.
     fn table(&self) -> String;
 
@@ -42,12 +42,12 @@ pub(super) trait Answer {
     fn objects(&self) -> Vec<Value>;
 
     /// For spreadsheets: objects without objects in them, all with the same fields.
-    fn rows(&self) -> Vec<Value> {
+    fn csv_rows(&self) -> Vec<Value> {
         self.objects()
     }
 
     /// A row of nothing, whose fields are the header where there are no rows.
-    fn blank(&self) -> Value {
+    fn empty_row(&self) -> Value {
         record::object(&proto::Assignment::default())
     }
 
@@ -58,14 +58,14 @@ pub(super) trait Answer {
 }
 
 /// Writes an answer to stdout.
-pub(super) fn answer(format: Format, answer: &impl Answer) -> Result<ExitStatus, Error> {
+pub(super) fn show(format: Format, view: &impl View) -> Result<ExitStatus, Error> {
     let form = |fault: serde_json::Error| Error::Format(fault.into());
     let text = match format {
-        Format::Table => answer.table(),
-        Format::Json => serde_json::to_string_pretty(&answer.json()).map_err(form)? + "\n",
-        Format::Jsonl => answer.objects().iter().map(|object| object.to_string() + "\n").collect(),
+        Format::Table => view.table(),
+        Format::Json => serde_json::to_string_pretty(&view.json()).map_err(form)? + "\n",
+        Format::Jsonl => view.objects().iter().map(|object| object.to_string() + "\n").collect(),
         Format::Csv => {
-            csv(&answer.rows(), &answer.blank()).map_err(|fault| Error::Format(fault.into()))?
+            csv(&view.csv_rows(), &view.empty_row()).map_err(|fault| Error::Format(fault.into()))?
         }
     };
     print(&text)
@@ -110,15 +110,15 @@ pub(super) fn print(text: &str) -> Result<ExitStatus, Error> {
 }
 
 /// How a command has ended whose answer is empty if nothing was found, which people are told.
-pub(super) fn found(is_found: bool) -> ExitStatus {
+pub(super) fn found_status(is_found: bool) -> ExitStatus {
     if !is_found {
-        remark("nothing found");
+        notice("nothing found");
     }
     ExitStatus::found(is_found)
 }
 
 /// Says something beside the answer, on stderr.
-pub(super) fn remark(text: &str) {
+pub(super) fn notice(text: &str) {
     // With stderr gone there is nobody left to tell.
     let _ = writeln!(io::stderr(), "{}", clean(text));
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::words;
+use super::enum_names;
 use crate::grpc::proto;
 
 /// The record as an object, in the order of the API.
@@ -10,14 +10,14 @@ pub(in crate::cli) fn object(record: &proto::Assignment) -> Value {
     let ports = record.ports.unwrap_or_default();
     json!({
         "uid": text(&record.uid),
-        "source": words::source(record.source),
+        "source": enum_names::source(record.source),
         "namespace": text(&record.namespace),
         "service_name": text(&record.service_name),
         "aliases": record.aliases,
         "first_port": ports.first,
         "last_port": ports.last,
-        "transport": words::transport(record.transport),
-        "state": words::state(record.state),
+        "transport": enum_names::transport(record.transport),
+        "state": enum_names::state(record.state),
         "description": text(&record.description),
         "assignee": text(&record.assignee),
         "contact": text(&record.contact),
@@ -29,11 +29,11 @@ pub(in crate::cli) fn object(record: &proto::Assignment) -> Value {
         "assignment_notes": text(&record.assignment_notes),
         "labels": record.labels,
         "guide": text(&record.guide),
-        "create_time": time(record.create_time),
-        "update_time": time(record.update_time),
+        "create_time": timestamp(record.create_time),
+        "update_time": timestamp(record.update_time),
         "etag": text(&record.etag),
         "revision": (record.revision != 0).then_some(record.revision),
-        "expire_time": time(record.expire_time),
+        "expire_time": timestamp(record.expire_time),
         "ttl": record.ttl.map(|ttl| ttl.to_string()),
         "pool": text(&record.pool),
         "instance": text(&record.instance),
@@ -41,7 +41,7 @@ pub(in crate::cli) fn object(record: &proto::Assignment) -> Value {
 }
 
 /// A time in RFC 3339.
-pub(in crate::cli) fn time(time: Option<prost_types::Timestamp>) -> Option<String> {
+pub(in crate::cli) fn timestamp(time: Option<prost_types::Timestamp>) -> Option<String> {
     time.map(|time| time.to_string())
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Table};
 
-use super::{clean, words};
+use super::{clean, enum_names};
 use crate::grpc::proto;
 
 /// Records that a person would call one.
@@ -38,11 +38,11 @@ pub(in crate::cli) struct Columns {
 
 /// The records as a table.
 pub(in crate::cli) fn records(records: &[proto::Assignment], columns: Columns) -> String {
-    found(records.iter().map(|record| (record, None)), columns)
+    search_hits(records.iter().map(|record| (record, None)), columns)
 }
 
 /// The records as a table, each with the reason why it was found.
-pub(in crate::cli) fn found<'a>(
+pub(in crate::cli) fn search_hits<'a>(
     records: impl IntoIterator<Item = (&'a proto::Assignment, Option<&'static str>)>,
     columns: Columns,
 ) -> String {
@@ -74,16 +74,16 @@ pub(in crate::cli) fn found<'a>(
                 word(&row.first.service_name),
                 ports(row.first.ports),
                 row.transports.join(", "),
-                word(words::source(row.first.source).unwrap_or_default()),
+                word(enum_names::source(row.first.source).unwrap_or_default()),
             ],
             word(&row.first.namespace),
             word(assignee(row.first)),
-            word(&row.first.expire_time.map(words::time).unwrap_or_default()),
+            word(&row.first.expire_time.map(time).unwrap_or_default()),
             word(row.reason.unwrap_or_default()),
             clean(&row.first.description),
         )
     });
-    plain(Some(header), rows)
+    render(Some(header), rows)
 }
 
 /// Who holds a registration. IANA's assignees are the people who once applied, which is no help.
@@ -104,6 +104,11 @@ pub(in crate::cli) fn ports(ports: Option<proto::PortRange>) -> String {
         Some(proto::PortRange { first: Some(first), .. }) => first.to_string(),
         _ => "-".into(),
     }
+}
+
+/// A time in RFC 3339, to the second.
+pub(in crate::cli) fn time(time: prost_types::Timestamp) -> String {
+    prost_types::Timestamp { nanos: 0, ..time }.to_string()
 }
 
 fn grouped<'a>(
@@ -128,7 +133,7 @@ fn grouped<'a>(
             *expire_time,
             said,
         );
-        let transport = words::transport(record.transport).unwrap_or_else(|| "-".into());
+        let transport = enum_names::transport(record.transport).unwrap_or_else(|| "-".into());
         let place = places.get(&key).copied();
         match place.and_then(|place| rows.get_mut(place)) {
             // The same transport again is another record, such as the two of `rdp` without a port.
@@ -143,7 +148,7 @@ fn grouped<'a>(
 }
 
 /// A table without borders, each line ended. Wraps on a terminal only.
-pub(in crate::cli) fn plain(
+pub(in crate::cli) fn render(
     header: Option<Vec<String>>,
     rows: impl IntoIterator<Item = Vec<String>>,
 ) -> String {
@@ -165,14 +170,16 @@ pub(in crate::cli) fn plain(
 }
 
 /// Facts, one a line; those that are not known are left out.
-pub(in crate::cli) fn facts(facts: impl IntoIterator<Item = (&'static str, String)>) -> String {
+pub(in crate::cli) fn properties(
+    facts: impl IntoIterator<Item = (&'static str, String)>,
+) -> String {
     let known = facts.into_iter().filter(|(_, fact)| !fact.is_empty());
-    plain(None, known.map(|(name, fact)| vec![name.to_owned(), fact]))
+    render(None, known.map(|(name, fact)| vec![name.to_owned(), fact]))
 }
 
 /// A text that wraps between words on a terminal.
 pub(in crate::cli) fn wrapped(text: &str) -> String {
-    plain(None, [vec![clean(text)]])
+    render(None, [vec![clean(text)]])
 }
 
 #[cfg(test)]
@@ -261,7 +268,7 @@ a        7000  udp        IANA    1970-01-01T00:01:00Z  About a
             let mut given: Vec<_> = records
                 .iter()
                 .map(|record| {
-                    let transport = words::transport(record.transport);
+                    let transport = enum_names::transport(record.transport);
                     (ports(record.ports), transport.unwrap_or_else(|| "-".into()))
                 })
                 .collect();

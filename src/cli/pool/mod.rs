@@ -1,6 +1,6 @@
 //! `portbook pool`: ports that are given out by number, and how much of them is used.
 
-mod told;
+mod view;
 
 use clap::{Args, Subcommand};
 
@@ -14,7 +14,7 @@ use super::{Error, ExitStatus, parse, time_args};
 use crate::grpc::{convert, proto};
 use crate::registry::name::NamespaceName;
 use crate::registry::port::{PortRange, Transport};
-use told::{Summaries, Whole, Written};
+use view::{Summaries, Whole, Written};
 
 /// What `portbook pool` does.
 #[derive(Debug, Subcommand)]
@@ -170,8 +170,8 @@ impl ListArgs {
         let pools = page.await?.items;
         let is_found = !pools.is_empty();
         let has_namespace = namespace == "-";
-        output::answer(output.output, &Summaries { pools, has_namespace })?;
-        Ok(output::found(is_found))
+        output::show(output.output, &Summaries { pools, has_namespace })?;
+        Ok(output::found_status(is_found))
     }
 }
 
@@ -181,7 +181,7 @@ impl ShowArgs {
         let session = Session::connect(&server).await?;
         let request = proto::GetPoolRequest { namespace, name };
         let answer = session.call(session.registry().get_pool(request)).await?;
-        output::answer(output.output, &Whole(answer.pool.unwrap_or_default()))
+        output::show(output.output, &Whole(answer.pool.unwrap_or_default()))
     }
 }
 
@@ -295,7 +295,7 @@ fn told(
     write: &WriteArgs,
 ) -> Result<ExitStatus, Error> {
     let heading = heading(done, revision, write.dry_run);
-    output::answer(write.output.output, &Written { heading, pool: pool.unwrap_or_default() })
+    output::show(write.output.output, &Written { heading, pool: pool.unwrap_or_default() })
 }
 
 #[cfg(test)]
@@ -303,7 +303,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::cli::output::space::runs;
+    use crate::cli::output::resource::ranges;
 
     #[derive(Parser)]
     struct Line {
@@ -335,13 +335,13 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_is_created_from_runs() {
+    fn a_pool_is_created_from_port_ranges() {
         let line = "create web 8100-8199 8300-8399 --transport tcp,udp --exclude 8110,8120-8125 \
                     --cool-down 1h --accept IANA_ASSIGNED";
         let PoolCommand::Create(args) = parsed(line) else { panic!("{line}") };
         assert_eq!((args.ports.len(), args.transports.len()), (2, 2));
         let (pool, _) = args.rules.wanted();
-        assert_eq!(runs(&pool.excluded_ports), "8110, 8120-8125");
+        assert_eq!(ranges(&pool.excluded_ports), "8110, 8120-8125");
         let PoolCommand::Create(args) = parsed("create web 8100") else { panic!() };
         assert_eq!(args.transports, [Transport::Tcp]);
     }

@@ -19,7 +19,7 @@ use tonic::{Response, Status, Streaming};
 use tower::util::BoxCloneService;
 use tower::{BoxError, ServiceExt};
 
-use super::args::{PlaceArgs, ReadArgs, ServerArgs};
+use super::args::{ConnectionArgs, ReadArgs, ServerArgs};
 use super::{Error, output};
 use crate::access::{PlainToken, TokenFormatError};
 use crate::grpc::proto::port_admin_service_client::PortAdminServiceClient;
@@ -57,7 +57,7 @@ impl Session {
     /// The way to where a read is answered.
     pub(super) async fn open(args: &ReadArgs) -> Result<Self, Error> {
         if args.offline {
-            return Ok(Self::new(embedded().await?, args.server.place.addr.clone()));
+            return Ok(Self::new(embedded().await?, args.server.connection.addr.clone()));
         }
         Self::connect(&args.server).await
     }
@@ -65,12 +65,12 @@ impl Session {
     /// The way to a server, which is shown the token.
     pub(super) async fn connect(args: &ServerArgs) -> Result<Self, Error> {
         let authorization = args.plain_token()?.as_ref().map(bearer).transpose()?;
-        let addr = &args.place.addr;
+        let addr = &args.connection.addr;
         if authorization.is_some() && addr.is_plaintext_remote() {
             warn_of_the_clear(addr);
         }
         let with_token =
-            channel(&args.place).await?.map_request(move |mut request: Request<Body>| {
+            channel(&args.connection).await?.map_request(move |mut request: Request<Body>| {
                 if let Some(authorization) = &authorization {
                     request.headers_mut().insert(AUTHORIZATION, authorization.clone());
                 }
@@ -80,9 +80,9 @@ impl Session {
     }
 
     /// The way to a server that need not know who asks.
-    pub(super) async fn connect_anonymous(place: &PlaceArgs) -> Result<Self, Error> {
-        let channel = channel(place).await?.map_err(BoxError::from);
-        Ok(Self::new(BoxCloneService::new(channel), place.addr.clone()))
+    pub(super) async fn connect_anonymous(connection: &ConnectionArgs) -> Result<Self, Error> {
+        let channel = channel(connection).await?.map_err(BoxError::from);
+        Ok(Self::new(BoxCloneService::new(channel), connection.addr.clone()))
     }
 
     fn new(transport: Transport, addr: Address) -> Self {
@@ -161,8 +161,8 @@ impl Session {
     }
 }
 
-async fn channel(place: &PlaceArgs) -> Result<Channel, Error> {
-    let PlaceArgs { addr, tls } = place;
+async fn channel(connection: &ConnectionArgs) -> Result<Channel, Error> {
+    let ConnectionArgs { addr, tls } = connection;
     let unreachable = |_| Error::Unreachable(addr.clone());
     let endpoint = Endpoint::from_shared(addr.uri()).map_err(unreachable)?;
     let endpoint = tls.apply(endpoint.connect_timeout(CONNECT_TIMEOUT), addr)?;
@@ -180,7 +180,7 @@ async fn channel(place: &PlaceArgs) -> Result<Channel, Error> {
 fn warn_of_the_clear(addr: &Address) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        output::remark(&format!(
+        output::notice(&format!(
             "portbook: the token crosses the network to {addr} in the clear: write \
              --addr https://{addr} if the server speaks TLS"
         ));
@@ -243,8 +243,8 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let addr: Address = listener.local_addr().unwrap().to_string().parse().unwrap();
         drop(listener);
-        let place = PlaceArgs { addr: addr.clone(), tls: TlsArgs::default() };
-        let args = ServerArgs { place, token: None };
+        let connection = ConnectionArgs { addr: addr.clone(), tls: TlsArgs::default() };
+        let args = ServerArgs { connection, token: None };
         let refused = Session::connect(&args).await.map(|_| ()).unwrap_err();
         assert!(matches!(refused, Error::Unreachable(at) if at == addr));
     }

@@ -4,9 +4,9 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::create::{check_grants, end};
-use super::place::{self, Place};
-use super::told::{Changed, Made};
-use crate::cli::args::{OutputArgs, ServerArgs, words};
+use super::grant::{self, GrantScope};
+use super::view::{Changed, Made};
+use crate::cli::args::{OutputArgs, ServerArgs, enum_parser};
 use crate::cli::session::Session;
 use crate::cli::{Error, ExitStatus, output, time_args};
 use crate::grpc::proto;
@@ -19,13 +19,13 @@ pub(in crate::cli) struct UpdateArgs {
 
     /// What its holder may do from now on.
     #[arg(long, value_name = "ROLE", ignore_case = true,
-          value_parser = words("ROLE_", &["admin", "registrar", "viewer"], proto::Role::from_str_name))]
+          value_parser = enum_parser("ROLE_", &["admin", "registrar", "viewer"], proto::Role::from_str_name))]
     role: Option<proto::Role>,
 
     /// All the places where a registrar may register from now on: namespaces (prod) and pools
     /// (prod/web); several with commas.
     #[arg(long = "grant", value_name = "PLACE", value_delimiter = ',')]
-    grants: Vec<Place>,
+    grants: Vec<GrantScope>,
 
     /// How long from now until it ends, such as 90d.
     #[arg(long, value_name = "LENGTH", value_parser = time_args::duration)]
@@ -83,8 +83,8 @@ impl UpdateArgs {
         let session = Session::connect(&server).await?;
         let answer = session.call(session.admin().update_token(request)).await?;
         let token = answer.token.unwrap_or_default();
-        let ended = output::answer(output, &Changed { done: "Changed", token })?;
-        place::remark_absent(&session, &grants).await;
+        let ended = output::show(output, &Changed { done: "Changed", token })?;
+        grant::remark_absent(&session, &grants).await;
         Ok(ended)
     }
 
@@ -109,7 +109,7 @@ impl UpdateArgs {
             name,
             description: description.unwrap_or_default(),
             role: role.unwrap_or_default().into(),
-            grants: place::grants(&grants)?,
+            grants: grant::grants(&grants)?,
             expire_time: ttl.map(|ttl| end(now, ttl)).transpose()?,
             ..proto::Token::default()
         };
@@ -126,7 +126,7 @@ impl RotateArgs {
         let answer = session.call(session.admin().rotate_token(request)).await?;
         let proto::RotateTokenResponse { token, secret } = answer;
         let made = Made { done: "Rotated", token: token.unwrap_or_default(), secret };
-        made.tell(quiet, output.output)
+        made.print(quiet, output.output)
     }
 }
 
@@ -137,7 +137,7 @@ impl RevokeArgs {
         let request = proto::RevokeTokenRequest { name };
         let answer = session.call(session.admin().revoke_token(request)).await?;
         let token = answer.token.unwrap_or_default();
-        output::answer(output.output, &Changed { done: "Revoked", token })
+        output::show(output.output, &Changed { done: "Revoked", token })
     }
 }
 

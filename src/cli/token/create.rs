@@ -3,9 +3,9 @@
 use clap::Args;
 use jiff::{SignedDuration, Timestamp};
 
-use super::place::{self, Place};
-use super::told::Made;
-use crate::cli::args::{OutputArgs, ServerArgs, words};
+use super::grant::{self, GrantScope};
+use super::view::Made;
+use crate::cli::args::{OutputArgs, ServerArgs, enum_parser};
 use crate::cli::session::Session;
 use crate::cli::{Error, ExitStatus, time_args};
 use crate::grpc::proto;
@@ -20,13 +20,13 @@ pub(in crate::cli) struct CreateArgs {
     /// What its holder may do: a viewer reads, a registrar registers ports where it is granted, an
     /// admin does everything.
     #[arg(long, value_name = "ROLE", ignore_case = true,
-          value_parser = words("ROLE_", &["admin", "registrar", "viewer"], proto::Role::from_str_name))]
+          value_parser = enum_parser("ROLE_", &["admin", "registrar", "viewer"], proto::Role::from_str_name))]
     role: proto::Role,
 
     /// Where a registrar may register: in a namespace (prod), or through a pool of it (prod/web);
     /// several with commas. What is granted need not be there yet.
     #[arg(long = "grant", value_name = "PLACE", value_delimiter = ',')]
-    grants: Vec<Place>,
+    grants: Vec<GrantScope>,
 
     /// How long until it ends, such as 90d. Left out: it does not end by itself.
     #[arg(long, value_name = "LENGTH", value_parser = time_args::duration)]
@@ -60,9 +60,9 @@ impl CreateArgs {
         let answer = session.call(session.admin().create_token(request)).await?;
         let proto::CreateTokenResponse { token, secret } = answer;
         let made = Made { done: "Created", token: token.unwrap_or_default(), secret };
-        let ended = made.tell(quiet, output)?;
+        let ended = made.print(quiet, output)?;
         // After the secret, which is shown this once whatever else may fail.
-        place::remark_absent(&session, &grants).await;
+        grant::remark_absent(&session, &grants).await;
         Ok(ended)
     }
 
@@ -75,7 +75,7 @@ impl CreateArgs {
             name,
             description,
             role: role.into(),
-            grants: place::grants(&grants)?,
+            grants: grant::grants(&grants)?,
             credential: credential.into(),
             expire_time: ttl.map(|ttl| end(now, ttl)).transpose()?,
             ..proto::Token::default()
@@ -84,7 +84,7 @@ impl CreateArgs {
 }
 
 /// That grants come with the role that has them, and the role with grants.
-pub(super) fn check_grants(role: proto::Role, grants: &[Place]) -> Result<(), Error> {
+pub(super) fn check_grants(role: proto::Role, grants: &[GrantScope]) -> Result<(), Error> {
     let message = match (role, grants.is_empty()) {
         (proto::Role::Registrar, true) => {
             "a registrar registers where it is granted: say where with --grant NAMESPACE or --grant \
@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn a_registrar_has_grants_and_nobody_else() {
         let token = wanted("ci --role Registrar --grant prod/web,staging --ttl 90d").unwrap();
-        assert_eq!(place::words(&token.grants), ["prod/web", "staging"]);
+        assert_eq!(grant::words(&token.grants), ["prod/web", "staging"]);
         assert_eq!(token.expire_time.unwrap().seconds, 90 * 24 * 60 * 60);
         assert_eq!(
             (token.role(), token.credential()),

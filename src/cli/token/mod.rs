@@ -2,9 +2,9 @@
 
 mod change;
 mod create;
-mod place;
+mod grant;
 mod recover;
-mod told;
+mod view;
 
 use clap::{Args, Subcommand};
 
@@ -16,7 +16,7 @@ use super::{Error, ExitStatus};
 use crate::grpc::proto;
 use crate::writer::Clock;
 pub(super) use recover::RecoverError;
-use told::{Tokens, Whole};
+use view::{Tokens, Whole};
 
 /// What `portbook token` does.
 #[derive(Debug, Subcommand)]
@@ -88,7 +88,7 @@ impl ListArgs {
             Ok(Page { items: tokens, next: next_page_token, total: total_size })
         });
         let tokens = Tokens { tokens: page.await?.items, now: Clock::system().now() };
-        output::answer(output.output, &tokens)
+        output::show(output.output, &tokens)
     }
 }
 
@@ -104,6 +104,6 @@ impl ShowArgs {
             None => session.call(admin.get_caller(proto::GetCallerRequest {})).await?.token,
         };
         let token = token.unwrap_or_default();
-        output::answer(output.output, &Whole { token, now: Clock::system().now() })
+        output::show(output.output, &Whole { token, now: Clock::system().now() })
     }
 }

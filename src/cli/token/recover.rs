@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::told::Made;
+use super::view::Made;
 use crate::access::{PlainToken, Recovered, TokenName, TokenRefusal};
 use crate::cli::args::OutputArgs;
 use crate::cli::{Error, ExitStatus};
@@ -70,7 +70,7 @@ impl RecoverArgs {
     pub(super) async fn run(self) -> Result<ExitStatus, Error> {
         let Self { name, database, quiet, output } = self;
         let made = recovered(&database, name).await?;
-        made.tell(quiet, output.output)
+        made.print(quiet, output.output)
     }
 }
 

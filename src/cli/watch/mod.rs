@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use super::args::ServerArgs;
 use super::output::change::{self, assignment, details, kind};
-use super::output::{self, clean, table, words};
+use super::output::{self, clean, enum_names, table};
 use super::parse;
 use super::session::Session;
 use super::{Error, ExitStatus};
@@ -89,7 +89,7 @@ impl WatchArgs {
         if next > self.from.unwrap_or_default()
             && !matches!(&ended, Err(error) if error.is_broken_pipe())
         {
-            output::remark(&format!("to go on from here: portbook watch{resume} --from {next}"));
+            output::notice(&format!("to go on from here: portbook watch{resume} --from {next}"));
         }
         ended.map(|()| ExitStatus::Success)
     }
@@ -128,7 +128,7 @@ impl Watch {
                 return Err(lost);
             }
             if self.pause == FIRST_PAUSE {
-                output::remark(&format!("portbook: {}; trying again", interruption(&lost)));
+                output::notice(&format!("portbook: {}; trying again", interruption(&lost)));
             }
             sleep(self.pause).await;
             self.pause = longer(self.pause);
@@ -163,7 +163,7 @@ impl Watch {
                 output::print(&line(&change, self.form, self.filter.namespace == "-"))?;
             }
             if is_new && is_mark {
-                output::remark(&format!("watching; all up to revision {revision} is told"));
+                output::notice(&format!("watching; all up to revision {revision} is told"));
                 is_new = false;
             }
         }
@@ -189,11 +189,11 @@ fn line(change: &proto::Change, form: Form, has_namespace: bool) -> String {
     if form == Form::Jsonl {
         return change::object(change).to_string() + "\n";
     }
-    let time = change.time.map(words::time);
+    let time = change.time.map(table::time);
     let record = assignment(change);
     let name = record.map_or("", |record| &record.service_name);
     let ports = table::ports(record.and_then(|record| record.ports));
-    let transport = record.and_then(|record| words::transport(record.transport));
+    let transport = record.and_then(|record| enum_names::transport(record.transport));
     let mut line = vec![
         change.revision.to_string(),
         time.unwrap_or_else(|| "-".into()),

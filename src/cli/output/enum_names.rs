@@ -66,11 +66,6 @@ pub(in crate::cli) fn credential(number: i32) -> Option<&'static str> {
     word(number, "CREDENTIAL_", proto::Credential::as_str_name)
 }
 
-/// A time in RFC 3339, to the second.
-pub(in crate::cli) fn time(time: prost_types::Timestamp) -> String {
-    prost_types::Timestamp { nanos: 0, ..time }.to_string()
-}
-
 /// Why a service was found.
 pub(in crate::cli) fn match_reason(number: i32) -> Option<&'static str> {
     Some(match proto::MatchReason::try_from(number).ok()? {

@@ -11,12 +11,12 @@ use crate::registry::name::{NameError, NamespaceName, PoolName};
 
 /// A namespace, or a pool of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct GrantScope {
     namespace: NamespaceName,
     pool: Option<PoolName>,
 }
 
-impl FromStr for Place {
+impl FromStr for GrantScope {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
@@ -28,7 +28,7 @@ impl FromStr for Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for GrantScope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.pool {
             Some(pool) => write!(f, "{}/{pool}", self.namespace),
@@ -38,7 +38,7 @@ impl fmt::Display for Place {
 }
 
 /// The places as a message has them, each namespace once.
-pub(super) fn grants(places: &[Place]) -> Result<Vec<proto::Grant>, Error> {
+pub(super) fn grants(places: &[GrantScope]) -> Result<Vec<proto::Grant>, Error> {
     let mut pools: BTreeMap<&NamespaceName, BTreeSet<Option<&PoolName>>> = BTreeMap::new();
     for place in places {
         pools.entry(&place.namespace).or_default().insert(place.pool.as_ref());
@@ -105,7 +105,7 @@ fn remark(fault: Option<Error>) -> Absent {
     };
     let nearest = word("nearest").replace(',', ", ");
     let nearest = if nearest.is_empty() { nearest } else { format!(" (near it: {nearest})") };
-    output::remark(&format!(
+    output::notice(&format!(
         "portbook: there is no {place} yet{nearest}; if that is a typo, say all grants again with \
          portbook token update"
     ));
@@ -130,14 +130,14 @@ mod tests {
         let both = read(&["prod/web", "prod"]).unwrap_err();
         assert!(matches!(&both, Error::Usage(said) if said.starts_with("--grant prod is all")));
         for text in ["", "/", "prod/", "/web", "Prod", "prod/web/x", "-"] {
-            assert!(text.parse::<Place>().is_err(), "{text:?}");
+            assert!(text.parse::<GrantScope>().is_err(), "{text:?}");
         }
     }
 
     proptest! {
         #[test]
         fn what_is_printed_is_read_again(text in "[a-c]{1,2}(/[a-c]{1,2})?") {
-            let place: Place = text.parse().unwrap();
+            let place: GrantScope = text.parse().unwrap();
             prop_assert_eq!(place.to_string(), text.clone());
             prop_assert_eq!(words(&grants(&[place]).unwrap()), [text]);
         }

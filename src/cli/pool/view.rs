@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::cli::output::space::{self, codes, runs, transports};
+use crate::cli::output::resource::{self, codes, ranges, transports};
 use crate::cli::output::{self, bar, clean, record, table};
 use crate::cli::time_args::format_duration;
 use crate::grpc::proto;
@@ -13,9 +13,9 @@ fn facts(pool: &proto::Pool) -> [(&'static str, String); 8] {
     [
         ("namespace", clean(&pool.namespace)),
         ("name", clean(&pool.name)),
-        ("ports", runs(&pool.ports)),
+        ("ports", ranges(&pool.ports)),
         ("transport", transports(&pool.transports)),
-        ("excluded", word(runs(&pool.excluded_ports))),
+        ("excluded", word(ranges(&pool.excluded_ports))),
         ("cool-down", word(pool.cool_down.map(format_duration).unwrap_or_default())),
         ("accept", word(codes(&pool.accept))),
         ("description", clean(&pool.description)),
@@ -23,7 +23,7 @@ fn facts(pool: &proto::Pool) -> [(&'static str, String); 8] {
 }
 
 fn summary_object(summary: &proto::PoolSummary) -> Value {
-    let mut object = space::pool(&summary.pool.clone().unwrap_or_default());
+    let mut object = resource::pool(&summary.pool.clone().unwrap_or_default());
     let proto::PoolUsage { size, held, cooling, skipped, free } = summary.usage.unwrap_or_default();
     object["usage"] = json!({
         "size": size, "held": held, "cooling": cooling, "skipped": skipped, "free": free
@@ -33,8 +33,8 @@ fn summary_object(summary: &proto::PoolSummary) -> Value {
 
 /// The object with runs of ports as words, and the usage beside the rest.
 fn flat(mut object: Value, pool: &proto::Pool) -> Value {
-    object["ports"] = json!(runs(&pool.ports));
-    object["excluded_ports"] = json!(runs(&pool.excluded_ports));
+    object["ports"] = json!(ranges(&pool.ports));
+    object["excluded_ports"] = json!(ranges(&pool.excluded_ports));
     let usage = object.as_object_mut().and_then(|fields| fields.remove("usage"));
     for (name, count) in usage.as_ref().and_then(Value::as_object).into_iter().flatten() {
         object[name] = count.clone();
@@ -48,7 +48,7 @@ pub(super) struct Summaries {
     pub(super) has_namespace: bool,
 }
 
-impl output::Answer for Summaries {
+impl output::View for Summaries {
     fn table(&self) -> String {
         if self.pools.is_empty() {
             return String::new();
@@ -64,21 +64,21 @@ impl output::Answer for Summaries {
         let header = ["NAME", "PORTS", "TRANSPORT", "USAGE", "DESCRIPTION"];
         let namespace = self.has_namespace.then_some("NAMESPACE");
         let header = namespace.into_iter().chain(header).map(String::from).collect();
-        table::plain(Some(header), rows)
+        table::render(Some(header), rows)
     }
 
     fn objects(&self) -> Vec<Value> {
         self.pools.iter().map(summary_object).collect()
     }
 
-    fn rows(&self) -> Vec<Value> {
+    fn csv_rows(&self) -> Vec<Value> {
         let row = |summary: &proto::PoolSummary| {
             flat(summary_object(summary), &summary.pool.clone().unwrap_or_default())
         };
         self.pools.iter().map(row).collect()
     }
 
-    fn blank(&self) -> Value {
+    fn empty_row(&self) -> Value {
         flat(summary_object(&proto::PoolSummary::default()), &proto::Pool::default())
     }
 }
@@ -86,24 +86,24 @@ impl output::Answer for Summaries {
 /// Everything of a pool.
 pub(super) struct Whole(pub(super) proto::PoolSummary);
 
-impl output::Answer for Whole {
+impl output::View for Whole {
     fn table(&self) -> String {
         let pool = self.0.pool.clone().unwrap_or_default();
         let rest = [
             ("usage", bar::usage(&self.0.usage.unwrap_or_default())),
-            ("created", record::time(pool.create_time).unwrap_or_default()),
-            ("changed", record::time(pool.update_time).unwrap_or_default()),
+            ("created", record::timestamp(pool.create_time).unwrap_or_default()),
+            ("changed", record::timestamp(pool.update_time).unwrap_or_default()),
             ("revision", pool.revision.to_string()),
             ("etag", clean(&pool.etag)),
         ];
-        table::facts(facts(&pool).into_iter().chain(rest))
+        table::properties(facts(&pool).into_iter().chain(rest))
     }
 
     fn objects(&self) -> Vec<Value> {
         vec![self.json()]
     }
 
-    fn rows(&self) -> Vec<Value> {
+    fn csv_rows(&self) -> Vec<Value> {
         vec![flat(self.json(), &self.0.pool.clone().unwrap_or_default())]
     }
 
@@ -118,32 +118,32 @@ pub(super) struct Written {
     pub(super) pool: proto::Pool,
 }
 
-impl output::Answer for Written {
+impl output::View for Written {
     fn table(&self) -> String {
         let (header, row) = facts(&self.pool)
             .into_iter()
             .map(|(name, fact)| (name.to_uppercase(), fact))
             .unzip::<_, _, Vec<_>, Vec<_>>();
-        format!("{}\n{}", self.heading, table::plain(Some(header), [row]))
+        format!("{}\n{}", self.heading, table::render(Some(header), [row]))
     }
 
     fn objects(&self) -> Vec<Value> {
         vec![self.json()]
     }
 
-    fn rows(&self) -> Vec<Value> {
+    fn csv_rows(&self) -> Vec<Value> {
         vec![flat(self.json(), &self.pool)]
     }
 
     fn json(&self) -> Value {
-        space::pool(&self.pool)
+        resource::pool(&self.pool)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::output::Answer;
+    use crate::cli::output::View;
 
     #[test]
     fn a_pool_reads_well_and_has_flat_rows() {
@@ -163,10 +163,10 @@ NAME  PORTS            TRANSPORT  USAGE                                         
 web   8100-8109, 8200  tcp, udp   ██████████░░░░░░░░░░  5/10 held, 1 cooling, 0 skipped, 4 free
 ";
         assert_eq!(pools.table(), expected);
-        let rows = pools.rows();
+        let rows = pools.csv_rows();
         assert_eq!(rows[0]["ports"], "8100-8109, 8200");
         assert_eq!((&rows[0]["held"], rows[0].get("usage")), (&json!(5), None));
         let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-        assert_eq!(keys(&rows[0]), keys(&pools.blank()));
+        assert_eq!(keys(&rows[0]), keys(&pools.empty_row()));
     }
 }

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::record::{text, time};
-use super::{table, words};
+use super::record::{text, timestamp};
+use super::{enum_names, table};
 use crate::grpc::proto;
 
 /// Findings, comma-separated.
@@ -12,7 +12,7 @@ pub(in crate::cli) fn codes(codes: &[i32]) -> String {
 }
 
 fn names(codes: &[i32]) -> Vec<&'static str> {
-    codes.iter().map(|&code| words::finding_code(code).unwrap_or("-")).collect()
+    codes.iter().map(|&code| enum_names::finding_code(code).unwrap_or("-")).collect()
 }
 
 /// Transports, comma-separated.
@@ -21,16 +21,16 @@ pub(in crate::cli) fn transports(transports: &[i32]) -> String {
 }
 
 fn list(transports: &[i32]) -> Vec<String> {
-    transports.iter().map(|&of| words::transport(of).unwrap_or_else(|| "-".into())).collect()
+    transports.iter().map(|&of| enum_names::transport(of).unwrap_or_else(|| "-".into())).collect()
 }
 
 /// Runs of ports, comma-separated.
-pub(in crate::cli) fn runs(runs: &[proto::PortRange]) -> String {
+pub(in crate::cli) fn ranges(runs: &[proto::PortRange]) -> String {
     runs.iter().map(|&ports| table::ports(Some(ports))).collect::<Vec<_>>().join(", ")
 }
 
 /// The runs as objects.
-pub(in crate::cli) fn run_objects(runs: &[proto::PortRange]) -> Vec<Value> {
+pub(in crate::cli) fn range_objects(runs: &[proto::PortRange]) -> Vec<Value> {
     runs.iter().map(|ports| json!({"first": ports.first, "last": ports.last})).collect()
 }
 
@@ -43,8 +43,8 @@ pub(in crate::cli) fn namespace(namespace: &proto::Namespace) -> Value {
         "accept": names(&policy.accept),
         "forbid": names(&policy.forbid),
         "cool_down": policy.cool_down.map(|length| length.to_string()),
-        "create_time": time(namespace.create_time),
-        "update_time": time(namespace.update_time),
+        "create_time": timestamp(namespace.create_time),
+        "update_time": timestamp(namespace.update_time),
         "etag": text(&namespace.etag),
         "revision": namespace.revision,
     })
@@ -56,13 +56,13 @@ pub(in crate::cli) fn pool(pool: &proto::Pool) -> Value {
         "namespace": text(&pool.namespace),
         "name": text(&pool.name),
         "description": text(&pool.description),
-        "ports": run_objects(&pool.ports),
+        "ports": range_objects(&pool.ports),
         "transports": list(&pool.transports),
-        "excluded_ports": run_objects(&pool.excluded_ports),
+        "excluded_ports": range_objects(&pool.excluded_ports),
         "cool_down": pool.cool_down.map(|length| length.to_string()),
         "accept": names(&pool.accept),
-        "create_time": time(pool.create_time),
-        "update_time": time(pool.update_time),
+        "create_time": timestamp(pool.create_time),
+        "update_time": timestamp(pool.update_time),
         "etag": text(&pool.etag),
         "revision": pool.revision,
     })

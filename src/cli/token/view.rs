@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::place;
-use crate::cli::output::record::{text, time};
-use crate::cli::output::{self, Format, clean, table, words};
+use super::grant;
+use crate::cli::output::record::{text, timestamp};
+use crate::cli::output::{self, Format, clean, enum_names, table};
 use crate::cli::{Error, ExitStatus};
 use crate::grpc::proto;
 
@@ -16,32 +16,32 @@ fn object(token: &proto::Token) -> Value {
     json!({
         "name": text(&token.name),
         "description": text(&token.description),
-        "role": words::role(token.role),
+        "role": enum_names::role(token.role),
         "grants": grants.collect::<Vec<_>>(),
-        "credential": words::credential(token.credential),
-        "expire_time": time(token.expire_time),
-        "create_time": time(token.create_time),
+        "credential": enum_names::credential(token.credential),
+        "expire_time": timestamp(token.expire_time),
+        "create_time": timestamp(token.create_time),
         "creator": text(&token.creator),
-        "update_time": time(token.update_time),
-        "rotate_time": time(token.rotate_time),
-        "former_expire_time": time(token.former_expire_time),
-        "revoke_time": time(token.revoke_time),
+        "update_time": timestamp(token.update_time),
+        "rotate_time": timestamp(token.rotate_time),
+        "former_expire_time": timestamp(token.former_expire_time),
+        "revoke_time": timestamp(token.revoke_time),
     })
 }
 
 /// The object with the grants as `--grant` takes them.
 fn row(token: &proto::Token) -> Value {
     let mut object = object(token);
-    object["grants"] = json!(place::words(&token.grants));
+    object["grants"] = json!(grant::words(&token.grants));
     object
 }
 
 fn role(token: &proto::Token) -> String {
-    words::role(token.role).unwrap_or("-").to_lowercase()
+    enum_names::role(token.role).unwrap_or("-").to_lowercase()
 }
 
 fn grants(token: &proto::Token) -> String {
-    clean(&place::words(&token.grants).join(", "))
+    clean(&grant::words(&token.grants).join(", "))
 }
 
 fn has_ended(token: &proto::Token, now: Timestamp) -> bool {
@@ -53,9 +53,9 @@ fn has_ended(token: &proto::Token, now: Timestamp) -> bool {
 /// Until when it is good, or since when not.
 fn until(token: &proto::Token, now: Timestamp) -> String {
     match (token.revoke_time, token.expire_time) {
-        (Some(revoked), _) => format!("revoked {}", words::time(revoked)),
-        (None, Some(end)) if has_ended(token, now) => format!("ended {}", words::time(end)),
-        (None, Some(end)) => words::time(end),
+        (Some(revoked), _) => format!("revoked {}", table::time(revoked)),
+        (None, Some(end)) if has_ended(token, now) => format!("ended {}", table::time(end)),
+        (None, Some(end)) => table::time(end),
         (None, None) => "without end".into(),
     }
 }
@@ -77,7 +77,7 @@ fn credential(token: &proto::Token) -> String {
         proto::Credential::Unspecified => String::new(),
         proto::Credential::Certificate => "a client certificate with its name".into(),
         proto::Credential::Secret => match token.rotate_time {
-            Some(made) => format!("a secret, made {}", words::time(made)),
+            Some(made) => format!("a secret, made {}", table::time(made)),
             None => "a secret".into(),
         },
     }
@@ -89,11 +89,11 @@ fn rows<'t>(tokens: impl IntoIterator<Item = &'t proto::Token>, now: Timestamp) 
     let word = |text: String| if text.is_empty() { "-".to_owned() } else { text };
     let rows = tokens.into_iter().map(|token| {
         let name = clean(&token.name);
-        let known_by = words::credential(token.credential).unwrap_or("-").to_lowercase();
+        let known_by = enum_names::credential(token.credential).unwrap_or("-").to_lowercase();
         let description = clean(&token.description);
         vec![name, role(token), word(grants(token)), known_by, until(token, now), description]
     });
-    table::plain(Some(header.to_vec()), rows)
+    table::render(Some(header.to_vec()), rows)
 }
 
 /// Several tokens.
@@ -102,7 +102,7 @@ pub(super) struct Tokens {
     pub(super) now: Timestamp,
 }
 
-impl output::Answer for Tokens {
+impl output::View for Tokens {
     fn table(&self) -> String {
         rows(&self.tokens, self.now)
     }
@@ -111,11 +111,11 @@ impl output::Answer for Tokens {
         self.tokens.iter().map(object).collect()
     }
 
-    fn rows(&self) -> Vec<Value> {
+    fn csv_rows(&self) -> Vec<Value> {
         self.tokens.iter().map(row).collect()
     }
 
-    fn blank(&self) -> Value {
+    fn empty_row(&self) -> Value {
         row(&proto::Token::default())
     }
 }
@@ -126,13 +126,13 @@ pub(super) struct Whole {
     pub(super) now: Timestamp,
 }
 
-impl output::Answer for Whole {
+impl output::View for Whole {
     fn table(&self) -> String {
         let token = &self.token;
         let moment =
-            |time: Option<prost_types::Timestamp>| time.map(words::time).unwrap_or_default();
+            |time: Option<prost_types::Timestamp>| time.map(table::time).unwrap_or_default();
         let by = |creator: &str| format!("{} by {}", moment(token.create_time), clean(creator));
-        table::facts([
+        table::properties([
             ("name", clean(&token.name)),
             ("description", clean(&token.description)),
             ("role", role(token)),
@@ -149,7 +149,7 @@ impl output::Answer for Whole {
         vec![self.json()]
     }
 
-    fn rows(&self) -> Vec<Value> {
+    fn csv_rows(&self) -> Vec<Value> {
         vec![row(&self.token)]
     }
 
@@ -164,7 +164,7 @@ pub(super) struct Changed {
     pub(super) token: proto::Token,
 }
 
-impl output::Answer for Changed {
+impl output::View for Changed {
     fn table(&self) -> String {
         let changed = self.token.update_time.unwrap_or_default();
         format!("{}:\n{}", self.done, rows([&self.token], as_of(changed)))
@@ -174,7 +174,7 @@ impl output::Answer for Changed {
         vec![self.json()]
     }
 
-    fn rows(&self) -> Vec<Value> {
+    fn csv_rows(&self) -> Vec<Value> {
         vec![row(&self.token)]
     }
 
@@ -198,11 +198,11 @@ pub(super) struct Made {
 
 impl Made {
     /// Tells the token and its secret, or the secret alone.
-    pub(super) fn tell(&self, quiet: bool, format: Format) -> Result<ExitStatus, Error> {
+    pub(super) fn print(&self, quiet: bool, format: Format) -> Result<ExitStatus, Error> {
         if quiet {
             output::print(&format!("{}\n", self.secret))
         } else {
-            output::answer(format, self)
+            output::show(format, self)
         }
     }
 
@@ -212,7 +212,7 @@ impl Made {
     }
 }
 
-impl output::Answer for Made {
+impl output::View for Made {
     fn table(&self) -> String {
         let made = self.token.update_time.unwrap_or_default();
         let table = format!("{}:\n{}", self.done, rows([&self.token], as_of(made)));
@@ -226,7 +226,7 @@ impl output::Answer for Made {
         let former = self
             .token
             .former_expire_time
-            .map(|end| format!("\nThe secret before it is taken until {}.\n", words::time(end)));
+            .map(|end| format!("\nThe secret before it is taken until {}.\n", table::time(end)));
         format!(
             "{table}\nIts secret, shown this once:\n\n    {secret}\n\nTo use it:\n\n    export \
              PORTBOOK_TOKEN={secret}\n{}",
@@ -238,7 +238,7 @@ impl output::Answer for Made {
         vec![self.json()]
     }
 
-    fn rows(&self) -> Vec<Value> {
+    fn csv_rows(&self) -> Vec<Value> {
         vec![self.with_secret(row(&self.token))]
     }
 
@@ -250,7 +250,7 @@ impl output::Answer for Made {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::output::Answer;
+    use crate::cli::output::View;
 
     fn at(seconds: i64) -> prost_types::Timestamp {
         prost_types::Timestamp { seconds, nanos: 0 }
@@ -287,10 +287,10 @@ soon  viewer     -                             secret    1970-01-01T00:01:30Z   
 gone  registrar  prod/web, prod/apps, staging  secret    revoked 1970-01-01T00:00:30Z  Deploys�
 ";
         assert_eq!(tokens.table(), expected);
-        let rows = tokens.rows();
+        let rows = tokens.csv_rows();
         assert_eq!(rows[0]["grants"], json!(["prod/web", "prod/apps", "staging"]));
         let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-        assert_eq!(keys(&rows[0]), keys(&tokens.blank()));
+        assert_eq!(keys(&rows[0]), keys(&tokens.empty_row()));
     }
 
     #[test]
