@@ -1,11 +1,11 @@
-//! What a registry takes of memory, by part: built part by part, with a count of what is allocated.
+//! The memory of a registry, part by part, measured with a counting allocator.
 //!
 //! usage: memory
 
-#![expect(clippy::unwrap_used, reason = "what can't go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a measurement that cannot continue has failed")]
 
 #[path = "common/registrations.rs"]
-#[allow(dead_code, reason = "what measures time uses more of it")]
+#[allow(dead_code, reason = "the time benchmarks use more of it")]
 mod registrations;
 
 use std::alloc::System;
@@ -40,33 +40,34 @@ fn main() {
         store.close().await.unwrap();
         contents
     };
-    let (records_of_all, contents) = taken(|| runtime.block_on(load));
+    let (contents_bytes, contents) = measure(|| runtime.block_on(load));
     let count = contents.reference.len();
-    tell("IANA's records, common uses and guides", records_of_all, count);
+    print_row("IANA's records, common uses and guides", contents_bytes, count);
     let (indexes, reference) =
-        taken(|| Arc::new(Reference::new(contents.edition, contents.reference, contents.guides)));
-    tell("their indexes, for lookups, lists, search and labels", indexes, count);
+        measure(|| Arc::new(Reference::new(contents.edition, contents.reference, contents.guides)));
+    print_row("their indexes, for lookups, lists, search and labels", indexes, count);
     let snapshot = empty(&reference, (1, 0));
-    let (encoded, ()) = taken(|| look_all_up(&snapshot));
-    tell("their answers, encoded, once all were asked for", encoded, count);
+    let (encoded, ()) = measure(|| look_up_all(&snapshot));
+    print_row("their encoded responses, after a lookup of each", encoded, count);
 
-    let (registrations, made) = taken(|| records(MILLION));
-    tell("a million registrations", registrations, made.len());
-    let (indexes, snapshot) = taken(|| empty(&reference, MILLION).with([], made.iter().cloned()));
-    tell("their indexes, for lookups, lists and search", indexes, made.len());
-    let (encoded, ()) = taken(|| look_all_up(&snapshot));
-    tell("their answers, encoded, once all were asked for", encoded, made.len());
+    let (bytes, registrations) = measure(|| records(MILLION));
+    print_row("a million registrations", bytes, registrations.len());
+    let (indexes, snapshot) =
+        measure(|| empty(&reference, MILLION).with([], registrations.iter().cloned()));
+    print_row("their indexes, for lookups, lists and search", indexes, registrations.len());
+    let (encoded, ()) = measure(|| look_up_all(&snapshot));
+    print_row("their encoded responses, after a lookup of each", encoded, registrations.len());
 }
 
-/// How many bytes more are allocated after this than before.
-fn taken<T>(make: impl FnOnce() -> T) -> (usize, T) {
+/// The result of a function, and the number of bytes that it allocated and did not free.
+fn measure<T>(make: impl FnOnce() -> T) -> (usize, T) {
     let before = ALLOCATOR.allocated();
     let value = make();
     (ALLOCATOR.allocated() - before, value)
 }
 
-/// Asks for every port from every namespace.
-fn look_all_up(snapshot: &Snapshot) {
+/// Looks up every port in every namespace.
+fn look_up_all(snapshot: &Snapshot) {
     let reference = snapshot.reference();
     for view in snapshot.views_after(None) {
         for (port, transport) in iproduct!(0..=u16::MAX, Transport::ALL) {
@@ -79,6 +80,6 @@ fn look_all_up(snapshot: &Snapshot) {
     }
 }
 
-fn tell(part: &str, bytes: usize, count: usize) {
+fn print_row(part: &str, bytes: usize, count: usize) {
     println!("{part:<52} {:>10} {:>12}", bytes >> 20, bytes / count);
 }

@@ -1,8 +1,8 @@
-//! What the registry itself takes, without gRPC and without a disk: the same questions asked of the
-//! reference alone, of a hundred thousand registrations, and of a million. A figure that is the same
-//! in every line of its group does not grow with what exists.
+//! The cost of registry operations without gRPC and disk: the same operations on the reference
+//! alone, on a hundred thousand registrations, and on a million. If all results of a group are
+//! equal, the cost does not depend on the size of the registry.
 
-#![expect(clippy::unwrap_used, reason = "a bench that can't go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a benchmark that cannot continue has failed")]
 
 #[path = "common/registrations.rs"]
 mod registrations;
@@ -34,45 +34,50 @@ use crate::registrations::{
     Size, empty, namespace, records, reference, register, registration, snapshot, view,
 };
 
-/// What lines of a group are called, and what stands there.
+/// The name and the size of each snapshot.
 const SIZES: [(&str, Size); 3] = [("15 k", (1, 0)), ("100 k", (20, 5_000)), ("1 M", (200, 5_000))];
-/// Many namespaces with as many registrations in all.
+/// Many namespaces with the same number of registrations in total.
 const MANY: Size = (1_000, 1_000);
-/// A namespace in which every port of every transport is held.
+/// A namespace in which every port of every transport is registered.
 const FULL: Size = (1, 4 * 65_535);
 
-fn answers(c: &mut Criterion, name: &str, all: &[(&str, Snapshot)], ask: impl Fn(&Snapshot)) {
+fn bench_sizes(
+    c: &mut Criterion,
+    name: &str,
+    snapshots: &[(&str, Snapshot)],
+    query: impl Fn(&Snapshot),
+) {
     let mut group = c.benchmark_group(name);
     group.sample_size(10);
     group.warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_millis(600));
-    for (size, snapshot) in all {
-        group.bench_function(BenchmarkId::from_parameter(size), |b| b.iter(|| ask(snapshot)));
+    for (size, snapshot) in snapshots {
+        group.bench_function(BenchmarkId::from_parameter(size), |b| b.iter(|| query(snapshot)));
     }
     group.finish();
 }
 
-fn lookups(c: &mut Criterion, all: &[(&str, Snapshot)]) {
-    answers(c, "look up a port", all, |snapshot| {
+fn lookups(c: &mut Criterion, snapshots: &[(&str, Snapshot)]) {
+    bench_sizes(c, "look up a port", snapshots, |snapshot| {
         black_box(view(snapshot).lookup_port(Port::new(443), None));
     });
-    answers(c, "look up a name", all, |snapshot| {
+    bench_sizes(c, "look up a name", snapshots, |snapshot| {
         black_box(view(snapshot).lookup_service("https", None)).unwrap();
     });
-    answers(c, "look up a name that is not known", all, |snapshot| {
+    bench_sizes(c, "look up an unknown name", snapshots, |snapshot| {
         black_box(view(snapshot).lookup_service("posgresqll", None)).unwrap_err();
     });
-    answers(c, "look up an endpoint", all, |snapshot| {
+    bench_sizes(c, "look up an endpoint", snapshots, |snapshot| {
         let endpoint: Endpoint = black_box("198.51.100.7:5432/tcp").parse().unwrap();
         let PortRef::Number(port) = endpoint.port else { return };
         black_box(view(snapshot).lookup_port(port, endpoint.transport));
     });
-    answers(c, "encode what is on a port", all, |snapshot| {
+    bench_sizes(c, "encode a port lookup", snapshots, |snapshot| {
         let answer = view(snapshot).lookup_port(Port::new(443), None);
         black_box(encode_port_info(snapshot.reference(), &answer, &[]));
     });
-    let mut group = c.benchmark_group("encode what is on a port for the first time");
+    let mut group = c.benchmark_group("encode a port lookup for the first time");
     group.sample_size(10).measurement_time(Duration::from_millis(600));
-    let reference = all[0].1.reference();
+    let reference = snapshots[0].1.reference();
     group.bench_function("one registration", |b| {
         let new = || empty(reference, (1, 0)).with([], [registration(&namespace(0), 0, 0)]);
         b.iter_batched_ref(
@@ -87,15 +92,15 @@ fn lookups(c: &mut Criterion, all: &[(&str, Snapshot)]) {
     group.finish();
 }
 
-fn figures(c: &mut Criterion, all: &[(&str, Snapshot)]) {
-    answers(c, "count what is held", all, |snapshot| {
+fn counts(c: &mut Criterion, snapshots: &[(&str, Snapshot)]) {
+    bench_sizes(c, "count registrations", snapshots, |snapshot| {
         black_box(snapshot.counts());
     });
 }
 
-fn changes(c: &mut Criterion, all: &[(&str, Snapshot)]) {
+fn changes(c: &mut Criterion, snapshots: &[(&str, Snapshot)]) {
     let change = [Change::Registered { after: registration(&namespace(0), 0, 4 * 30_000) }];
-    answers(c, "publish a registration", all, |snapshot| {
+    bench_sizes(c, "publish a registration", snapshots, |snapshot| {
         black_box(snapshot.after(Revision(2), &change));
     });
     let every_code: BTreeSet<_> = FindingCode::ALL.into_iter().collect();
@@ -105,64 +110,64 @@ fn changes(c: &mut Criterion, all: &[(&str, Snapshot)]) {
         let mut context = Context { now: Timestamp::UNIX_EPOCH, new_uid: &mut new_uid };
         decide(snapshot, command, &mut context).is_ok()
     };
-    let free = register(30_000, every_code);
-    answers(c, "decide on a registration that is accepted", all, |snapshot| {
-        assert!(decided(snapshot, &free));
+    let available = register(30_000, every_code);
+    bench_sizes(c, "decide on a registration that is accepted", snapshots, |snapshot| {
+        assert!(decided(snapshot, &available));
     });
-    let taken = register(80, BTreeSet::new());
-    answers(c, "decide on a registration that is refused", all, |snapshot| {
-        assert!(!decided(snapshot, &taken));
+    let held = register(80, BTreeSet::new());
+    bench_sizes(c, "decide on a registration that is rejected", snapshots, |snapshot| {
+        assert!(!decided(snapshot, &held));
     });
 }
 
-fn lists(c: &mut Criterion, all: &[(&str, Snapshot)]) {
-    let everywhere = Filter::default;
-    let at_home = || Filter { namespace: Some(NamespaceName::default()), ..everywhere() };
-    let named = || Filter { service_name_prefix: "shop-api".into(), ..at_home() };
-    let by_port =
-        || Filter { ports: PortRange::new(Port::new(500), Port::new(900)).ok(), ..at_home() };
-    let assigned = || Filter { assignee: "team maps".into(), ..at_home() };
-    let labelled = || {
+fn lists(c: &mut Criterion, snapshots: &[(&str, Snapshot)]) {
+    let anywhere = Filter::default;
+    let in_namespace = || Filter { namespace: Some(NamespaceName::default()), ..anywhere() };
+    let with_prefix = || Filter { service_name_prefix: "shop-api".into(), ..in_namespace() };
+    let in_range =
+        || Filter { ports: PortRange::new(Port::new(500), Port::new(900)).ok(), ..in_namespace() };
+    let with_assignee = || Filter { assignee: "team maps".into(), ..in_namespace() };
+    let with_label = || {
         let labels = Labels::parse([("room".to_owned(), "r9".to_owned())]).unwrap();
-        Filter { labels, ..at_home() }
+        Filter { labels, ..in_namespace() }
     };
     let deep = ListKey { port: 1000, transport: 2, source: 0, ordinal: 0, namespace: None };
     for (name, filter) in [
-        ("of all namespaces", everywhere()),
-        ("of one namespace", at_home()),
-        ("by a prefix of the name", named()),
-        ("by ports", by_port()),
-        ("by assignee", assigned()),
-        ("by label", labelled()),
+        ("of all namespaces", anywhere()),
+        ("of one namespace", in_namespace()),
+        ("by a prefix of the name", with_prefix()),
+        ("by ports", in_range()),
+        ("by assignee", with_assignee()),
+        ("by label", with_label()),
     ] {
         for (depth, from) in [("first", None), ("deep", Some(&deep))] {
-            answers(c, &format!("{depth} page of a list {name}"), all, |snapshot| {
+            bench_sizes(c, &format!("{depth} page of a list {name}"), snapshots, |snapshot| {
                 black_box(page(snapshot, &filter, from, 50));
             });
         }
     }
-    answers(c, "page of 1,000 of all namespaces", all, |snapshot| {
-        black_box(page(snapshot, &everywhere(), Some(&deep), 1000));
+    bench_sizes(c, "page of 1,000 of all namespaces", snapshots, |snapshot| {
+        black_box(page(snapshot, &anywhere(), Some(&deep), 1000));
     });
 }
 
-fn searches(c: &mut Criterion, all: &[(&str, Snapshot)]) {
+fn searches(c: &mut Criterion, snapshots: &[(&str, Snapshot)]) {
     for (kind, text) in [
         ("an exact name", "shop-api-0"),
         ("a prefix", "shop-w"),
         ("a prefix of many", "pay"),
-        ("a word of all", "team"),
-        ("a word of many", "gold"),
+        ("a word of all registrations", "team"),
+        ("a word of many registrations", "gold"),
         ("a rare word", "r12"),
         ("two words", "team maps"),
         ("words of the reference", "remote desktop"),
-        ("a part of words", "xampl"),
+        ("a part of a word", "xampl"),
         ("a letter", "e"),
-        ("a slip of the hand", "shpo-api-16"),
+        ("a typing error", "shpo-api-16"),
         ("nonsense", "qqqqzzzzqq"),
         ("a port", "443"),
     ] {
-        answers(c, &format!("search for {kind}"), all, |snapshot| {
+        bench_sizes(c, &format!("search for {kind}"), snapshots, |snapshot| {
             black_box(search(view(snapshot), text, 20));
         });
     }
@@ -183,17 +188,17 @@ fn loading(c: &mut Criterion, reference: &Arc<Reference>) {
 
 fn registry(c: &mut Criterion) {
     let reference = reference();
-    let mut all: Vec<_> =
+    let mut snapshots: Vec<_> =
         SIZES.iter().map(|(name, size)| (*name, snapshot(&reference, *size))).collect();
-    lookups(c, &all);
-    figures(c, &all);
-    changes(c, &all);
-    // These look through one namespace: the larger it is, the more there is to see.
-    all.push(("full", snapshot(&reference, FULL)));
-    searches(c, &all);
-    all.push(("1 M in 1,000 namespaces", snapshot(&reference, MANY)));
-    lists(c, &all);
-    drop(all);
+    lookups(c, &snapshots);
+    counts(c, &snapshots);
+    changes(c, &snapshots);
+    // These operations scan one namespace, so their cost grows with its size.
+    snapshots.push(("full", snapshot(&reference, FULL)));
+    searches(c, &snapshots);
+    snapshots.push(("1 M in 1,000 namespaces", snapshot(&reference, MANY)));
+    lists(c, &snapshots);
+    drop(snapshots);
     loading(c, &reference);
 }
 

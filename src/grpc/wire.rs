@@ -15,7 +15,7 @@ use super::{convert, proto};
 use crate::registry::assignment::Record;
 use crate::registry::guide::SharedGuide;
 use crate::registry::reference::Reference;
-use crate::registry::snapshot::PortAnswer;
+use crate::registry::snapshot::PortLookup;
 
 /// `portbook.v1.LookupPortResponse`.
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -76,7 +76,7 @@ mod port_info {
 #[must_use]
 pub fn encode_port_info(
     reference: &Reference,
-    answer: &PortAnswer<'_>,
+    answer: &PortLookup<'_>,
     guides: &[&Arc<SharedGuide>],
 ) -> Bytes {
     let assignments: Vec<&[u8]> =

@@ -1,4 +1,4 @@
-//! IANA's registry file: CSV with 12 columns, read record by record.
+//! Parser for IANA's registry file: CSV with 12 columns.
 
 pub mod seed;
 
@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::registry::assignment::State;
 use crate::registry::port::{Port, PortRange, Transport};
 
-/// One record of the file. A column that is empty there is empty here.
+/// One record of the file. Empty columns are empty strings.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct IanaRecord {
@@ -57,31 +57,31 @@ pub enum IanaError {
     /// It is not CSV with the 12 columns.
     #[error("this is not IANA's registry as CSV with its 12 columns")]
     Csv(#[from] csv::Error),
-    /// A port number that is neither empty, a number nor a run.
-    #[error("record {record}: {port_number:?} is no port number and no run of them")]
+    /// A port number that is not empty, a number or a range.
+    #[error("record {record}: {port_number:?} is not a valid port number or port range")]
     PortNumber {
-        /// The record's place, from 1.
+        /// The record's number in the file, from 1.
         record: usize,
-        /// What stands there.
+        /// The text of the column.
         port_number: String,
     },
-    /// A transport that RFC 6335 does not know.
-    #[error("record {record}: {transport:?} is no transport")]
+    /// A transport that RFC 6335 does not define.
+    #[error("record {record}: {transport:?} is not a transport protocol")]
     Transport {
-        /// The record's place, from 1.
+        /// The record's number in the file, from 1.
         record: usize,
-        /// What stands there.
+        /// The text of the column.
         transport: String,
     },
-    /// No record at all.
+    /// The file has no records.
     #[error("the file has no records")]
     Empty,
 }
 
-/// Reads the file. Each record's ports and transport are known to be valid afterwards.
+/// Reads the file. The ports and transport of each returned record are valid.
 ///
 /// # Errors
-/// If it is not IANA's registry, or a record in it can't be understood.
+/// If the file is not IANA's registry, or one of its records is invalid.
 pub fn read(file: impl Read) -> Result<Vec<IanaRecord>, IanaError> {
     let records: Vec<IanaRecord> =
         csv::Reader::from_reader(file).deserialize().collect::<Result<_, _>>()?;
@@ -109,8 +109,8 @@ impl IanaRecord {
         }
     }
 
-    /// What the record says of its ports. Only records without a name say anything but
-    /// "assigned", and they say it in their description.
+    /// The state of the record's ports. Only records without a name can have a state other than
+    /// assigned; their description begins with it.
     #[must_use]
     pub fn state(&self) -> State {
         const RESERVED: [&str; 8] = [
@@ -124,12 +124,12 @@ impl IanaRecord {
             "possibly used by",
         ];
         let description = self.description.to_lowercase();
-        let says = |beginning: &str| description.starts_with(beginning);
+        let begins_with = |prefix: &str| description.starts_with(prefix);
         if !self.service_name.is_empty() {
             State::Assigned
-        } else if says("unassigned") || says("(unassigned)") {
+        } else if begins_with("unassigned") || begins_with("(unassigned)") {
             State::Unassigned
-        } else if RESERVED.into_iter().any(says) {
+        } else if RESERVED.into_iter().any(begins_with) {
             State::Reserved
         } else {
             State::Assigned
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn nameless_records_say_their_state_in_words() {
+    fn descriptions_of_nameless_records_determine_their_state() {
         assert_eq!(state_of("Unassigned (FRP-Released 12/7/00)"), State::Unassigned);
         assert_eq!(state_of("unassigned"), State::Unassigned);
         assert_eq!(state_of("(unassigned) Possibly assigned"), State::Unassigned);
@@ -180,18 +180,18 @@ mod tests {
     }
 
     #[test]
-    fn a_line_feed_within_a_field_is_kept() {
+    fn line_feeds_within_a_field_are_preserved() {
         let records = read_rows("a,1,tcp,x,,,,,,,,\"one\ntwo\"\r\n").unwrap();
         assert_eq!(records[0].assignment_notes, "one\ntwo");
     }
 
     #[test]
-    fn what_is_not_the_registry_is_refused() {
+    fn files_that_are_not_the_registry_are_rejected() {
         assert!(matches!(read("a,b\r\n1,2\r\n".as_bytes()), Err(IanaError::Csv(_))));
         assert!(matches!(read_rows(""), Err(IanaError::Empty)));
         for port_number in ["x", "65536", "2-1", "-1", "1-"] {
-            let fault = read_rows(&format!("a,{port_number},tcp,,,,,,,,,\r\n"));
-            assert!(matches!(fault, Err(IanaError::PortNumber { record: 1, .. })), "{port_number}");
+            let error = read_rows(&format!("a,{port_number},tcp,,,,,,,,,\r\n"));
+            assert!(matches!(error, Err(IanaError::PortNumber { record: 1, .. })), "{port_number}");
         }
         assert!(matches!(read_rows("a,1,icmp,,,,,,,,,\r\n"), Err(IanaError::Transport { .. })));
     }

@@ -1,4 +1,4 @@
-//! Writes IANA's file as the migration that seeds a database with it.
+//! Generates the migration that seeds a database with IANA's file.
 
 use std::fmt::Write;
 
@@ -9,10 +9,10 @@ use crate::registry::assignment::State;
 
 const ROWS_PER_INSERT: usize = 500;
 
-/// The migration for this file, the same for the same bytes.
+/// The migration for this file. Equal files produce equal migrations.
 ///
 /// # Errors
-/// If the bytes are not IANA's registry.
+/// If the file is not IANA's registry.
 pub fn seed_sql(file: &[u8]) -> Result<String, IanaError> {
     let records = read(file)?;
     let date = records.iter().map(IanaRecord::newest_date).max().unwrap_or_default();
@@ -31,9 +31,9 @@ pub fn seed_sql(file: &[u8]) -> Result<String, IanaError> {
     );
     for (chunk, rows) in records.chunks(ROWS_PER_INSERT).enumerate() {
         sql.push_str("\ninsert into iana_record values\n");
-        for (place, record) in rows.iter().enumerate() {
-            let end = if place + 1 == rows.len() { ";" } else { "," };
-            push_row(&mut sql, chunk * ROWS_PER_INSERT + place + 1, record);
+        for (row, record) in rows.iter().enumerate() {
+            let end = if row + 1 == rows.len() { ";" } else { "," };
+            push_row(&mut sql, chunk * ROWS_PER_INSERT + row + 1, record);
             sql.push_str(end);
             sql.push('\n');
         }
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_seed_is_what_the_file_of_iana_generates() {
+    fn the_seed_migration_equals_the_generated_one() {
         let file = include_bytes!("../../tests/fixtures/service-names-port-numbers-2024-06-12.csv");
         let seed = include_str!("../../migrations/0002_iana_seed.sql");
         assert!(seed_sql(file).unwrap() == seed, "regenerate it with the command in its header");

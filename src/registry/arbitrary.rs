@@ -1,4 +1,4 @@
-//! Registries that chance made, for tests that hold what is fast against what is simple.
+//! Randomly generated registries, for tests that compare fast implementations with simple ones.
 
 use std::sync::Arc;
 
@@ -49,51 +49,51 @@ const TEXTS: [&str; 7] = [
     "shop billing; web.api",
 ];
 const ASSIGNEES: [&str; 5] = ["", "Team Web", "team R&D", "Bürgeramt", "Billing"];
-const ROOMS: [&str; 4] = ["", "gold", "web 2", "Ä"];
-/// The ports on which chance has its way: beside the edge of a page of 256, and a pool within.
+const SITES: [&str; 4] = ["", "gold", "web 2", "Ä"];
+/// The ports that random registrations use: they cross a boundary of 256 ports and contain a pool.
 pub(super) const LOW: u16 = 9_000;
 pub(super) const PORTS: u16 = 500;
 pub(super) const POOL: (u16, u16) = (9_100, 9_180);
 
-/// What is done to a registry.
+/// A change of a registry.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
-    /// One service takes what is free of so many runs of ports in a row.
-    Take {
+    /// Registers the free ones of `count` consecutive port ranges for one service.
+    Register {
         namespace: usize,
         name: usize,
         first: u16,
         width: u16,
         count: u16,
         transport: usize,
-        says: usize,
+        text: usize,
     },
-    /// Every so manieth registration is given back.
-    GiveBack { every: usize, at: usize },
-    /// Something else is said of every so manieth registration.
-    Say { every: usize, at: usize, says: usize },
+    /// Releases every n-th registration.
+    Release { every: usize, at: usize },
+    /// Changes the texts of every n-th registration.
+    Update { every: usize, at: usize, text: usize },
 }
 
 pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
     let count = prop_oneof![3 => 1..6u16, 1 => 60..200u16];
-    let take = (0..3usize, 0..NAMES.len(), 0..PORTS, 1..4u16, count, 0..4usize, 0..1000usize);
-    let take = take.prop_map(|(namespace, name, first, width, count, transport, says)| {
+    let register = (0..3usize, 0..NAMES.len(), 0..PORTS, 1..4u16, count, 0..4usize, 0..1000usize);
+    let register = register.prop_map(|(namespace, name, first, width, count, transport, text)| {
         let first = LOW + first;
-        Step::Take { namespace, name, first, width, count, transport, says }
+        Step::Register { namespace, name, first, width, count, transport, text }
     });
     let every = || prop_oneof![1..3usize, 5..40usize];
-    let back = (every(), 0..40usize).prop_map(|(every, at)| Step::GiveBack { every, at });
-    let say = (every(), 0..40usize, 0..1000usize).prop_map(|(every, at, says)| Step::Say {
+    let release = (every(), 0..40usize).prop_map(|(every, at)| Step::Release { every, at });
+    let update = (every(), 0..40usize, 0..1000usize).prop_map(|(every, at, text)| Step::Update {
         every,
         at,
-        says,
+        text,
     });
-    proptest::collection::vec(prop_oneof![6 => take, 1 => back, 1 => say], 1..14)
+    proptest::collection::vec(prop_oneof![6 => register, 1 => release, 1 => update], 1..14)
 }
 
 /// The registry after each step.
 pub(super) fn after(steps: &[Step]) -> Vec<Snapshot> {
-    let mut snapshot = beginning();
+    let mut snapshot = initial_snapshot();
     let mut id = 0;
     let mut states = Vec::new();
     for step in steps {
@@ -105,7 +105,7 @@ pub(super) fn after(steps: &[Step]) -> Vec<Snapshot> {
     states
 }
 
-fn beginning() -> Snapshot {
+fn initial_snapshot() -> Snapshot {
     let namespaces = NAMESPACES.map(|name| Namespace {
         name: name.parse().unwrap(),
         description: "".into(),
@@ -114,13 +114,13 @@ fn beginning() -> Snapshot {
         update_time: None,
         revision: Revision(0),
     });
-    let run = PortRange::new(Port::new(POOL.0), Port::new(POOL.1)).unwrap();
+    let range = PortRange::new(Port::new(POOL.0), Port::new(POOL.1)).unwrap();
     let pools = ["default", "west"].map(|namespace| {
         SharedPool::share(Pool {
             namespace: namespace.parse().unwrap(),
             name: "pool".parse().unwrap(),
             description: "".into(),
-            ports: PortSet::new(vec![run]).unwrap(),
+            ports: PortSet::new(vec![range]).unwrap(),
             transports: vec![Transport::Tcp, Transport::Udp],
             excluded_ports: PortSet::default(),
             cool_down: CoolDown::NONE,
@@ -133,7 +133,7 @@ fn beginning() -> Snapshot {
     Snapshot::new(Revision(0), Arc::new(reference()), namespaces).with(pools, [])
 }
 
-/// A few records of IANA's with the names of registrations, and a guide to some of them.
+/// A few IANA records that share names with registrations, and guides for some of them.
 fn reference() -> Reference {
     let record =
         |ordinal: u32, name: &str, port: Option<(u16, u16)>, transport, state| Assignment {
@@ -187,15 +187,15 @@ fn changes(snapshot: &Snapshot, step: &Step, id: &mut u128) -> Vec<Change> {
     let mut all: Vec<_> = snapshot.custom().cloned().collect();
     all.sort_by_key(|record| record.uid);
     match *step {
-        Step::Take { namespace, name, first, width, count, transport, says } => {
+        Step::Register { namespace, name, first, width, count, transport, text } => {
             let namespace: NamespaceName = NAMESPACES[namespace].parse().unwrap();
             let (transport, name) = (Transport::ALL[transport], NAMES[name]);
             let view = snapshot.view(&namespace).unwrap();
-            let runs = (0..count).map(|number| first + number * width);
-            let runs = runs.map(|first| {
+            let ranges = (0..count).map(|number| first + number * width);
+            let ranges = ranges.map(|first| {
                 PortRange::new(Port::new(first), Port::new(first + width - 1)).unwrap()
             });
-            let free = runs.filter(|run| view.holders_in(*run, transport).next().is_none());
+            let free = ranges.filter(|range| view.holders_in(*range, transport).next().is_none());
             let new = free.map(|ports| {
                 *id += 1;
                 let pooled =
@@ -209,23 +209,23 @@ fn changes(snapshot: &Snapshot, step: &Step, id: &mut u128) -> Vec<Change> {
                     ports,
                     transport,
                     pooled,
-                    says + *id as usize / 7,
+                    text + *id as usize / 7,
                 )
             });
             new.map(|after| Change::Registered { after }).collect()
         }
-        Step::GiveBack { every, at } => {
-            let given = all.into_iter().skip(at).step_by(every);
-            given.map(|before| Change::Released { before, cooling_until: None }).collect()
+        Step::Release { every, at } => {
+            let released = all.into_iter().skip(at).step_by(every);
+            released.map(|before| Change::Released { before, cooling_until: None }).collect()
         }
-        Step::Say { every, at, says } => {
-            let told = all.into_iter().skip(at).step_by(every);
-            let told = told.map(|before| {
+        Step::Update { every, at, text } => {
+            let updated = all.into_iter().skip(at).step_by(every);
+            let updated = updated.map(|before| {
                 let mut assignment = Assignment::clone(&before);
-                say(&mut assignment, says);
+                set_texts(&mut assignment, text);
                 Change::Updated { before, after: Record::share(assignment) }
             });
-            told.collect()
+            updated.collect()
         }
     }
 }
@@ -237,7 +237,7 @@ fn registration(
     ports: PortRange,
     transport: Transport,
     pooled: Option<PoolMembership>,
-    says: usize,
+    text: usize,
 ) -> Arc<Record> {
     let mut assignment = Assignment {
         uid: Uid::new(Uuid::from_u128(id)),
@@ -260,31 +260,31 @@ fn registration(
         reference: "".into(),
         assignment_notes: "".into(),
     };
-    say(&mut assignment, says);
+    set_texts(&mut assignment, text);
     Record::share(assignment)
 }
 
-fn say(assignment: &mut Assignment, says: usize) {
-    assignment.description = TEXTS[says % TEXTS.len()].into();
-    assignment.assignee = ASSIGNEES[says / 7 % ASSIGNEES.len()].into();
-    assignment.contact = if says.is_multiple_of(3) { "ops@bill.example" } else { "" }.into();
-    if let Origin::Custom(own) = &mut assignment.origin {
-        let room = ROOMS[says / 5 % ROOMS.len()];
-        let room = (!room.is_empty()).then(|| ("room".to_owned(), room.to_owned()));
-        own.labels = Labels::parse(room).unwrap();
+fn set_texts(assignment: &mut Assignment, text: usize) {
+    assignment.description = TEXTS[text % TEXTS.len()].into();
+    assignment.assignee = ASSIGNEES[text / 7 % ASSIGNEES.len()].into();
+    assignment.contact = if text.is_multiple_of(3) { "ops@bill.example" } else { "" }.into();
+    if let Origin::Custom(registration) = &mut assignment.origin {
+        let site = SITES[text / 5 % SITES.len()];
+        let site = (!site.is_empty()).then(|| ("site".to_owned(), site.to_owned()));
+        registration.labels = Labels::parse(site).unwrap();
     }
 }
 
-/// The registrations of a namespace, by folded name, transport and port.
-pub(super) fn own(snapshot: &Snapshot, namespace: &NamespaceName) -> Vec<Arc<Record>> {
-    let is_there = |record: &&Arc<Record>| {
-        record.registration().is_some_and(|own| own.namespace == *namespace)
+/// The registrations of a namespace by folded name, transport and port.
+pub(super) fn registrations_of(snapshot: &Snapshot, namespace: &NamespaceName) -> Vec<Arc<Record>> {
+    let is_in_namespace = |record: &&Arc<Record>| {
+        record.registration().is_some_and(|registration| registration.namespace == *namespace)
     };
-    let mut own: Vec<_> = snapshot.custom().filter(is_there).cloned().collect();
-    own.sort_by_cached_key(|record| {
+    let mut records: Vec<_> = snapshot.custom().filter(is_in_namespace).cloned().collect();
+    records.sort_by_cached_key(|record| {
         let name = super::service_name::fold(record.service_name.as_deref().unwrap()).into_owned();
         (name, record.transport, record.ports)
     });
-    assert!(own.iter().all(|record| record.source() == Source::Custom));
-    own
+    assert!(records.iter().all(|record| record.source() == Source::Custom));
+    records
 }

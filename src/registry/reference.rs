@@ -1,5 +1,5 @@
-//! What is the same for everybody: IANA's registry, the common uses and the guides, indexed once
-//! at start and never changed while the server runs.
+//! The data that is the same for all namespaces: IANA's registry, the common uses and the guides,
+//! with their indexes. Immutable.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
@@ -13,12 +13,12 @@ use super::search::SearchIndex;
 use super::service_name::fold;
 use super::similarity::{CharSignature, KnownName};
 
-/// Which IANA registry this is.
+/// The edition of IANA's registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Edition {
-    /// The newest date in it, `YYYY-MM-DD`.
+    /// Its newest date, `YYYY-MM-DD`.
     pub iana_date: String,
-    /// The SHA-256 of its file, in hexadecimal.
+    /// The SHA-256 of its file in hexadecimal.
     pub iana_sha256: String,
 }
 
@@ -32,7 +32,7 @@ pub struct Reference {
     by_name: HashMap<String, Vec<u32>>,
     by_uid: HashMap<Uid, u32>,
     guide_by_service: HashMap<String, u32>,
-    guide_by_word: HashMap<String, u32>,
+    guide_by_alias: HashMap<String, u32>,
     names: Vec<(CharSignature, Box<str>)>,
     counts: OnceLock<[Counts; 2]>,
     list_order: Vec<u32>,
@@ -41,7 +41,7 @@ pub struct Reference {
 }
 
 impl Reference {
-    /// Indexes the records, IANA's in registry order before the common uses, and the guides.
+    /// Indexes the records (IANA's in registry order before the common uses) and the guides.
     #[must_use]
     pub fn new(edition: Edition, mut assignments: Vec<Assignment>, guides: Vec<Guide>) -> Self {
         link_aliases(&mut assignments);
@@ -57,22 +57,22 @@ impl Reference {
             by_uid.insert(record.uid, number);
         }
         let mut guide_by_service = HashMap::new();
-        let mut guide_by_word = HashMap::new();
+        let mut guide_by_alias = HashMap::new();
         for (number, guide) in (0u32..).zip(&guides) {
             guide_by_service
                 .extend(guide.service_names.iter().map(|name| (fold(name).into_owned(), number)));
-            guide_by_word
+            guide_by_alias
                 .extend(guide.aliases.iter().map(|alias| (fold(alias).into_owned(), number)));
         }
-        // Aliases are unique by themselves; a title gives way to them, and to titles before it.
+        // Aliases are unique. If a title equals an alias or an earlier title, it is ignored.
         for (number, guide) in (0u32..).zip(&guides) {
             for words in [&guide.title, &guide.full_name] {
-                guide_by_word.entry(fold(words).into_owned()).or_insert(number);
+                guide_by_alias.entry(fold(words).into_owned()).or_insert(number);
             }
         }
-        let names = by_name.keys().chain(guide_by_word.keys());
+        let names = by_name.keys().chain(guide_by_alias.keys());
         let names = names.map(|name| (CharSignature::of(name), name.as_str().into())).collect();
-        // What takes longest is made beside the rest: a start is waited for.
+        // Builds the slowest index on a second thread to shorten the start.
         let (search, by_port, labels, list_order) = std::thread::scope(|scope| {
             let search = scope.spawn(|| SearchIndex::new(&records, &guides, &guide_by_service));
             let by_port = PortIndex::new(&records);
@@ -89,7 +89,7 @@ impl Reference {
             by_name,
             by_uid,
             guide_by_service,
-            guide_by_word,
+            guide_by_alias,
             names,
             counts: OnceLock::new(),
             list_order,
@@ -98,7 +98,7 @@ impl Reference {
         }
     }
 
-    /// Which IANA registry this is.
+    /// The edition of IANA's registry.
     #[must_use]
     pub const fn edition(&self) -> &Edition {
         &self.edition
@@ -116,18 +116,18 @@ impl Reference {
         &self.guides
     }
 
-    /// What it holds, in figures: IANA's registry, then the common uses.
+    /// The record counts of IANA's registry and of the common uses.
     pub(super) fn counts(&self) -> &[Counts; 2] {
         let count = |source| Counts::of(source, self.records.iter());
         self.counts.get_or_init(|| [Source::Iana, Source::Common].map(count))
     }
 
-    /// The records of the port: IANA's, the narrower one where they overlap, then the common uses.
+    /// The records of the port: IANA's (the narrower one where they overlap), then the common uses.
     pub fn at(&self, port: Port) -> impl Iterator<Item = &Arc<Record>> {
         self.by_port.at(port).iter().map(|&number| &self.records[number as usize])
     }
 
-    /// The records with this service name, given as [`fold`] writes it, in order.
+    /// The records with this service name (in the form of [`fold`]), in order.
     pub fn named(&self, folded: &str) -> impl Iterator<Item = &Arc<Record>> {
         let numbers = self.by_name.get(folded).map(Vec::as_slice).unwrap_or_default();
         numbers.iter().map(|&number| &self.records[number as usize])
@@ -139,25 +139,24 @@ impl Reference {
         self.by_uid.get(&uid).map(|&number| &self.records[number as usize])
     }
 
-    /// The guide that speaks of this service name.
+    /// The guide for this service name.
     #[must_use]
     pub fn guide_of(&self, service_name: &str) -> Option<&Arc<SharedGuide>> {
         self.guide_by_service.get(&*fold(service_name)).map(|&number| &self.guides[number as usize])
     }
 
-    /// Every service name that a guide speaks of, as [`fold`] writes it.
+    /// Every service name that has a guide, in the form of [`fold`].
     pub(super) fn guided_names(&self) -> impl Iterator<Item = &str> {
         self.guide_by_service.keys().map(String::as_str)
     }
 
-    /// The guide that people mean by this word (an alias, a title or a full name), given as
-    /// [`fold`] writes it.
+    /// The guide with this alias, title or full name, in the form of [`fold`].
     #[must_use]
-    pub fn guide_meant_by(&self, folded: &str) -> Option<&Arc<SharedGuide>> {
-        self.guide_by_word.get(folded).map(|&number| &self.guides[number as usize])
+    pub fn guide_for_word(&self, folded: &str) -> Option<&Arc<SharedGuide>> {
+        self.guide_by_alias.get(folded).map(|&number| &self.guides[number as usize])
     }
 
-    /// The records in the order of lists, from the first at or after the key.
+    /// The records in list order, from the first at or after the key.
     pub fn listed_from(&self, from: Option<&ListKey>) -> impl Iterator<Item = &Arc<Record>> {
         let start = from.map_or(0, |from| {
             self.list_order
@@ -166,18 +165,18 @@ impl Reference {
         self.list_order[start..].iter().map(|&number| &self.records[number as usize])
     }
 
-    /// Every name a service can be asked for by, as [`fold`] writes it.
+    /// Every name that finds a service, in the form of [`fold`].
     pub(super) fn names(&self) -> impl Iterator<Item = KnownName<'_>> {
-        self.names.iter().map(|(letters, name)| KnownName { name, letters: *letters })
+        self.names.iter().map(|(signature, name)| KnownName { name, signature: *signature })
     }
 
-    /// What text search looks through.
+    /// The index for text search.
     #[must_use]
     pub const fn search(&self) -> &SearchIndex {
         &self.search
     }
 
-    /// The short labels of all ports.
+    /// The labels of all ports.
     #[must_use]
     pub const fn labels(&self) -> &LabelTable {
         &self.labels
@@ -190,7 +189,8 @@ fn list_order(records: &[Arc<Record>]) -> Vec<u32> {
     order
 }
 
-/// Links the names of which IANA says "This entry is an alias to ...", both ways.
+/// Links service names with their aliases in both directions, where IANA states "This entry is an
+/// alias to ...".
 fn link_aliases(assignments: &mut [Assignment]) {
     let mut links: HashMap<String, BTreeSet<Arc<str>>> = HashMap::new();
     for assignment in &*assignments {
@@ -211,15 +211,15 @@ fn link_aliases(assignments: &mut [Assignment]) {
 }
 
 fn alias_target(notes: &str) -> Option<&str> {
-    let (_, rest) = notes.split_once("This entry is an alias to \"")?;
-    let (target, _) = rest.split_once('"')?;
+    let (_, remaining) = notes.split_once("This entry is an alias to \"")?;
+    let (target, _) = remaining.split_once('"')?;
     Some(target)
 }
 
-/// For each port, the numbers of its records.
+/// For each port, the indexes of its records.
 #[derive(Debug)]
 struct PortIndex {
-    /// Where the numbers of each port begin; one more entry for the end.
+    /// The start of each port's indexes in `numbers`, with one more entry for the end.
     starts: Vec<usize>,
     numbers: Vec<u32>,
 }
@@ -228,7 +228,7 @@ impl PortIndex {
     fn new(records: &[Arc<Record>]) -> Self {
         let width = |record: &Record| record.ports.map_or(0, PortRange::width);
         let mut order: Vec<(u32, &Arc<Record>)> = (0u32..).zip(records).collect();
-        // Of the common uses, the one that means fewer ports is the better answer.
+        // Of two common uses, the one with fewer ports is more specific.
         order.sort_by_key(|(_, record)| {
             let is_common = record.source() == Source::Common;
             is_common.then(|| width(record))
@@ -260,34 +260,31 @@ impl PortIndex {
     }
 }
 
-/// Whether a narrower record of IANA's on the same port says better: one of the same transport, or
-/// any where this one does not say its transport.
-fn is_superseded<'a>(
-    record: &Record,
-    mut on_the_port: impl Iterator<Item = &'a Arc<Record>>,
-) -> bool {
+/// Whether a narrower record of IANA's on the same port takes precedence: one of the same
+/// transport, or any if this record does not state its transport.
+fn is_superseded<'a>(record: &Record, mut others: impl Iterator<Item = &'a Arc<Record>>) -> bool {
     let width = |record: &Record| record.ports.map_or(0, PortRange::width);
     record.source() == Source::Iana
-        && on_the_port.any(|other| {
+        && others.any(|other| {
             other.source() == Source::Iana
                 && width(other) < width(record)
                 && (record.transport.is_none() || other.transport == record.transport)
         })
 }
 
-/// What a port is called, in short.
+/// The short description of a port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Label {
     /// The preferred service name, if it has one.
     pub service_name: Option<Arc<str>>,
     /// The state of the record with that name, or of the port.
     pub state: State,
-    /// Where it comes from; none where the port has no record.
+    /// The source of that record; `None` if the port has no record.
     pub source: Option<Source>,
 }
 
 impl Label {
-    /// The label of a port with these records, in the order of answers.
+    /// The label of a port with these records, in the order of a lookup.
     pub fn of<'a>(records: impl Iterator<Item = &'a Arc<Record>> + Clone) -> Self {
         let named = records.clone().find(|record| record.service_name.is_some());
         let strongest = named.or_else(|| records.min_by_key(|record| record.state));
@@ -306,7 +303,7 @@ impl Label {
 #[derive(Debug)]
 pub struct LabelTable {
     labels: Vec<Label>,
-    /// For each port, the label's number for no transport and for each of the four.
+    /// For each port, the label numbers for no transport and for each of the four.
     numbers: Vec<[u32; 5]>,
 }
 
@@ -318,16 +315,16 @@ impl LabelTable {
         let mut numbers = Vec::with_capacity(Port::MAX.index() + 1);
         for port in PortRange::ALL.iter() {
             let at = by_port.at(port);
-            // Neighbours in a run have the same records, and so the same labels.
-            if let Some((of_last, same)) = last
-                && of_last == at
+            // Neighbouring ports of a range have the same records and thus the same labels.
+            if let Some((last_records, last_labels)) = last
+                && last_records == at
             {
-                numbers.push(same);
+                numbers.push(last_labels);
                 continue;
             }
             let mut of_port = [0; 5];
-            let questions = std::iter::once(None).chain(Transport::ALL.map(Some));
-            for (number, transport) in of_port.iter_mut().zip(questions) {
+            let transports = std::iter::once(None).chain(Transport::ALL.map(Some));
+            for (number, transport) in of_port.iter_mut().zip(transports) {
                 let label = Label::of(
                     at.iter()
                         .map(|&number| &records[number as usize])
@@ -345,7 +342,7 @@ impl LabelTable {
         Self { labels, numbers }
     }
 
-    /// How many different labels there are.
+    /// The number of different labels.
     #[must_use]
     pub fn count(&self) -> usize {
         self.labels.len()
@@ -354,11 +351,11 @@ impl LabelTable {
     /// The number of a port's label, below [`LabelTable::count`].
     #[must_use]
     pub fn number(&self, port: Port, transport: Option<Transport>) -> usize {
-        let question = transport.map_or(0, |transport| transport.index() + 1);
-        self.numbers[port.index()][question] as usize
+        let column = transport.map_or(0, |transport| transport.index() + 1);
+        self.numbers[port.index()][column] as usize
     }
 
-    /// The label with a number that [`LabelTable::number`] gave.
+    /// The label with this number.
     #[must_use]
     pub fn get(&self, number: usize) -> &Label {
         &self.labels[number]

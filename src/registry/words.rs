@@ -1,6 +1,6 @@
-//! The forms in which names and texts are searched.
+//! The normal forms of names and texts for search.
 
-/// The name as it is compared: lower case, nothing but letters and digits.
+/// The name in lower case, reduced to letters and digits.
 pub(super) fn compact(name: &str) -> String {
     name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
@@ -16,20 +16,20 @@ pub(super) fn append_words(words: &mut String, text: &str) {
     }
 }
 
-/// The same for most texts, and much faster.
+/// The same for ASCII, which is most texts, and much faster.
 fn append_ascii_words(words: &mut String, text: &str) {
     words.reserve(text.len() + 1);
-    let mut is_within = false;
+    let mut in_word = false;
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() {
             words.push(char::from(byte.to_ascii_lowercase()));
-            is_within = true;
-        } else if is_within {
+            in_word = true;
+        } else if in_word {
             words.push(' ');
-            is_within = false;
+            in_word = false;
         }
     }
-    if is_within {
+    if in_word {
         words.push(' ');
     }
 }
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_what_is_between_all_else() {
+    fn words_consist_of_letters_and_digits() {
         let words = |text| {
             let mut words = String::new();
             append_words(&mut words, text);
@@ -54,10 +54,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_fast_way_leads_to_the_same_words(text in "[ -~]{0,40}") {
+        fn ascii_words_equal_those_of_the_general_implementation(text in "[ -~]{0,40}") {
             let mut fast = String::new();
             append_words(&mut fast, &text);
-            // A letter that is not ASCII takes the other way, and is a word of its own.
+            // A character that is not ASCII selects the general implementation, and is a separate
+            // word.
             let mut slow = String::new();
             append_words(&mut slow, &format!("{text} é"));
             prop_assert_eq!(format!("{fast}é "), slow);

@@ -44,7 +44,7 @@ impl CommandQueue {
 
     /// How long to wait for the next end of a lease at the most.
     pub(super) fn until_next_lease_end(&self, snapshot: &Snapshot) -> Duration {
-        let Some(end) = snapshot.next_lease_end() else { return CLOCK_READ };
+        let Some(end) = snapshot.next_lease_expiry() else { return CLOCK_READ };
         let left = end.duration_since(self.environment.clock.now());
         Duration::try_from(left.max(SignedDuration::ZERO))
             .map_or(CLOCK_READ, |left| left.min(CLOCK_READ))
@@ -52,7 +52,7 @@ impl CommandQueue {
 
     /// Ends leases as entries of their own, as many as one commit may have; the others are next.
     pub(super) fn end_leases(&mut self, batch: &mut Batch) {
-        while let Some(end) = batch.snapshot.next_lease_end()
+        while let Some(end) = batch.snapshot.next_lease_expiry()
             && !batch.is_full()
             && end <= self.environment.clock.now()
         {

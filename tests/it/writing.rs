@@ -222,7 +222,7 @@ async fn history_goes_forward_whatever_the_clock_does() {
     running.seconds.store(100, Ordering::Relaxed);
     running.registrar.propose(register(7454, Some(60))).await.unwrap();
     let snapshot = running.registrar.snapshot();
-    assert_eq!(snapshot.next_lease_end(), Timestamp::from_second(160).ok());
+    assert_eq!(snapshot.next_lease_expiry(), Timestamp::from_second(160).ok());
 }
 
 #[tokio::test]

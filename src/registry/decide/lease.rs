@@ -49,8 +49,8 @@ pub(super) fn with_lease(
 /// one change of the registry.
 pub(super) fn expire(snapshot: &Snapshot, end: Timestamp, context: &Context<'_>) -> Decision {
     let taken = |record: &Record| record.registration().map(|registration| registration.revision);
-    let together = snapshot.leases_ending(end).next().map(|first| taken(first));
-    let ending = snapshot.leases_ending(end).filter(|record| Some(taken(record)) == together);
+    let together = snapshot.leases_expiring_at(end).next().map(|first| taken(first));
+    let ending = snapshot.leases_expiring_at(end).filter(|record| Some(taken(record)) == together);
     let ended = ending.map(|before| Change::Expired {
         cooling_until: cooling_until(snapshot, before, context.now),
         before: Arc::clone(before),

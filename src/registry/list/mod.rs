@@ -1,4 +1,4 @@
-//! Lists: which records pass a filter, in an order that pages can be cut from.
+//! Lists: which records match a filter, in an order that allows stable pages.
 
 mod custom;
 
@@ -13,17 +13,17 @@ use super::port::{Port, PortRange, Transport};
 use super::snapshot::Snapshot;
 use super::text::Labels;
 
-/// A record's place in lists: by port, then transport, then source, then the source's own order.
-/// Records without a port, and then those without a transport, come last.
+/// A record's position in lists: ordered by port, transport, source and the source's own order.
+/// Records without a port, and records without a transport, come last.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ListKey {
-    /// The first port, or one more than any port has.
+    /// The first port; 65,536 if the record has none.
     pub port: u32,
-    /// The transport's place, or one more than any transport has.
+    /// The transport's index; the number of transports if the record has none.
     pub transport: u8,
-    /// The source's place.
+    /// The source's index.
     pub source: u8,
-    /// IANA's or the common uses' own order; 0 for registrations.
+    /// The ordinal within IANA's registry or the common uses; 0 for registrations.
     pub ordinal: u32,
     /// The namespace of a registration.
     pub namespace: Option<NamespaceName>,
@@ -32,27 +32,27 @@ pub struct ListKey {
 impl ListKey {
     const NO_PORT: u32 = 65_536;
 
-    /// The record's place.
+    /// The record's position.
     #[must_use]
     pub fn of(record: &Record) -> Self {
-        let place = Place::of(record);
+        let position = ListPosition::of(record);
         Self {
-            port: place.port,
-            transport: place.transport,
-            source: place.source,
-            ordinal: place.ordinal,
-            namespace: place.namespace.cloned(),
+            port: position.port,
+            transport: position.transport,
+            source: position.source,
+            ordinal: position.ordinal,
+            namespace: position.namespace.cloned(),
         }
     }
 
-    /// The port of the place, if it has one.
+    /// The port of the position, if any.
     #[must_use]
     pub fn port(&self) -> Option<Port> {
         Port::try_from(self.port).ok()
     }
 
-    pub(super) const fn place(&self) -> Place<'_> {
-        Place {
+    pub(super) const fn position(&self) -> ListPosition<'_> {
+        ListPosition {
             port: self.port,
             transport: self.transport,
             source: self.source,
@@ -62,9 +62,9 @@ impl ListKey {
     }
 }
 
-/// A [`ListKey`] that owns nothing, to compare with.
+/// A borrowed [`ListKey`], for comparisons.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place<'a> {
+pub(super) struct ListPosition<'a> {
     port: u32,
     transport: u8,
     source: u8,
@@ -72,7 +72,7 @@ pub(super) struct Place<'a> {
     namespace: Option<&'a NamespaceName>,
 }
 
-impl<'a> Place<'a> {
+impl<'a> ListPosition<'a> {
     pub(super) fn of(record: &'a Record) -> Self {
         let (ordinal, namespace) = match &record.origin {
             Origin::Custom(registration) => (0, Some(&registration.namespace)),
@@ -90,47 +90,49 @@ impl<'a> Place<'a> {
     }
 }
 
-/// Which records to list; what is empty lets everything pass.
+/// Which records to list. An empty field matches every record.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// The namespace whose registrations are seen; none for all of them.
+    /// The namespace whose registrations are listed; `None` for all namespaces.
     pub namespace: Option<NamespaceName>,
     /// The sources.
     pub sources: BTreeSet<Source>,
     /// The states.
     pub states: BTreeSet<State>,
-    /// The transports; `None` for records that do not say theirs.
+    /// The transports; `None` for records that do not state one.
     pub transports: BTreeSet<Option<Transport>>,
-    /// The run of ports to share a port with.
+    /// The port range that a record must overlap.
     pub ports: Option<PortRange>,
-    /// How the service name begins, in lower case.
+    /// The prefix of the service name, in lower case.
     pub service_name_prefix: String,
-    /// Part of the assignee, in lower case.
+    /// A part of the assignee, in lower case.
     pub assignee: String,
-    /// Labels to have.
+    /// The labels that a record must have.
     pub labels: Labels,
-    /// The pool that the ports come from.
+    /// The pool that allocated the ports.
     pub pool: Option<PoolName>,
 }
 
 impl Filter {
-    /// Whether the record passes.
+    /// Whether the record matches.
     #[must_use]
-    pub fn passes(&self, record: &Record) -> bool {
+    pub fn matches(&self, record: &Record) -> bool {
         (self.sources.is_empty() || self.sources.contains(&record.source()))
             && (self.states.is_empty() || self.states.contains(&record.state))
             && (self.transports.is_empty() || self.transports.contains(&record.transport))
-            && self.ports.is_none_or(|run| record.ports.is_some_and(|ports| ports.overlaps(run)))
-            && (self.service_name_prefix.is_empty() || self.passes_prefix(record))
-            && (self.assignee.is_empty() || self.passes_assignee(record))
-            && self.passes_labels(record)
+            && self
+                .ports
+                .is_none_or(|range| record.ports.is_some_and(|ports| ports.overlaps(range)))
+            && (self.service_name_prefix.is_empty() || self.matches_prefix(record))
+            && (self.assignee.is_empty() || self.matches_assignee(record))
+            && self.matches_labels(record)
             && self.pool.as_ref().is_none_or(|pool| {
-                let pooled = record.registration().and_then(|own| own.pooled.as_ref());
+                let pooled = record.registration().and_then(|custom| custom.pooled.as_ref());
                 pooled.is_some_and(|pooled| pooled.pool == *pool)
             })
     }
 
-    fn passes_prefix(&self, record: &Record) -> bool {
+    fn matches_prefix(&self, record: &Record) -> bool {
         let name = record.service_name.as_deref().unwrap_or_default();
         let prefix = &self.service_name_prefix;
         match name.as_bytes().get(..prefix.len()) {
@@ -140,16 +142,16 @@ impl Filter {
         }
     }
 
-    fn passes_assignee(&self, record: &Record) -> bool {
+    fn matches_assignee(&self, record: &Record) -> bool {
         let (assignee, part) = (&*record.assignee, self.assignee.as_bytes());
         if assignee.is_ascii() {
             let mut parts = assignee.as_bytes().windows(part.len());
-            return parts.any(|of_it| of_it.eq_ignore_ascii_case(part));
+            return parts.any(|candidate| candidate.eq_ignore_ascii_case(part));
         }
         assignee.to_lowercase().contains(&self.assignee)
     }
 
-    fn passes_labels(&self, record: &Record) -> bool {
+    fn matches_labels(&self, record: &Record) -> bool {
         self.labels.pairs().is_empty()
             || record.registration().is_some_and(|registration| {
                 let has = registration.labels.pairs();
@@ -165,11 +167,11 @@ pub struct Page<'a> {
     pub records: Vec<&'a Arc<Record>>,
     /// Where the next page begins, if there is one.
     pub next: Option<ListKey>,
-    /// How many records pass the filter, on all pages.
+    /// The number of matching records on all pages.
     pub total: u32,
 }
 
-/// The page of at most `size` records from the place `from` on.
+/// The page of at most `size` records that begins at the position `from`.
 #[must_use]
 pub fn page<'a>(
     snapshot: &'a Snapshot,
@@ -177,33 +179,35 @@ pub fn page<'a>(
     from: Option<&ListKey>,
     size: usize,
 ) -> Page<'a> {
-    // One more tells whether there is another page.
-    let most = size + 1;
-    let (reference, of_reference) = of_reference(snapshot, filter, from, most);
-    let (own, of_own) = custom::first(snapshot, filter, from, most);
-    let mut merged =
-        reference.into_iter().merge_by(own, |a, b| Place::of(a) <= Place::of(b)).peekable();
+    // One more record shows whether there is another page.
+    let limit = size + 1;
+    let (reference, of_reference) = of_reference(snapshot, filter, from, limit);
+    let (custom, of_custom) = custom::first(snapshot, filter, from, limit);
+    let mut merged = reference
+        .into_iter()
+        .merge_by(custom, |a, b| ListPosition::of(a) <= ListPosition::of(b))
+        .peekable();
     let records: Vec<_> = merged.by_ref().take(size).collect();
     let next = merged.peek().map(|record| ListKey::of(record));
-    Page { records, next, total: of_reference + of_own }
+    Page { records, next, total: of_reference + of_custom }
 }
 
-/// Of the reference's records that pass, the first from the place on, and how many there are.
+/// The first matching records of the reference at or after the position, and the number of all.
 fn of_reference<'a>(
     snapshot: &'a Snapshot,
     filter: &Filter,
     from: Option<&ListKey>,
-    most: usize,
+    limit: usize,
 ) -> (Vec<&'a Arc<Record>>, u32) {
-    let is_asked =
+    let is_requested =
         filter.sources.is_empty() || filter.sources.iter().any(|source| *source != Source::Custom);
-    if !is_asked || filter.pool.is_some() || !filter.labels.pairs().is_empty() {
+    if !is_requested || filter.pool.is_some() || !filter.labels.pairs().is_empty() {
         return (Vec::new(), 0);
     }
     let reference = snapshot.reference();
-    let passing = reference.listed_from(from).filter(|record| filter.passes(record));
-    let total = reference.records().iter().filter(|record| filter.passes(record)).count();
-    (passing.take(most).collect(), total as u32)
+    let matching = reference.listed_from(from).filter(|record| filter.matches(record));
+    let total = reference.records().iter().filter(|record| filter.matches(record)).count();
+    (matching.take(limit).collect(), total as u32)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Lists and figures are what a look at every record tells.
+//! Lists and counts equal those of a scan of every record.
 
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
@@ -7,27 +7,30 @@ use super::*;
 use crate::registry::arbitrary::{self, LOW, NAMESPACES, PORTS};
 use crate::registry::counts::Counts;
 
-/// Whether a record passes, as the filter is described.
-fn passes(filter: &Filter, record: &Record) -> bool {
-    let own = record.registration();
+/// Whether a record matches: a naive implementation of [`Filter::matches`].
+fn matches(filter: &Filter, record: &Record) -> bool {
+    let registration = record.registration();
     let name = record.service_name.as_deref().unwrap_or_default().to_lowercase();
     (filter.sources.is_empty() || filter.sources.contains(&record.source()))
         && (filter.states.is_empty() || filter.states.contains(&record.state))
         && (filter.transports.is_empty() || filter.transports.contains(&record.transport))
-        && filter.ports.is_none_or(|run| {
-            record.ports.is_some_and(|ports| ports.iter().any(|port| run.contains(port)))
+        && filter.ports.is_none_or(|range| {
+            record.ports.is_some_and(|ports| ports.iter().any(|port| range.contains(port)))
         })
         && name.starts_with(&filter.service_name_prefix)
         && record.assignee.to_lowercase().contains(&filter.assignee)
-        && filter
-            .labels
-            .pairs()
-            .iter()
-            .all(|(key, value)| own.is_some_and(|own| own.labels.pairs().get(key) == Some(value)))
-        && filter.pool.as_ref().is_none_or(|pool| {
-            own.and_then(|own| own.pooled.as_ref()).is_some_and(|pooled| pooled.pool == *pool)
+        && filter.labels.pairs().iter().all(|(key, value)| {
+            registration
+                .is_some_and(|registration| registration.labels.pairs().get(key) == Some(value))
         })
-        && own.is_none_or(|own| filter.namespace.as_ref().is_none_or(|name| *name == own.namespace))
+        && filter.pool.as_ref().is_none_or(|pool| {
+            registration
+                .and_then(|registration| registration.pooled.as_ref())
+                .is_some_and(|pooled| pooled.pool == *pool)
+        })
+        && registration.is_none_or(|registration| {
+            filter.namespace.as_ref().is_none_or(|name| *name == registration.namespace)
+        })
 }
 
 fn filters() -> impl Strategy<Value = Filter> {
@@ -53,8 +56,8 @@ fn filters() -> impl Strategy<Value = Filter> {
         prop_oneof![3 => Just(None), 1 => select(vec![Some("pool"), Some("other")])],
     )
         .prop_map(
-            |(namespace, sources, states, transports, ports, prefix, assignee, room, pool)| {
-                let room = (!room.is_empty()).then(|| ("room".to_owned(), room.to_owned()));
+            |(namespace, sources, states, transports, ports, prefix, assignee, site, pool)| {
+                let site = (!site.is_empty()).then(|| ("site".to_owned(), site.to_owned()));
                 Filter {
                     namespace: namespace.map(|name| name.parse().unwrap()),
                     sources: sources.into_iter().collect(),
@@ -63,7 +66,7 @@ fn filters() -> impl Strategy<Value = Filter> {
                     ports,
                     service_name_prefix: prefix.to_owned(),
                     assignee: assignee.to_owned(),
-                    labels: Labels::parse(room).unwrap(),
+                    labels: Labels::parse(site).unwrap(),
                     pool: pool.map(|pool| pool.parse().unwrap()),
                 }
             },
@@ -74,7 +77,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
-    fn pages_hold_what_passes_in_order_whatever_is_asked_for(
+    fn pages_contain_each_matching_record_once_in_order(
         steps in arbitrary::steps(),
         filters in proptest::collection::vec(filters(), 1..12),
         size in prop_oneof![1..4usize, 20..60usize],
@@ -83,7 +86,7 @@ proptest! {
         for snapshot in states.iter().rev().step_by(4) {
             for filter in &filters {
                 let all = snapshot.reference().records().iter().chain(snapshot.custom());
-                let mut expected: Vec<_> = all.filter(|record| passes(filter, record)).collect();
+                let mut expected: Vec<_> = all.filter(|record| matches(filter, record)).collect();
                 expected.sort_by_key(|record| ListKey::of(record));
                 let expected: Vec<_> = expected.into_iter().map(|record| record.uid).collect();
                 let mut listed = Vec::new();
@@ -103,7 +106,7 @@ proptest! {
     }
 
     #[test]
-    fn figures_are_kept_as_they_would_be_counted(steps in arbitrary::steps()) {
+    fn maintained_counts_equal_a_recount(steps in arbitrary::steps()) {
         for snapshot in arbitrary::after(&steps).iter().rev() {
             let counts = snapshot.counts();
             prop_assert_eq!(&counts[0], &Counts::of(Source::Custom, snapshot.custom()));

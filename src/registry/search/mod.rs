@@ -1,12 +1,11 @@
-//! Search: finds services by what people call them, and says why each was found.
+//! Search: finds services by their usual names and explains each match.
 //!
-//! A service is looked for by its names first (service name, aliases, the guide's title), then by
-//! words, then by parts of words, and only if nothing of these is found by names that are nearly
-//! right.
+//! Search compares names first (service name, aliases, the guide's title), then complete words,
+//! then parts of words. Only if these find nothing, it looks for similar names.
 
-mod best;
 mod custom;
 mod service;
+mod top_hits;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -14,9 +13,9 @@ use std::sync::Arc;
 use itertools::Itertools;
 use memchr::memmem::Finder;
 
-use self::best::{Best, Found};
-use self::custom::Own;
+use self::custom::CustomServices;
 use self::service::{Query, Rank, Service};
+use self::top_hits::{Found, TopHits};
 use super::assignment::{Record, Source, State};
 use super::guide::SharedGuide;
 use super::port::{Port, PortRange, Transport};
@@ -25,25 +24,25 @@ use super::similarity::CharSignature;
 use super::snapshot::View;
 use super::words::{append_words, compact};
 
-/// How many different words of a query are looked for; what more there are says nothing new.
+/// The number of different words of a query that are used; further words are ignored.
 const MAX_WORDS: usize = 8;
 
-/// Why a service was found, best first.
+/// The kind of a match, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MatchReason {
-    /// The service name is what was asked for.
+    /// The query is the service name.
     ExactName,
-    /// An alias, or the guide's title, full name or alias, is.
+    /// The query is an alias, or the guide's title, full name or alias.
     Alias,
-    /// It is on the port that was asked for.
+    /// The service is on the requested port.
     Port,
-    /// A name begins with what was asked for.
+    /// A name begins with the query.
     Prefix,
-    /// All words asked for stand in its texts.
+    /// The texts of the service contain all words of the query.
     Word,
-    /// All words asked for are parts of words there.
+    /// The texts of the service contain all words of the query as parts of words.
     Substring,
-    /// A name is nearly what was asked for.
+    /// A name is similar to the query.
     Similar,
 }
 
@@ -52,23 +51,23 @@ pub enum MatchReason {
 pub struct Hit {
     /// Its records from one source, by port and transport.
     pub records: Vec<Arc<Record>>,
-    /// Its guide, if it has one.
+    /// Its guide, if any.
     pub guide: Option<Arc<SharedGuide>>,
-    /// Why it was found.
+    /// The kind of match.
     pub reason: MatchReason,
     /// The text that matched.
     pub matched_text: String,
 }
 
-/// The services of the reference, as search reads them.
+/// The services of the reference, prepared for search.
 #[derive(Debug)]
 pub struct SearchIndex {
     services: Vec<Service>,
 }
 
 impl SearchIndex {
-    /// Reads the records, service by service. Records that only say "reserved" or "unassigned" are
-    /// found by their number alone.
+    /// Groups the records by service. Records that only state "reserved" or "unassigned" are found
+    /// by port only.
     #[must_use]
     pub fn new(
         records: &[Arc<Record>],
@@ -100,33 +99,33 @@ pub fn search(view: View<'_>, text: &str, limit: usize) -> Vec<Hit> {
     append_words(&mut words, text);
     let words = words.split_whitespace().unique().take(MAX_WORDS);
     let compact = compact(text);
-    let letters = CharSignature::of(&compact);
-    let query = Query { compact, letters, words: words.map(Finder::new).collect() };
+    let signature = CharSignature::of(&compact);
+    let query = Query { compact, signature, words: words.map(Finder::new).collect() };
     let mut hits = on_port(view, text);
     if query.compact.is_empty() {
         return hits;
     }
-    let own = Own::of(view.book(), view.reference(), &query);
+    let custom = CustomServices::of(view.name_index(), view.reference(), &query);
     let reference = &view.reference().search().services;
-    let mut best = Best::of(limit);
+    let mut top = TopHits::of(limit);
     for service in reference {
-        if let Some(rank) = service.rank(&query, |rank| best.takes(rank)) {
-            best.offer(rank, Found::Reference(service));
+        if let Some(rank) = service.rank(&query, |rank| top.accepts(rank)) {
+            top.offer(rank, Found::Reference(service));
         }
     }
-    own.find(&query, &mut best);
-    let is_well_found = best.first().is_some_and(|rank| rank.reason < MatchReason::Substring);
-    if hits.is_empty() && !is_well_found && !best.is_full() {
-        own.find_nearly(&query, &mut best);
+    custom.find(&query, &mut top);
+    let has_good_match = top.first().is_some_and(|rank| rank.reason < MatchReason::Substring);
+    if hits.is_empty() && !has_good_match && !top.is_full() {
+        custom.find_similar(&query, &mut top);
         for service in reference {
-            if let Some(distance) = service.nearly(&query) {
+            if let Some(distance) = service.distance_to(&query) {
                 let rank = service.ranked(MatchReason::Similar, distance);
-                best.offer(rank, Found::Reference(service));
+                top.offer(rank, Found::Reference(service));
             }
         }
     }
     let on_port: HashSet<_> = hits.iter().map(|hit| key(&hit.records)).collect();
-    let others = best.into_found().into_iter().filter_map(|found| hit(view, &query, found));
+    let others = top.into_found().into_iter().filter_map(|found| hit(view, &query, found));
     let others = others.filter(|hit| !on_port.contains(&key(&hit.records)));
     hits.extend(others);
     hits.truncate(limit);
@@ -136,22 +135,23 @@ pub fn search(view: View<'_>, text: &str, limit: usize) -> Vec<Hit> {
 fn hit(view: View<'_>, query: &Query<'_>, (rank, found): (Rank, Found<'_>)) -> Option<Hit> {
     match found {
         Found::Reference(service) => Some(service.hit(service.records.clone(), rank, query)),
-        Found::Own(name) => {
-            let service = Service::own(view.book(), name, view.reference().guide_of(name))?;
-            let mut records: Vec<_> = view.book().named(name).cloned().collect();
+        Found::Custom(name) => {
+            let service =
+                Service::custom(view.name_index(), name, view.reference().guide_of(name))?;
+            let mut records: Vec<_> = view.name_index().named(name).cloned().collect();
             records.sort_by_key(|record| (record.ports.map(PortRange::first), record.transport));
             Some(service.hit(records, rank, query))
         }
     }
 }
 
-/// What tells a service from others: where its records come from, and their name.
+/// Identifies a service: its source and its name.
 fn key(records: &[Arc<Record>]) -> Option<(Source, Option<Arc<str>>)> {
     records.first().map(|record| (record.source(), record.service_name.clone()))
 }
 
-/// What a query such as `3389`, `53/udp`, `udp 53` or `port 443` asks for, if it is about a port.
-fn port_asked(text: &str) -> Option<(Port, Option<Transport>)> {
+/// The port and transport of a query such as `3389`, `53/udp`, `udp 53` or `port 443`.
+fn parse_port_query(text: &str) -> Option<(Port, Option<Transport>)> {
     let (mut port, mut transport) = (None, None);
     for word in text.split([' ', '/']).filter(|word| !word.is_empty()) {
         match (word.parse::<Port>(), word.parse::<Transport>()) {
@@ -164,9 +164,9 @@ fn port_asked(text: &str) -> Option<(Port, Option<Transport>)> {
     Some((port?, transport))
 }
 
-/// Hits for a query that is about a port.
+/// The hits of a query for a port.
 fn on_port(view: View<'_>, text: &str) -> Vec<Hit> {
-    let Some((port, transport)) = port_asked(text) else { return Vec::new() };
+    let Some((port, transport)) = parse_port_query(text) else { return Vec::new() };
     let mut hits: Vec<Hit> = Vec::new();
     for record in view.lookup_port(port, transport).records {
         let same_service = |hit: &&mut Hit| {

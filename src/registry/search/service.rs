@@ -1,4 +1,4 @@
-//! What search knows of one service, and how well that answers a query.
+//! The searchable form of a service, and its rank for a query.
 
 use std::sync::Arc;
 
@@ -14,13 +14,14 @@ use crate::registry::service_name::fold;
 use crate::registry::similarity::CharSignature;
 use crate::registry::words::{append_words, compact};
 
-/// What search knows of one service.
+/// The searchable form of a service.
 #[derive(Debug)]
 pub(super) struct Service {
     pub(super) records: Vec<Arc<Record>>,
     guide: Option<Arc<SharedGuide>>,
     names: Vec<Name>,
-    /// All texts in lower case, words apart: names, then descriptions, then the guide's summary.
+    /// All words in lower case, separated by spaces: names, then descriptions, then the guide's
+    /// summary.
     text: String,
     descriptions_at: usize,
     summary_at: usize,
@@ -28,28 +29,28 @@ pub(super) struct Service {
 
 #[derive(Debug)]
 struct Name {
-    /// The name without its hyphens and spaces.
+    /// The name without hyphens and spaces.
     compact: String,
-    letters: CharSignature,
+    signature: CharSignature,
     shown: String,
     is_registered: bool,
 }
 
-/// How well a service matches, best first. The fields order matches with the same reason.
+/// How well a service matches; lower is better. The fields order matches of the same reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Rank {
     pub(super) reason: MatchReason,
-    /// How far from the names the words were found, or how far a name is from the query.
+    /// The distance of the matching texts from the names, or of a similar name from the query.
     pub(super) distance: usize,
-    pub(super) is_unknown: bool,
-    /// Whether its guide is first of all about another service.
-    pub(super) is_aside: bool,
+    pub(super) has_no_guide: bool,
+    /// Whether its guide mainly describes another service.
+    pub(super) is_secondary: bool,
     pub(super) source: Source,
     pub(super) length: usize,
     pub(super) first_port: u32,
 }
 
-/// Where a word was found: in the names, the descriptions or the summary.
+/// The part of the texts that contains a word: names, descriptions or summary.
 pub(super) const NAMES: usize = 0;
 pub(super) const DESCRIPTIONS: usize = 1;
 const SUMMARY: usize = 2;
@@ -66,22 +67,22 @@ impl Service {
                 last = &record.description;
             }
         }
-        Self::described(records, guide, &descriptions)
+        Self::with_descriptions(records, guide, &descriptions)
     }
 
-    /// The service of this folded name that was registered. Of its records it has the first alone:
-    /// they have the same name all of them.
-    pub(super) fn own(
-        book: &NameIndex,
+    /// The registered service with this folded name. Contains only the first of its records,
+    /// because all have the same name.
+    pub(super) fn custom(
+        name_index: &NameIndex,
         name: &str,
         guide: Option<&Arc<SharedGuide>>,
     ) -> Option<Self> {
-        let first = book.first_of(name)?;
-        let descriptions: String = book.of_service(name).map(|standing| standing.text).collect();
-        Some(Self::described(vec![Arc::clone(first)], guide.cloned(), &descriptions))
+        let first = name_index.first_of(name)?;
+        let descriptions: String = name_index.of_service(name).map(|entry| entry.text).collect();
+        Some(Self::with_descriptions(vec![Arc::clone(first)], guide.cloned(), &descriptions))
     }
 
-    pub(super) fn described(
+    pub(super) fn with_descriptions(
         records: Vec<Arc<Record>>,
         guide: Option<Arc<SharedGuide>>,
         descriptions: &str,
@@ -89,8 +90,8 @@ impl Service {
         let mut names: Vec<Name> = Vec::new();
         let mut add = |shown: &str, is_registered| {
             let compact = compact(shown);
-            let letters = CharSignature::of(&compact);
-            let name = Name { compact, letters, shown: shown.to_owned(), is_registered };
+            let signature = CharSignature::of(&compact);
+            let name = Name { compact, signature, shown: shown.to_owned(), is_registered };
             if names.iter().all(|known| known.compact != name.compact) {
                 names.push(name);
             }
@@ -99,15 +100,16 @@ impl Service {
             record.service_name.iter().for_each(|name| add(name, true));
             record.aliases().iter().for_each(|alias| add(alias, false));
         }
-        // A guide that is first of all about another service lends this one its words, not its names.
-        let own_guide = guide.as_ref().filter(|guide| {
+        // If the guide mainly describes another service, only its words apply to this one, not its
+        // names.
+        let naming_guide = guide.as_ref().filter(|guide| {
             let main = fold(&guide.id);
             let is_main = records
                 .iter()
                 .any(|record| record.service_name.as_deref().map(fold).as_ref() == Some(&main));
             is_main || guide.service_names.iter().all(|name| fold(name) != main)
         });
-        if let Some(guide) = own_guide {
+        if let Some(guide) = naming_guide {
             add(&guide.title, false);
             add(&guide.full_name, false);
             guide.aliases.iter().for_each(|alias| add(alias, false));
@@ -127,13 +129,13 @@ impl Service {
         Self { records, guide, names, text, descriptions_at, summary_at }
     }
 
-    /// How well it matches. Its texts are only read if what is found there could be taken.
-    pub(super) fn rank(&self, query: &Query<'_>, takes: impl Fn(&Rank) -> bool) -> Option<Rank> {
-        let by_words = || {
-            let is_worth_it = takes(&self.ranked(MatchReason::Word, 0));
-            is_worth_it.then(|| self.by_words(query)).flatten()
+    /// The rank for the query. Reads the texts only if `accepts` could accept a match found there.
+    pub(super) fn rank(&self, query: &Query<'_>, accepts: impl Fn(&Rank) -> bool) -> Option<Rank> {
+        let match_words = || {
+            let is_acceptable = accepts(&self.ranked(MatchReason::Word, 0));
+            is_acceptable.then(|| self.match_words(query)).flatten()
         };
-        let (reason, distance) = self.by_name(query).or_else(by_words)?;
+        let (reason, distance) = self.match_name(query).or_else(match_words)?;
         Some(self.ranked(reason, distance))
     }
 
@@ -143,8 +145,8 @@ impl Service {
         Rank {
             reason,
             distance,
-            is_unknown: self.guide.is_none(),
-            is_aside: self
+            has_no_guide: self.guide.is_none(),
+            is_secondary: self
                 .guide
                 .as_ref()
                 .is_some_and(|guide| name.map(fold) != Some(fold(&guide.id))),
@@ -154,7 +156,7 @@ impl Service {
         }
     }
 
-    fn by_name(&self, query: &Query<'_>) -> Option<(MatchReason, usize)> {
+    fn match_name(&self, query: &Query<'_>) -> Option<(MatchReason, usize)> {
         let exact = self.names.iter().find(|name| name.compact == query.compact);
         if let Some(name) = exact {
             let reason =
@@ -162,44 +164,44 @@ impl Service {
             return Some((reason, 0));
         }
         let longer = self.names.iter().filter(|name| name.compact.starts_with(&query.compact));
-        longer.map(|name| name.compact.len() - query.compact.len()).min().map(|more| {
-            // Every name that begins so is as good as the next; the shortest comes first.
-            (MatchReason::Prefix, more)
+        longer.map(|name| name.compact.len() - query.compact.len()).min().map(|extra| {
+            // All names with this prefix are equally good; the shortest determines the rank.
+            (MatchReason::Prefix, extra)
         })
     }
 
-    fn by_words(&self, query: &Query<'_>) -> Option<(MatchReason, usize)> {
-        let mut worst = MatchReason::Word;
+    fn match_words(&self, query: &Query<'_>) -> Option<(MatchReason, usize)> {
+        let mut weakest = MatchReason::Word;
         let mut distance = 0;
         for word in &query.words {
-            let (reason, place) = self.find(word)?;
-            worst = worst.max(reason);
-            distance += place;
+            let (reason, part) = self.find(word)?;
+            weakest = weakest.max(reason);
+            distance += part;
         }
-        // A word that is a whole name says more than all other words together.
+        // A word that equals a name outweighs all other words.
         if query.words.iter().any(|word| self.is_named(word.needle())) {
             return Some((MatchReason::Word, 0));
         }
-        (!query.words.is_empty()).then_some((worst, distance))
+        (!query.words.is_empty()).then_some((weakest, distance))
     }
 
     fn is_named(&self, word: &[u8]) -> bool {
         self.names.iter().any(|name| name.compact.as_bytes() == word)
     }
 
-    /// The best place of one word: as a whole before as a part, in the names before elsewhere.
+    /// The best match of a word: complete words before parts, names before other texts.
     fn find(&self, word: &Finder<'_>) -> Option<(MatchReason, usize)> {
         let bytes = self.text.as_bytes();
         let mut best = None;
         for at in word.find_iter(bytes) {
-            let is_whole = bytes[at - 1] == b' ' && bytes[at + word.needle().len()] == b' ';
-            let reason = if is_whole { MatchReason::Word } else { MatchReason::Substring };
-            let place = match at {
+            let is_complete = bytes[at - 1] == b' ' && bytes[at + word.needle().len()] == b' ';
+            let reason = if is_complete { MatchReason::Word } else { MatchReason::Substring };
+            let part = match at {
                 _ if at < self.descriptions_at => NAMES,
                 _ if at < self.summary_at => DESCRIPTIONS,
                 _ => SUMMARY,
             };
-            best = Some(best.map_or((reason, place), |best| (reason, place).min(best)));
+            best = Some(best.map_or((reason, part), |best| (reason, part).min(best)));
             if best == Some((MatchReason::Word, NAMES)) {
                 break;
             }
@@ -207,14 +209,16 @@ impl Service {
         best
     }
 
-    /// How many letters the nearest name is away, if it is near.
-    pub(super) fn nearly(&self, query: &Query<'_>) -> Option<usize> {
-        let distances =
-            self.names.iter().filter_map(|name| near_enough(&name.compact, name.letters, query));
+    /// The edit distance of the most similar name, if one is similar.
+    pub(super) fn distance_to(&self, query: &Query<'_>) -> Option<usize> {
+        let distances = self
+            .names
+            .iter()
+            .filter_map(|name| similar_distance(&name.compact, name.signature, query));
         distances.min()
     }
 
-    /// The hit of a service that was found, whose records are these, in the order of lists.
+    /// The hit for this service with these records, which are in list order.
     pub(super) fn hit(&self, records: Vec<Arc<Record>>, rank: Rank, query: &Query<'_>) -> Hit {
         let matched_text = self.matched_text(&records, rank, query).unwrap_or_default();
         Hit { records, guide: self.guide.clone(), reason: rank.reason, matched_text }
@@ -226,15 +230,15 @@ impl Service {
         rank: Rank,
         query: &Query<'_>,
     ) -> Option<String> {
-        let name_that = |is_it: &dyn Fn(&Name) -> bool| {
-            self.names.iter().find(|name| is_it(name)).map(|name| name.shown.clone())
+        let shown_name = |predicate: &dyn Fn(&Name) -> bool| {
+            self.names.iter().find(|name| predicate(name)).map(|name| name.shown.clone())
         };
         match rank.reason {
             MatchReason::ExactName | MatchReason::Alias => {
-                name_that(&|name| name.compact == query.compact)
+                shown_name(&|name| name.compact == query.compact)
             }
-            MatchReason::Prefix => name_that(&|name| name.compact.starts_with(&query.compact)),
-            MatchReason::Similar => name_that(&|name| {
+            MatchReason::Prefix => shown_name(&|name| name.compact.starts_with(&query.compact)),
+            MatchReason::Similar => shown_name(&|name| {
                 strsim::osa_distance(&name.compact, &query.compact) == rank.distance
             }),
             MatchReason::Word | MatchReason::Substring => self.text_with(records, query),
@@ -242,59 +246,62 @@ impl Service {
         }
     }
 
-    /// The text, as it was written, in which the first word of the query was found.
+    /// The original text that contains the first word of the query.
     fn text_with(&self, records: &[Arc<Record>], query: &Query<'_>) -> Option<String> {
-        let (_, place) = self.find(query.words.first()?)?;
+        let (_, part) = self.find(query.words.first()?)?;
         let word = query.words.first()?.needle();
-        match place {
-            NAMES => {
-                self.names.iter().map(|name| &name.shown).find(|shown| has(shown, word)).cloned()
-            }
+        match part {
+            NAMES => self
+                .names
+                .iter()
+                .map(|name| &name.shown)
+                .find(|shown| contains_word(shown, word))
+                .cloned(),
             DESCRIPTIONS => {
                 let mut descriptions = records.iter().map(|record| &record.description).dedup();
-                descriptions.find(|text| has(text, word)).map(ToString::to_string)
+                descriptions.find(|text| contains_word(text, word)).map(ToString::to_string)
             }
             _ => self.guide.as_ref().map(|guide| guide.summary.clone()),
         }
     }
 }
 
-fn has(text: &str, word: &[u8]) -> bool {
+fn contains_word(text: &str, word: &[u8]) -> bool {
     let mut words = String::from(" ");
     append_words(&mut words, text);
     memchr::memmem::find(words.as_bytes(), word).is_some()
 }
 
-/// How many letters a name is away from the query, if it is near.
-pub(super) fn near_enough(
+/// The edit distance between a name and the query, if they are similar.
+pub(super) fn similar_distance(
     compact: &str,
-    letters: CharSignature,
+    signature: CharSignature,
     query: &Query<'_>,
 ) -> Option<usize> {
     let allowed = query.allowed_distance();
-    if compact.len().abs_diff(query.compact.len()) > allowed || !may_be_near(letters, query) {
+    if compact.len().abs_diff(query.compact.len()) > allowed || !may_be_similar(signature, query) {
         return None;
     }
     Some(strsim::osa_distance(compact, &query.compact)).filter(|distance| *distance <= allowed)
 }
 
-/// Whether a name of these letters can be near.
-pub(super) fn may_be_near(letters: CharSignature, query: &Query<'_>) -> bool {
+/// Whether a name with this signature can be similar.
+pub(super) fn may_be_similar(signature: CharSignature, query: &Query<'_>) -> bool {
     let allowed = query.allowed_distance();
-    allowed > 0 && letters.least_distance(query.letters) <= allowed
+    allowed > 0 && signature.least_distance(query.signature) <= allowed
 }
 
-/// What is looked for.
+/// A parsed query.
 pub(super) struct Query<'q> {
     pub(super) compact: String,
-    pub(super) letters: CharSignature,
+    pub(super) signature: CharSignature,
     pub(super) words: Vec<Finder<'q>>,
 }
 
 impl Query<'_> {
-    /// How many letters a name may be away to be near.
+    /// The maximum edit distance of a similar name.
     fn allowed_distance(&self) -> usize {
-        match self.letters.count() {
+        match self.signature.count() {
             0..=2 => 0,
             3..=5 => 1,
             _ => 2,

@@ -1,4 +1,4 @@
-//! Search answers what a look at every single service would, and in the same order.
+//! Search returns the same hits in the same order as a scan of every service.
 
 use itertools::Itertools;
 use proptest::prelude::*;
@@ -8,21 +8,21 @@ use crate::registry::arbitrary::{self, NAMESPACES};
 use crate::registry::list::ListKey;
 use crate::registry::snapshot::Snapshot;
 
-/// What was said of [`search`] before it read pages: every service of the namespace put together,
-/// ranked, sorted.
-fn search_all(snapshot: &Snapshot, view: View<'_>, text: &str, limit: usize) -> Vec<Hit> {
+/// A naive implementation of [`search`]: builds every service of the namespace, ranks and sorts
+/// them.
+fn naive_search(snapshot: &Snapshot, view: View<'_>, text: &str, limit: usize) -> Vec<Hit> {
     let mut words = String::from(" ");
     append_words(&mut words, text);
     let words = words.split_whitespace().unique().take(MAX_WORDS);
     let compact = compact(text);
-    let letters = CharSignature::of(&compact);
-    let query = Query { compact, letters, words: words.map(Finder::new).collect() };
+    let signature = CharSignature::of(&compact);
+    let query = Query { compact, signature, words: words.map(Finder::new).collect() };
     let mut hits = on_port(view, text);
     if query.compact.is_empty() {
         return hits;
     }
-    let records = arbitrary::own(snapshot, &view.namespace().name);
-    let own: Vec<Service> = records
+    let records = arbitrary::registrations_of(snapshot, &view.namespace().name);
+    let custom: Vec<Service> = records
         .chunk_by(|a, b| a.service_name.as_deref().map(fold) == b.service_name.as_deref().map(fold))
         .map(|records| {
             let mut records = records.to_vec();
@@ -37,15 +37,15 @@ fn search_all(snapshot: &Snapshot, view: View<'_>, text: &str, limit: usize) -> 
                 }
             }
             let guide = view.guide_of(&records[0]).cloned();
-            Service::described(records, guide, &text)
+            Service::with_descriptions(records, guide, &text)
         })
         .collect();
-    let all = || own.iter().chain(&view.reference().search().services);
+    let all = || custom.iter().chain(&view.reference().search().services);
     let mut found: Vec<(Rank, &Service)> =
         all().filter_map(|service| Some((service.rank(&query, |_| true)?, service))).collect();
     if hits.is_empty() && found.iter().all(|(rank, _)| rank.reason >= MatchReason::Substring) {
         found.extend(all().filter_map(|service| {
-            let distance = service.nearly(&query)?;
+            let distance = service.distance_to(&query)?;
             Some((service.ranked(MatchReason::Similar, distance), service))
         }));
     }
@@ -60,15 +60,15 @@ fn search_all(snapshot: &Snapshot, view: View<'_>, text: &str, limit: usize) -> 
     hits
 }
 
-fn told(hits: &[Hit]) -> Vec<String> {
-    let told = hits.iter().map(|hit| {
+fn summaries(hits: &[Hit]) -> Vec<String> {
+    let summaries = hits.iter().map(|hit| {
         let records =
             hit.records.iter().map(|record| record.uid.to_string()[31..].to_owned()).join(" ");
         let guide = hit.guide.as_ref().map(|guide| guide.id.to_string());
         let name = hit.records[0].service_name.as_deref();
         format!("{:?} {:?} {guide:?} {name:?} {records}", hit.reason, hit.matched_text)
     });
-    told.collect()
+    summaries.collect()
 }
 
 const QUERIES: [&str; 40] = [
@@ -118,20 +118,20 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn pages_are_searched_as_if_each_service_was_looked_at(
+    fn search_equals_a_scan_of_every_service(
         steps in arbitrary::steps(),
         limit in prop_oneof![1..6usize, Just(100)],
         other in "[aebilw][ -]?[aebilng]{0,4}",
     ) {
         let states = arbitrary::after(&steps);
-        // What came later must not show in what was before.
+        // Later changes must not be visible in earlier snapshots.
         for snapshot in states.iter().rev().step_by(3) {
             for namespace in NAMESPACES {
                 let view = snapshot.view(&namespace.parse().unwrap()).unwrap();
                 for query in QUERIES.iter().copied().chain([other.as_str()]) {
                     let hits = search(view, query, limit);
-                    let expected = search_all(snapshot, view, query, limit);
-                    prop_assert_eq!(told(&hits), told(&expected), "{}", query);
+                    let expected = naive_search(snapshot, view, query, limit);
+                    prop_assert_eq!(summaries(&hits), summaries(&expected), "{}", query);
                 }
             }
         }

@@ -1,11 +1,11 @@
-//! The registry at one revision: immutable, shared, and answered from without a lock.
+//! The registry at one revision: immutable, shared, and read without locks.
 //!
-//! A new snapshot shares all that did not change with the one before, so that making one costs
-//! what changed and not what exists. Changes can be taken back too: that is how the past is
-//! answered.
+//! A new snapshot shares all unchanged data with the previous one, so that its cost depends on the
+//! size of the change and not on the size of the registry. Changes can also be reverted: this is
+//! how historical queries obtain an earlier snapshot.
 
 mod namespace_state;
-mod tally;
+mod port_counts;
 mod view;
 
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use imbl::{HashMap, OrdMap, OrdSet};
 use jiff::Timestamp;
 
 pub use namespace_state::CoolDownEntry;
-pub use view::{PortAnswer, ServiceAnswer, UnknownPool, UnknownService, View};
+pub use view::{PortLookup, ServiceLookup, UnknownPool, UnknownService, View};
 
 use self::namespace_state::NamespaceState;
 use super::assignment::{Record, Revision, Uid};
@@ -37,7 +37,7 @@ pub struct Snapshot {
     namespaces: OrdMap<NamespaceName, NamespaceState>,
     custom: HashMap<Uid, Arc<Record>>,
     figures: RunningCounts,
-    /// The leases, by when they end.
+    /// The leases by expiry time.
     leases: OrdSet<(Timestamp, Uid)>,
 }
 
@@ -45,14 +45,14 @@ pub struct Snapshot {
 #[derive(Debug, thiserror::Error)]
 #[error("there is no namespace {name}{}", nearest_hint(.nearest))]
 pub struct UnknownNamespace {
-    /// What was asked for.
+    /// The requested name.
     pub name: NamespaceName,
-    /// The nearest names there are.
+    /// Similar existing names.
     pub nearest: Vec<String>,
 }
 
 impl Snapshot {
-    /// The registry with these namespaces, and nothing in them yet.
+    /// A registry with these namespaces and no registrations.
     #[must_use]
     pub fn new(
         revision: Revision,
@@ -79,37 +79,37 @@ impl Snapshot {
         self.revision
     }
 
-    /// What is the same for everybody.
+    /// The data that is the same for all namespaces.
     #[must_use]
     pub const fn reference(&self) -> &Arc<Reference> {
         &self.reference
     }
 
-    /// How many records it holds.
+    /// The number of records.
     #[must_use]
     pub fn size(&self) -> usize {
         self.reference.records().len() + self.custom.len()
     }
 
-    /// Every registration, in no order.
+    /// Every registration, in no particular order.
     pub fn custom(&self) -> impl Iterator<Item = &Arc<Record>> {
         self.custom.values()
     }
 
-    /// What it holds, in figures, by source.
+    /// The record counts of each source.
     #[must_use]
     pub fn counts(&self) -> [Counts; 3] {
         let [iana, common] = self.reference.counts().clone();
         [self.figures.counts(), iana, common]
     }
 
-    /// The registry as it is seen from a namespace.
+    /// The view from a namespace.
     ///
     /// # Errors
-    /// If there is no such namespace.
+    /// If the namespace does not exist.
     pub fn view(&self, name: &NamespaceName) -> Result<View<'_>, UnknownNamespace> {
         match self.namespaces.get(name) {
-            Some(space) => Ok(View { reference: &self.reference, space }),
+            Some(state) => Ok(View { reference: &self.reference, state }),
             None => Err(UnknownNamespace {
                 name: name.clone(),
                 nearest: nearest(
@@ -120,15 +120,15 @@ impl Snapshot {
         }
     }
 
-    /// The registry as it is seen from each namespace, by name, from the first after this one.
+    /// The views from all namespaces with a name after this one, by name.
     pub fn views_after(&self, name: Option<&NamespaceName>) -> impl Iterator<Item = View<'_>> {
         use std::ops::Bound::{Excluded, Unbounded};
         let start = name.map_or(Unbounded, Excluded);
         let namespaces = self.namespaces.range::<_, NamespaceName>((start, Unbounded));
-        namespaces.map(|(_, space)| View { reference: &self.reference, space })
+        namespaces.map(|(_, state)| View { reference: &self.reference, state })
     }
 
-    /// How many namespaces there are.
+    /// The number of namespaces.
     #[must_use]
     pub fn namespace_count(&self) -> usize {
         self.namespaces.len()
@@ -140,20 +140,20 @@ impl Snapshot {
         self.custom.get(&uid).or_else(|| self.reference.by_uid(uid))
     }
 
-    /// When the next lease ends, if there is one.
+    /// When the next lease expires, if there is one.
     #[must_use]
-    pub fn next_lease_end(&self) -> Option<Timestamp> {
+    pub fn next_lease_expiry(&self) -> Option<Timestamp> {
         self.leases.get_min().map(|(end, _)| *end)
     }
 
-    /// The registrations whose leases end at this time.
-    pub fn leases_ending(&self, end: Timestamp) -> impl Iterator<Item = &Arc<Record>> {
+    /// The registrations whose leases expire at this time.
+    pub fn leases_expiring_at(&self, end: Timestamp) -> impl Iterator<Item = &Arc<Record>> {
         let first = (end, Uid::MIN);
         let ending = self.leases.range(first..).take_while(move |(other, _)| *other == end);
         ending.filter_map(|(_, uid)| self.custom.get(uid))
     }
 
-    /// The snapshot after these changes, which all happened at `revision`.
+    /// The snapshot after these changes, all of them committed at `revision`.
     #[must_use]
     pub fn after(&self, revision: Revision, changes: &[Change]) -> Self {
         let mut next = self.clone();
@@ -161,15 +161,15 @@ impl Snapshot {
         next
     }
 
-    /// Makes these changes, which all happened at `revision`. What is shared with nobody is changed in
-    /// its place.
+    /// Applies these changes, all of them committed at `revision`. Modifies in place what no other
+    /// snapshot shares.
     pub fn advance(&mut self, revision: Revision, changes: &[Change]) {
         self.revision = revision;
         for change in changes {
             match change {
                 Change::Namespace(edit) => self.replace_namespace(edit.before(), edit.after()),
                 Change::Pool(edit) => self.replace_pool(edit.before(), edit.after()),
-                about_a_registration => self.replace(change.before(), about_a_registration.after()),
+                of_registration => self.replace(change.before(), of_registration.after()),
             }
             if let (Some(before), Some(until)) = (change.before(), change.cooling_until()) {
                 self.start_cool_down(before, until);
@@ -177,43 +177,43 @@ impl Snapshot {
         }
     }
 
-    /// The snapshot at `revision`, from which these changes, in their order, have led to this one.
-    /// Which ports rest is not taken back: nobody may have a port in the past.
+    /// The snapshot at `revision`, obtained by reverting the changes that led from it to this one.
+    /// Does not revert cool-downs, because no port can be allocated in an earlier snapshot.
     #[must_use]
     pub fn before<'c>(
         &self,
         revision: Revision,
         changes: impl DoubleEndedIterator<Item = &'c Change>,
     ) -> Self {
-        let mut past = self.clone();
-        past.revision = revision;
+        let mut earlier = self.clone();
+        earlier.revision = revision;
         for change in changes.rev() {
             match change {
-                Change::Namespace(edit) => past.replace_namespace(edit.after(), edit.before()),
-                Change::Pool(edit) => past.replace_pool(edit.after(), edit.before()),
-                about_a_registration => past.replace(change.after(), about_a_registration.before()),
+                Change::Namespace(edit) => earlier.replace_namespace(edit.after(), edit.before()),
+                Change::Pool(edit) => earlier.replace_pool(edit.after(), edit.before()),
+                of_registration => earlier.replace(change.after(), of_registration.before()),
             }
         }
-        past
+        earlier
     }
 
-    /// The snapshot in which the namespace holds nothing but what is on the port. What was changed
-    /// on the port can be taken back from it: the neighbours, which are not taken back, are not
-    /// there to be met.
+    /// The snapshot in which the namespace contains only the registrations on this port. Changes of
+    /// these registrations can be reverted without reverting those of neighbouring ports, which
+    /// might conflict otherwise.
     #[must_use]
     pub fn narrowed_to(&self, name: &NamespaceName, port: Port) -> Self {
         let mut narrow = self.clone();
-        if let Some(space) = self.namespaces.get(name) {
-            let mut only = NamespaceState::new(Arc::clone(&space.settings));
-            for record in Transport::ALL.iter().filter_map(|&of| space.holder(port, of)) {
-                only.put_in(record);
+        if let Some(state) = self.namespaces.get(name) {
+            let mut only = NamespaceState::new(Arc::clone(&state.settings));
+            for record in Transport::ALL.iter().filter_map(|&of| state.holder(port, of)) {
+                only.insert(record);
             }
             narrow.namespaces.insert(name.clone(), only);
         }
         narrow
     }
 
-    /// The snapshot with pools and registrations that a store holds.
+    /// The snapshot with the pools and registrations that a store has loaded.
     #[must_use]
     pub fn with(
         mut self,
@@ -231,31 +231,32 @@ impl Snapshot {
                 None => drop(by_namespace.insert(registration.namespace.clone(), vec![record])),
             }
         }
-        // The books are made beside the rest: a start is waited for.
-        let books = std::thread::scope(|scope| {
-            let books = scope.spawn(|| by_namespace.values().map(|of| NameIndex::of(of)).collect());
+        // Builds the name indexes on a second thread to shorten the start.
+        let indexes = std::thread::scope(|scope| {
+            let indexes =
+                scope.spawn(|| by_namespace.values().map(|of| NameIndex::of(of)).collect());
             for (namespace, records) in &by_namespace {
-                let Some(space) = self.namespaces.get_mut(namespace) else { continue };
+                let Some(state) = self.namespaces.get_mut(namespace) else { continue };
                 for record in records {
-                    space.index(record);
+                    state.index(record);
                 }
                 for record in records {
-                    self.note(record);
+                    self.insert_global(record);
                 }
             }
-            let books: Vec<NameIndex> =
-                books.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            books
+            let indexes: Vec<NameIndex> =
+                indexes.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            indexes
         });
-        for ((namespace, records), book) in by_namespace.iter().zip(books) {
-            if let Some(space) = self.namespaces.get_mut(namespace) {
-                space.put_all(records, book);
+        for ((namespace, records), names) in by_namespace.iter().zip(indexes) {
+            if let Some(state) = self.namespaces.get_mut(namespace) {
+                state.insert_all(records, names);
             }
         }
         self
     }
 
-    /// The snapshot in which the ports of these records rest until then, as a store has it.
+    /// The snapshot in which the ports of these records cool down until the given times.
     #[must_use]
     pub fn with_cooling_down(
         mut self,
@@ -269,12 +270,12 @@ impl Snapshot {
 
     fn start_cool_down(&mut self, record: &Arc<Record>, until: Timestamp) {
         let namespace = record.registration().map(|registration| &registration.namespace);
-        if let Some(space) = namespace.and_then(|name| self.namespaces.get_mut(name)) {
-            space.start_cool_down(record, until);
+        if let Some(state) = namespace.and_then(|name| self.namespaces.get_mut(name)) {
+            state.start_cool_down(record, until);
         }
     }
 
-    /// Puts one registration in the place of another, either of which may be none.
+    /// Replaces one registration by another; either may be `None`.
     fn replace(&mut self, old: Option<&Arc<Record>>, new: Option<&Arc<Record>>) {
         for (record, is_new) in [(old, false), (new, true)] {
             let Some((record, registration)) =
@@ -282,31 +283,31 @@ impl Snapshot {
             else {
                 continue;
             };
-            let Some(space) = self.namespaces.get_mut(&registration.namespace) else { continue };
+            let Some(state) = self.namespaces.get_mut(&registration.namespace) else { continue };
             if is_new {
-                space.put_in(record);
-                self.note(record);
+                state.insert(record);
+                self.insert_global(record);
             } else {
-                space.take_out(record);
-                self.forget(record);
+                state.remove(record);
+                self.remove_global(record);
             }
         }
     }
 
-    /// Notes what is known of a registration wherever it stands.
-    fn note(&mut self, record: &Arc<Record>) {
+    /// Adds a registration to the indexes that span all namespaces.
+    fn insert_global(&mut self, record: &Arc<Record>) {
         if let Some(replaced) = self.custom.insert(record.uid, Arc::clone(record)) {
             self.figures.take(&replaced);
         }
         self.figures.put(record);
-        self.leases.extend(lease_end(record));
+        self.leases.extend(lease_key(record));
     }
 
-    fn forget(&mut self, record: &Record) {
+    fn remove_global(&mut self, record: &Record) {
         if let Some(taken) = self.custom.remove(&record.uid) {
             self.figures.take(&taken);
         }
-        if let Some(lease) = lease_end(record) {
+        if let Some(lease) = lease_key(record) {
             self.leases.remove(&lease);
         }
     }
@@ -314,8 +315,8 @@ impl Snapshot {
     fn replace_namespace(&mut self, old: Option<&Arc<Namespace>>, new: Option<&Arc<Namespace>>) {
         match (old, new) {
             (Some(_), Some(new)) => {
-                if let Some(space) = self.namespaces.get_mut(&new.name) {
-                    space.set_namespace(new);
+                if let Some(state) = self.namespaces.get_mut(&new.name) {
+                    state.set_namespace(new);
                 }
             }
             (None, Some(new)) => {
@@ -328,18 +329,18 @@ impl Snapshot {
 
     fn replace_pool(&mut self, old: Option<&Arc<SharedPool>>, new: Option<&Arc<SharedPool>>) {
         let namespace = old.or(new).map(|pool| &pool.namespace);
-        if let Some(space) = namespace.and_then(|name| self.namespaces.get_mut(name)) {
+        if let Some(state) = namespace.and_then(|name| self.namespaces.get_mut(name)) {
             if let Some(old) = old {
-                space.take_pool(old);
+                state.remove_pool(old);
             }
             if let Some(new) = new {
-                space.put_pool(new);
+                state.insert_pool(new);
             }
         }
     }
 }
 
-fn lease_end(record: &Record) -> Option<(Timestamp, Uid)> {
+fn lease_key(record: &Record) -> Option<(Timestamp, Uid)> {
     let lease = record.registration()?.lease?;
     Some((lease.expire_time, record.uid))
 }

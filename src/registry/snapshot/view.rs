@@ -1,4 +1,4 @@
-//! What is answered from a snapshot, as it is seen from one namespace.
+//! Queries on a snapshot from the view of one namespace.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,16 +18,16 @@ use crate::registry::reference::{Label, Reference};
 use crate::registry::service_name::fold;
 use crate::registry::similarity::{KnownName, nearest, nearest_hint};
 
-/// The registry as it is seen from one namespace.
+/// The registry as one namespace sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
     pub(super) reference: &'a Arc<Reference>,
-    pub(super) space: &'a NamespaceState,
+    pub(super) state: &'a NamespaceState,
 }
 
-/// What is on a port.
+/// The result of a port lookup.
 #[derive(Debug)]
-pub struct PortAnswer<'a> {
+pub struct PortLookup<'a> {
     /// The port.
     pub port: Port,
     /// The strongest state among the records.
@@ -36,9 +36,9 @@ pub struct PortAnswer<'a> {
     pub records: Vec<&'a Arc<Record>>,
 }
 
-/// Where a service is.
+/// The result of a service lookup.
 #[derive(Debug)]
-pub struct ServiceAnswer<'a> {
+pub struct ServiceLookup<'a> {
     /// Its records, those with a port first.
     pub records: Vec<&'a Arc<Record>>,
 }
@@ -47,92 +47,92 @@ pub struct ServiceAnswer<'a> {
 #[derive(Debug, thiserror::Error)]
 #[error("there is no service {name:?}{}", nearest_hint(.nearest))]
 pub struct UnknownService {
-    /// What was asked for.
+    /// The requested name.
     pub name: String,
-    /// The nearest names there are.
+    /// Similar existing names.
     pub nearest: Vec<String>,
 }
 
-/// The namespace has no such pool.
+/// The namespace has no pool with this name.
 #[derive(Debug, thiserror::Error)]
 #[error("there is no pool {name} in namespace {namespace}{}", nearest_hint(.nearest))]
 pub struct UnknownPool {
-    /// Where it was looked for.
+    /// The namespace.
     pub namespace: NamespaceName,
-    /// What was asked for.
+    /// The requested name.
     pub name: PoolName,
-    /// The nearest names there are.
+    /// Similar existing names.
     pub nearest: Vec<String>,
 }
 
 impl<'a> View<'a> {
-    /// What is the same for everybody.
+    /// The data that is the same for all namespaces.
     #[must_use]
     pub fn reference(&self) -> &'a Reference {
         self.reference
     }
 
-    /// The namespace it is seen from.
+    /// The namespace.
     #[must_use]
     pub fn namespace(&self) -> &'a Arc<Namespace> {
-        &self.space.settings
+        &self.state.settings
     }
 
-    /// How many registrations the namespace holds.
+    /// The number of registrations in the namespace.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.space.by_port.len()
+        self.state.by_port.len()
     }
 
     /// The pools of the namespace, by name.
     #[must_use]
     pub fn pools(&self) -> impl ExactSizeIterator<Item = &'a Arc<SharedPool>> + use<'a> {
-        self.space.pools.values()
+        self.state.pools.values()
     }
 
-    /// The pool of this name.
+    /// The pool with this name.
     ///
     /// # Errors
-    /// If the namespace has none.
+    /// If the namespace has no such pool.
     pub fn pool(&self, name: &PoolName) -> Result<&'a Arc<SharedPool>, UnknownPool> {
-        self.space.pools.get(name).ok_or_else(|| UnknownPool {
+        self.state.pools.get(name).ok_or_else(|| UnknownPool {
             namespace: self.namespace().name.clone(),
             name: name.clone(),
             nearest: nearest(
                 name.as_str(),
-                self.space.pools.keys().map(|known| KnownName::from(known.as_str())),
+                self.state.pools.keys().map(|known| KnownName::from(known.as_str())),
             ),
         })
     }
 
-    /// The first pool that has a port of the run on the transport.
+    /// The first pool that overlaps the range on the transport.
     #[must_use]
     pub fn pool_in(&self, ports: PortRange, transport: Transport) -> Option<&'a Arc<SharedPool>> {
-        self.space.pool_in(ports, transport)
+        self.state.pool_in(ports, transport)
     }
 
-    /// What the instance of a service has of a pool, by transport.
+    /// The ports that a pool has allocated to the instance of a service, by transport.
     pub fn held_by_instance(
         &self,
         pool: &PoolName,
         service_name: &str,
         instance: &str,
     ) -> impl Iterator<Item = &'a Arc<Record>> + use<'a> {
-        self.space.of_instance(pool, &fold(service_name), instance)
+        self.state.of_instance(pool, &fold(service_name), instance)
     }
 
-    /// What rests on the ports of the run on the transport at that time, lowest port first.
+    /// The cool-downs of the range on the transport that have not ended at this time, by port.
     pub fn cooling_down_in(
         &self,
         ports: PortRange,
         transport: Transport,
         now: Timestamp,
     ) -> impl Iterator<Item = (Port, &'a CoolDownEntry)> + use<'a> {
-        let run = (transport, ports.first())..=(transport, ports.last());
-        let resting = self.space.resting.range(run);
-        resting
-            .flat_map(|((_, port), of_port)| of_port.iter().map(|resting| (*port, resting)))
-            .filter(move |(_, resting)| resting.until > now)
+        let range = (transport, ports.first())..=(transport, ports.last());
+        let cooling = self.state.cooling.range(range);
+        cooling
+            .flat_map(|((_, port), of_port)| of_port.iter().map(|cooling| (*port, cooling)))
+            .filter(move |(_, cooling)| cooling.until > now)
     }
 
     /// The registrations that hold the port, by transport.
@@ -141,82 +141,81 @@ impl<'a> View<'a> {
         port: Port,
         transport: Option<Transport>,
     ) -> impl Iterator<Item = &'a Arc<Record>> + use<'a> {
-        let space = self.space;
-        let asked = match transport {
-            _ if space.by_port.is_empty() => &[],
+        let state = self.state;
+        let requested = match transport {
+            _ if state.by_port.is_empty() => &[],
             Some(transport) => &Transport::ALL[transport.index()..=transport.index()],
             None => &Transport::ALL[..],
         };
-        asked.iter().filter_map(move |&transport| space.holder(port, transport))
+        requested.iter().filter_map(move |&transport| state.holder(port, transport))
     }
 
-    /// The registrations that hold a port of the run on the transport, lowest first.
+    /// The registrations that overlap the range on the transport, lowest port first.
     pub fn holders_in(
         &self,
         ports: PortRange,
         transport: Transport,
     ) -> impl Iterator<Item = &'a Arc<Record>> + use<'a> {
-        let space = self.space;
-        let reaching_in = space
+        let state = self.state;
+        let overlapping_start = state
             .holder(ports.first(), transport)
             .filter(|record| record.ports.is_none_or(|held| held.first() < ports.first()));
-        let inside = space.by_port.range((transport, ports.first())..=(transport, ports.last()));
-        reaching_in.into_iter().chain(inside.map(|(_, record)| record))
+        let inside = state.by_port.range((transport, ports.first())..=(transport, ports.last()));
+        overlapping_start.into_iter().chain(inside.map(|(_, record)| record))
     }
 
-    /// What is on this port? A port without records is an answer too.
+    /// Looks up a port. The result may have no records.
     #[must_use]
-    pub fn lookup_port(&self, port: Port, transport: Option<Transport>) -> PortAnswer<'a> {
+    pub fn lookup_port(&self, port: Port, transport: Option<Transport>) -> PortLookup<'a> {
         let mut records: Vec<_> = self.holders(port, transport).collect();
         let reference: &'a Reference = self.reference;
         records.extend(reference.at(port).filter(|record| record.may_be_on(transport)));
         let state = records.iter().map(|record| record.state).min().unwrap_or(State::Unlisted);
-        PortAnswer { port, state, records }
+        PortLookup { port, state, records }
     }
 
-    /// What is this port called, if the namespace has its own word for it?
+    /// The label of a port that is registered in the namespace.
     #[must_use]
     pub fn custom_label(&self, port: Port, transport: Option<Transport>) -> Option<Label> {
         let holder = self.holders(port, transport).next()?;
         Some(Label::of(std::iter::once(holder)))
     }
 
-    /// Where is the service of this name? The name may be a service name, an alias of one, or a
-    /// guide's alias, title or full name.
+    /// Looks up a service by service name, an alias of one, or a guide's alias, title or full name.
     ///
     /// # Errors
-    /// If nothing goes by that name on the transport.
+    /// If no record has such a name on the transport.
     pub fn lookup_service(
         &self,
         name: &str,
         transport: Option<Transport>,
-    ) -> Result<ServiceAnswer<'a>, UnknownService> {
+    ) -> Result<ServiceLookup<'a>, UnknownService> {
         let mut records: Vec<&'a Arc<Record>> = Vec::new();
         let mut seen = BTreeSet::new();
-        for name in self.names_meant_by(&fold(name)) {
-            let found = self.space.book.named(&name).chain(self.reference().named(&name));
+        for name in self.equivalent_names(&fold(name)) {
+            let found = self.state.names.named(&name).chain(self.reference().named(&name));
             records.extend(
                 found.filter(|record| record.may_be_on(transport) && seen.insert(record.uid)),
             );
         }
         if records.is_empty() {
-            let known = self.reference.names().chain(self.space.book.names());
+            let known = self.reference.names().chain(self.state.names.names());
             return Err(UnknownService {
                 name: name.to_owned(),
                 nearest: nearest(&fold(name), known),
             });
         }
         records.sort_by_key(|record| (record.ports.is_none(), record.source()));
-        Ok(ServiceAnswer { records })
+        Ok(ServiceLookup { records })
     }
 
-    /// The name itself, the names IANA links with it, and those of the guide that people mean by
-    /// it, unless the guide speaks of that very name.
-    fn names_meant_by(&self, folded: &str) -> Vec<String> {
+    /// The name, the names that IANA links with it, and the service names of the guide with this
+    /// alias or title, unless the guide describes the service with this name itself.
+    fn equivalent_names(&self, folded: &str) -> Vec<String> {
         let mut names = vec![folded.to_owned()];
         let linked = self.reference.named(folded).flat_map(|record| record.aliases());
         names.extend(linked.map(|alias| fold(alias).into_owned()));
-        if let Some(guide) = self.reference.guide_meant_by(folded)
+        if let Some(guide) = self.reference.guide_for_word(folded)
             && !guide.service_names.iter().any(|name| fold(name) == folded)
         {
             names.extend(guide.service_names.iter().map(|name| fold(name).into_owned()));
@@ -224,25 +223,26 @@ impl<'a> View<'a> {
         names
     }
 
-    /// The guide that speaks of the record's service.
+    /// The guide for the record's service.
     #[must_use]
     pub fn guide_of(&self, record: &Record) -> Option<&'a Arc<SharedGuide>> {
         let reference: &'a Reference = self.reference;
         record.service_name.as_deref().and_then(|name| reference.guide_of(name))
     }
 
-    /// How many registrations have a port of the run, or any, on one of the transports.
+    /// The number of registrations that overlap the range (or have any port) on one of the
+    /// transports.
     pub(in crate::registry) fn count(
         &self,
         transports: &[Transport],
         ports: Option<PortRange>,
     ) -> u32 {
         let ports = ports.unwrap_or(PortRange::ALL);
-        transports.iter().map(|transport| self.space.count(*transport, ports)).sum()
+        transports.iter().map(|transport| self.state.count(*transport, ports)).sum()
     }
 
-    /// For each of the transports the registrations that have a port of the run, or any, in the order
-    /// of lists, from the first at or after the key, each with its port and transport.
+    /// For each transport, the registrations that overlap the range (or have any port), in list
+    /// order from the first at or after the key, each with its port and transport.
     pub(in crate::registry) fn listed_from<'f>(
         &self,
         transports: &'f [Transport],
@@ -251,16 +251,16 @@ impl<'a> View<'a> {
     ) -> impl Iterator<
         Item = impl Iterator<Item = ((Port, Transport), &'a Arc<Record>)> + use<'a, 'f>,
     > + use<'a, 'f> {
-        let (space, ports) = (self.space, ports.unwrap_or(PortRange::ALL));
-        let there = transports.iter().filter(move |transport| space.has(**transport));
-        there.map(move |&transport| {
-            let run = space.listed_from(transport, ports, from);
-            run.map(move |(port, record)| ((port, transport), record))
+        let (state, ports) = (self.state, ports.unwrap_or(PortRange::ALL));
+        let used = transports.iter().filter(move |transport| state.has(**transport));
+        used.map(move |&transport| {
+            let range = state.listed_from(transport, ports, from);
+            range.map(move |(port, record)| ((port, transport), record))
         })
     }
 
     /// The registrations of the namespace by name.
-    pub(in crate::registry) fn book(&self) -> &'a NameIndex {
-        &self.space.book
+    pub(in crate::registry) fn name_index(&self) -> &'a NameIndex {
+        &self.state.names
     }
 }

@@ -54,7 +54,7 @@ impl Hand {
             self.now += seconds;
             let mut decisions = Vec::new();
             let mut state = snapshot.clone();
-            while let Some(end) = state.next_lease_end().filter(|end| *end <= time(self.now)) {
+            while let Some(end) = state.next_lease_expiry().filter(|end| *end <= time(self.now)) {
                 let decision = self.decide(&state, &Command::Expire(end))?;
                 state = state.after(state.revision().next(), &decision.changes);
                 decisions.push(decision);
@@ -258,7 +258,7 @@ proptest! {
             assert_eq!(loaded.revision(), snapshot.revision());
             assert_eq!(seen(&loaded, hand.now), seen(&snapshot, hand.now));
             assert_eq!(all(&loaded), all(&snapshot));
-            assert_eq!(loaded.next_lease_end(), snapshot.next_lease_end());
+            assert_eq!(loaded.next_lease_expiry(), snapshot.next_lease_expiry());
         });
     }
 }

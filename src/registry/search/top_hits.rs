@@ -1,48 +1,48 @@
-//! The best of what was found, as far as it will be answered.
+//! The highest-ranked services that a search has found so far, up to its limit.
 
 use super::service::{Rank, Service};
 
 /// A service that was found.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Found<'a> {
-    /// One of the namespace's own, by its folded name.
-    Own(&'a str),
-    /// One of the reference.
+    /// A service registered in the namespace, by its folded name.
+    Custom(&'a str),
+    /// A service of the reference.
     Reference(&'a Service),
 }
 
-/// At most so many services, best first.
+/// Up to `limit` services, best first.
 #[derive(Debug)]
-pub(super) struct Best<'a> {
+pub(super) struct TopHits<'a> {
     limit: usize,
     found: Vec<(Rank, Found<'a>)>,
 }
 
-impl<'a> Best<'a> {
+impl<'a> TopHits<'a> {
     pub(super) fn of(limit: usize) -> Self {
         Self { limit: limit.max(1), found: Vec::new() }
     }
 
-    /// Whether a service of this rank would be among the best, were it the first of its like.
-    pub(super) fn takes(&self, rank: &Rank) -> bool {
+    /// Whether a service of this rank would be among the best if it were first among equal ranks.
+    pub(super) fn accepts(&self, rank: &Rank) -> bool {
         self.found.len() < self.limit || self.found.last().is_none_or(|(last, _)| rank <= last)
     }
 
-    /// Takes the service if it is among the best. Of the namespace's own those of the same rank stand
-    /// by name; others stand as they come.
+    /// Inserts the service if it is among the best. Registered services with equal rank are ordered
+    /// by name, others by arrival.
     pub(super) fn offer(&mut self, rank: Rank, service: Found<'a>) {
-        if !self.takes(&rank) {
+        if !self.accepts(&rank) {
             return;
         }
-        let place = self.found.partition_point(|(other, found)| match (found, service) {
-            (Found::Own(found), Found::Own(name)) => (other, *found) <= (&rank, name),
+        let position = self.found.partition_point(|(other, found)| match (found, service) {
+            (Found::Custom(found), Found::Custom(name)) => (other, *found) <= (&rank, name),
             _ => *other <= rank,
         });
-        self.found.insert(place, (rank, service));
+        self.found.insert(position, (rank, service));
         self.found.truncate(self.limit);
     }
 
-    /// The rank of the best of all.
+    /// The highest rank.
     pub(super) fn first(&self) -> Option<Rank> {
         self.found.first().map(|(rank, _)| *rank)
     }
