@@ -1,27 +1,27 @@
-//! Labels for streams of ports: each label is sent once, and a number for each port.
+//! Labels for streams of ports: each label is sent once, then a number for each port.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use super::fields::{Fields, MAX_BATCH, Read, parse};
+use super::fields::{FieldResult, Fields, MAX_BATCH, parse};
 use super::status::CallError;
 use super::{convert, proto};
 use crate::registry::port::{Port, Transport};
 use crate::registry::reference::Label;
 use crate::registry::snapshot::Snapshot;
 
-/// The labels that a stream has used, and the number each has in it.
+/// The labels that a stream has sent, and their numbers.
 #[derive(Debug, Default)]
 pub struct StreamLabels {
-    /// By the label's number in the reference's table.
-    of_reference: Vec<Option<u32>>,
-    /// Those of registrations.
-    own: HashMap<Label, u32>,
+    /// By the label's index in the reference's table.
+    reference: Vec<Option<u32>>,
+    /// The labels of registrations.
+    custom: HashMap<Label, u32>,
     count: u32,
 }
 
 impl StreamLabels {
-    /// The labels of a block, and those that the stream has not used before.
+    /// The label numbers of a block, and the labels that were not sent before.
     ///
     /// # Errors
     /// If the block is not valid.
@@ -37,18 +37,18 @@ impl StreamLabels {
         })?;
         let view = snapshot.view(&namespace)?;
         let table = view.reference().labels();
-        self.of_reference.resize(table.count(), None);
+        self.reference.resize(table.count(), None);
         let mut new_labels = Vec::new();
         let label_numbers = keys.into_iter().map(|(port, transport)| {
-            if let Some(own) = view.custom_label(port, transport) {
-                return self.number_of_own(own, &mut new_labels);
+            if let Some(label) = view.custom_label(port, transport) {
+                return self.custom_number(label, &mut new_labels);
             }
-            let in_table = table.number(port, transport);
-            if let Some(number) = self.of_reference[in_table] {
+            let index = table.number(port, transport);
+            if let Some(number) = self.reference[index] {
                 return number;
             }
-            let number = self.send(table.get(in_table), &mut new_labels);
-            self.of_reference[in_table] = Some(number);
+            let number = self.send(table.get(index), &mut new_labels);
+            self.reference[index] = Some(number);
             number
         });
         Ok(proto::AnnotatePortsResponse {
@@ -58,13 +58,13 @@ impl StreamLabels {
         })
     }
 
-    fn number_of_own(&mut self, own: Label, new_labels: &mut Vec<proto::Label>) -> u32 {
+    fn custom_number(&mut self, label: Label, new_labels: &mut Vec<proto::Label>) -> u32 {
         let next = self.count;
-        match self.own.entry(own) {
-            Entry::Occupied(known) => *known.get(),
-            Entry::Vacant(unknown) => {
-                new_labels.push(convert::label(unknown.key()));
-                unknown.insert(next);
+        match self.custom.entry(label) {
+            Entry::Occupied(sent) => *sent.get(),
+            Entry::Vacant(unsent) => {
+                new_labels.push(convert::label(unsent.key()));
+                unsent.insert(next);
                 self.count += 1;
                 next
             }
@@ -78,33 +78,33 @@ impl StreamLabels {
     }
 }
 
-/// The ports of a block with their transports.
+/// The ports of a block and their transports.
 fn keys(
     fields: &mut Fields,
     block: &proto::AnnotatePortsRequest,
-) -> Read<Vec<(Port, Option<Transport>)>> {
-    fields.batch("ports", block.ports.len(), MAX_BATCH)?;
+) -> FieldResult<Vec<(Port, Option<Transport>)>> {
+    fields.batch_size("ports", block.ports.len(), MAX_BATCH)?;
     let transports: Vec<_> = block
         .transports
         .iter()
         .map(|&number| fields.transport("transports", number))
-        .collect::<Read<_>>()?;
-    let (given, asked) = (transports.len(), block.ports.len());
-    if given > 1 && given != asked {
-        let fault = format!(
-            "has {given} entries for {asked} ports: one for each, one for all, or none is asked for"
+        .collect::<FieldResult<_>>()?;
+    let (entries, ports) = (transports.len(), block.ports.len());
+    if entries > 1 && entries != ports {
+        let description = format!(
+            "has {entries} entries for {ports} ports: expected one for each, one for all, or none"
         );
-        return Err(fields.fault("transports", fault));
+        return Err(fields.invalid("transports", description));
     }
-    let transport_at = |place: usize| match transports[..] {
+    let transport_at = |index: usize| match transports[..] {
         [] => None,
         [one] => one,
-        _ => transports[place],
+        _ => transports[index],
     };
     let ports =
-        block.ports.iter().enumerate().map(|(place, &number)| match Port::try_from(number) {
-            Ok(port) => Ok((port, transport_at(place))),
-            Err(fault) => Err(fields.fault(&format!("ports[{place}]"), fault)),
+        block.ports.iter().enumerate().map(|(index, &number)| match Port::try_from(number) {
+            Ok(port) => Ok((port, transport_at(index))),
+            Err(error) => Err(fields.invalid(&format!("ports[{index}]"), error)),
         });
     ports.collect()
 }

@@ -1,7 +1,7 @@
-//! Page tokens: a place in a list, bound to what was asked for and to the database.
+//! Page tokens: a position in a list, bound to the request and the database.
 //!
-//! A token names the place where the next page begins, or the last thing that was told, so it stays
-//! good whatever is written meanwhile, and across restarts.
+//! A token contains the first position of the next page, or the last position of the previous one, so it
+//! remains valid after writes and restarts.
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -11,62 +11,63 @@ use sha2::{Digest, Sha256};
 use super::status::CallError;
 use crate::registry::list::ListKey;
 
-const SEAL_LENGTH: usize = 16;
+const CHECKSUM_LENGTH: usize = 16;
 
-/// What page tokens of one list are bound to.
+/// What the page tokens of a list are bound to.
 #[derive(Debug)]
 pub struct Binding {
     context: Vec<u8>,
 }
 
 impl Binding {
-    /// The list that this rpc makes of this database when it is asked like this.
+    /// Binds tokens to a database, an rpc, and a request without its page size and token.
     #[must_use]
-    pub fn new(database_id: &str, rpc: &str, asked: &impl Message) -> Self {
+    pub fn new(database_id: &str, rpc: &str, request: &impl Message) -> Self {
         let mut context = format!("{database_id}\n{rpc}\n").into_bytes();
-        context.extend(asked.encode_to_vec());
+        context.extend(request.encode_to_vec());
         Self { context }
     }
 
-    /// The token for a place.
+    /// The token for a position.
     #[must_use]
-    pub fn token(&self, place: &impl Message) -> String {
-        let mut token = place.encode_to_vec();
-        let seal = self.seal(&token);
-        token.extend(seal);
+    pub fn token(&self, position: &impl Message) -> String {
+        let mut token = position.encode_to_vec();
+        let checksum = self.checksum(&token);
+        token.extend(checksum);
         BASE64_URL_SAFE_NO_PAD.encode(token)
     }
 
-    /// The place that a token names; none for the empty token.
+    /// The position in a token; none for the empty token.
     ///
     /// # Errors
-    /// If the token was not made for this list.
-    pub fn place<P: Message + Default>(&self, token: &str) -> Result<Option<P>, CallError> {
+    /// If the token was not issued for this list.
+    pub fn position<P: Message + Default>(&self, token: &str) -> Result<Option<P>, CallError> {
         if token.is_empty() {
             return Ok(None);
         }
-        self.open(token).map(Some).ok_or(CallError::PageToken)
+        self.decode(token).map(Some).ok_or(CallError::PageToken)
     }
 
-    fn open<P: Message + Default>(&self, token: &str) -> Option<P> {
+    fn decode<P: Message + Default>(&self, token: &str) -> Option<P> {
         let token = BASE64_URL_SAFE_NO_PAD.decode(token).ok()?;
-        let (place, seal) = token.split_at_checked(token.len().checked_sub(SEAL_LENGTH)?)?;
-        (seal == self.seal(place)).then(|| P::decode(place).ok())?
+        let (position, checksum) =
+            token.split_at_checked(token.len().checked_sub(CHECKSUM_LENGTH)?)?;
+        (checksum == self.checksum(position)).then(|| P::decode(position).ok())?
     }
 
-    /// No secret: a token that somebody made up could name no record that is not open to all. It
-    /// tells apart what was made here, for this list, from what was not.
-    fn seal(&self, place: &[u8]) -> [u8; SEAL_LENGTH] {
-        let digest = Sha256::new().chain_update(&self.context).chain_update(place).finalize();
-        let mut seal = [0; SEAL_LENGTH];
-        seal.copy_from_slice(&digest[..SEAL_LENGTH]);
-        seal
+    /// Distinguishes tokens of this list from all others. Not a secret: a forged token could only name
+    /// records that every caller may read.
+    fn checksum(&self, position: &[u8]) -> [u8; CHECKSUM_LENGTH] {
+        let digest = Sha256::new().chain_update(&self.context).chain_update(position).finalize();
+        let mut checksum = [0; CHECKSUM_LENGTH];
+        checksum.copy_from_slice(&digest[..CHECKSUM_LENGTH]);
+        checksum
     }
 }
 
-/// A place in a list of assignments.
+/// A position in a list of assignments.
 #[derive(Clone, PartialEq, Eq, Message)]
-pub struct ListPlace {
+pub struct ListPosition {
     #[prost(uint32, tag = "1")]
     port: u32,
     #[prost(uint32, tag = "2")]
@@ -79,7 +80,7 @@ pub struct ListPlace {
     namespace: Option<String>,
 }
 
-impl From<&ListKey> for ListPlace {
+impl From<&ListKey> for ListPosition {
     fn from(key: &ListKey) -> Self {
         Self {
             port: key.port,
@@ -91,11 +92,11 @@ impl From<&ListKey> for ListPlace {
     }
 }
 
-impl ListPlace {
-    /// The key of the place.
+impl ListPosition {
+    /// The list key of the position.
     ///
     /// # Errors
-    /// If no list has such a place.
+    /// If no list has such a position.
     pub fn key(self) -> Result<ListKey, CallError> {
         let namespace = self.namespace.map(|name| name.parse()).transpose();
         let key = || {
@@ -111,20 +112,20 @@ impl ListPlace {
     }
 }
 
-/// A place in the history: the last change that was told.
+/// A position in the history: the last change of the previous page.
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
-pub struct ChangePlace {
-    /// Its revision.
+pub struct HistoryPosition {
+    /// The revision.
     #[prost(uint64, tag = "1")]
     pub revision: u64,
-    /// Its place in the revision.
+    /// The position in the revision.
     #[prost(uint32, tag = "2")]
     pub position: u32,
 }
 
-/// A place in a list of namespaces or pools: the last one that was told.
+/// A position in a list of namespaces or pools: the last one of the previous page.
 #[derive(Clone, PartialEq, Eq, Message)]
-pub struct NamePlace {
+pub struct NamePosition {
     /// The namespace.
     #[prost(string, tag = "1")]
     pub namespace: String,
@@ -133,10 +134,10 @@ pub struct NamePlace {
     pub pool: String,
 }
 
-/// A place in a list of tokens: the last one that was told.
+/// A position in a list of tokens: the last one of the previous page.
 #[derive(Clone, PartialEq, Eq, Message)]
-pub struct TokenPlace {
-    /// Its name.
+pub struct TokenPosition {
+    /// The name.
     #[prost(string, tag = "1")]
     pub name: String,
 }
@@ -154,28 +155,28 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_token_names_its_place_for_its_list_alone(
+        fn a_token_is_valid_only_for_its_list(
             port in 0..=65_536u32, transport in 0..5u8, source in 0..3u8, ordinal: u32,
             namespace in proptest::option::of("[a-z][a-z0-9-]{0,20}"), flipped in 0..1000usize,
         ) {
             let namespace = namespace.map(|name| name.parse().unwrap());
             let key = ListKey { port, transport, source, ordinal, namespace };
             let list = Binding::new("db1", "List", &filter("a"));
-            let token = list.token(&ListPlace::from(&key));
-            let place: ListPlace = list.place(&token).unwrap().unwrap();
-            prop_assert_eq!(place.key().unwrap(), key);
-            prop_assert!(Binding::new("db2", "List", &filter("a")).place::<ListPlace>(&token).is_err());
-            prop_assert!(Binding::new("db1", "List", &filter("b")).place::<ListPlace>(&token).is_err());
-            prop_assert!(Binding::new("db1", "Other", &filter("a")).place::<ListPlace>(&token).is_err());
+            let token = list.token(&ListPosition::from(&key));
+            let position: ListPosition = list.position(&token).unwrap().unwrap();
+            prop_assert_eq!(position.key().unwrap(), key);
+            prop_assert!(Binding::new("db2", "List", &filter("a")).position::<ListPosition>(&token).is_err());
+            prop_assert!(Binding::new("db1", "List", &filter("b")).position::<ListPosition>(&token).is_err());
+            prop_assert!(Binding::new("db1", "Other", &filter("a")).position::<ListPosition>(&token).is_err());
             let mut forged = token.into_bytes();
-            let at = flipped % forged.len();
-            forged[at] = if forged[at] == b'A' { b'B' } else { b'A' };
-            prop_assert!(list.place::<ListPlace>(std::str::from_utf8(&forged).unwrap()).is_err());
+            let index = flipped % forged.len();
+            forged[index] = if forged[index] == b'A' { b'B' } else { b'A' };
+            prop_assert!(list.position::<ListPosition>(std::str::from_utf8(&forged).unwrap()).is_err());
         }
 
         #[test]
-        fn what_was_not_made_here_is_refused(text in "\\PC{1,80}") {
-            prop_assert!(Binding::new("db1", "List", &filter("")).place::<ListPlace>(&text).is_err());
+        fn other_text_is_rejected(text in "\\PC{1,80}") {
+            prop_assert!(Binding::new("db1", "List", &filter("")).position::<ListPosition>(&text).is_err());
         }
     }
 }

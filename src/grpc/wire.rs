@@ -1,9 +1,8 @@
-//! Answers put together from encoded parts.
+//! Responses assembled from encoded parts.
 //!
-//! A lookup must cost next to nothing beside gRPC itself, and turning records into messages and
-//! messages into bytes would cost more than all the rest. So each record and guide is encoded once,
-//! and an answer is the concatenation of such encodings: on the wire a field that holds a message
-//! looks the same as one that holds that message's bytes.
+//! Converting and encoding the records would dominate the cost of a lookup. Therefore each record and
+//! guide is encoded once, and a response is the concatenation of these encodings: on the wire, a field
+//! of a message type is the same as a bytes field with the encoded message.
 
 use std::sync::Arc;
 
@@ -23,7 +22,7 @@ pub struct LookupPortResponse {
     /// A `PortInfo`, encoded.
     #[prost(bytes = "bytes", tag = "1")]
     pub port_info: Bytes,
-    /// The revision it was read at.
+    /// The revision of the response.
     #[prost(uint64, tag = "2")]
     pub revision: u64,
 }
@@ -34,16 +33,16 @@ pub struct LookupEndpointResponse {
     /// The host without brackets, or empty.
     #[prost(string, tag = "1")]
     pub host: String,
-    /// What the host is.
+    /// The kind of the host.
     #[prost(enumeration = "proto::HostKind", tag = "2")]
     pub host_kind: i32,
-    /// The transport that the endpoint says.
+    /// The transport in the endpoint.
     #[prost(enumeration = "proto::Transport", tag = "3")]
     pub transport: i32,
     /// A `PortInfo`, encoded.
     #[prost(bytes = "bytes", tag = "4")]
     pub port_info: Bytes,
-    /// The revision it was read at.
+    /// The revision of the response.
     #[prost(uint64, tag = "5")]
     pub revision: u64,
 }
@@ -57,7 +56,7 @@ pub struct BatchLookupPortsResponse {
     /// `Guide`s, encoded.
     #[prost(bytes = "bytes", repeated, tag = "2")]
     pub guides: Vec<Bytes>,
-    /// The revision they were read at.
+    /// The revision of the response.
     #[prost(uint64, tag = "3")]
     pub revision: u64,
 }
@@ -72,7 +71,7 @@ mod port_info {
     pub(super) const MORE_GUIDES: u32 = 6;
 }
 
-/// Encodes an answer as a `PortInfo` with these guides.
+/// Encodes a lookup result as a `PortInfo` with these guides.
 #[must_use]
 pub fn encode_port_info(
     reference: &Reference,
@@ -82,7 +81,7 @@ pub fn encode_port_info(
     let assignments: Vec<&[u8]> =
         answer.records.iter().map(|record| encoded_assignment(reference, record)).collect();
     let guides: Vec<&[u8]> = guides.iter().map(|guide| encoded_guide(guide)).collect();
-    // Port 0 is left out, as every zero is in proto3.
+    // proto3 omits zeros, so also port 0.
     let numbers = [
         (port_info::PORT, u64::from(answer.port.number())),
         (port_info::PORT_CLASS, convert::port_class(answer.port.class()) as u64),
@@ -91,11 +90,11 @@ pub fn encode_port_info(
     .into_iter()
     .filter(|(_, number)| *number != 0);
     let parts = || {
-        let guide_field = |place| {
-            if place == 0 { port_info::GUIDE } else { port_info::MORE_GUIDES }
+        let guide_field = |index| {
+            if index == 0 { port_info::GUIDE } else { port_info::MORE_GUIDES }
         };
         assignments.iter().map(|bytes| (port_info::ASSIGNMENTS, *bytes)).chain(
-            guides.iter().enumerate().map(move |(place, bytes)| (guide_field(place), *bytes)),
+            guides.iter().enumerate().map(move |(index, bytes)| (guide_field(index), *bytes)),
         )
     };
     let length: usize = numbers
@@ -118,7 +117,7 @@ pub fn encode_port_info(
     encoded.into()
 }
 
-/// The guide as a `Guide`, encoded.
+/// The guide, encoded as a `Guide`.
 #[must_use]
 pub fn encoded_guide(guide: &SharedGuide) -> &[u8] {
     guide.encoding(|guide| convert::guide(guide).encode_to_vec())

@@ -1,4 +1,4 @@
-//! `PortAdminService`: writes, each handed to the writer.
+//! `PortAdminService`: writes, each sent to the writer.
 
 mod tokens;
 
@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use tonic::{Request, Response, Status};
 
 use self::tokens::caller;
-use super::fields::{Fields, Read, parse};
+use super::fields::{FieldResult, Fields, parse};
 use super::proto::port_admin_service_server::PortAdminService;
 use super::request::{self, WriteOptions};
 use super::status::CallError;
@@ -34,18 +34,18 @@ impl AdminService {
         Self { handle, database_id }
     }
 
-    /// Reads the request, and has it decided and carried out.
+    /// Parses the request and sends the command to the writer.
     async fn propose<R: Message>(
         &self,
         request: Request<R>,
         rpc: &str,
-        read: impl FnOnce(&mut Fields, R, [u8; 32]) -> Read<(Command, WriteOptions)>,
+        read: impl FnOnce(&mut Fields, R, [u8; 32]) -> FieldResult<(Command, WriteOptions)>,
     ) -> Result<Outcome, CallError> {
         let caller = caller(&request)?;
         let request = request.into_inner();
         let fingerprint = fingerprint(rpc, &request);
-        let (command, note) = parse(|fields| read(fields, request, fingerprint))?;
-        let WriteOptions { request, reason, validate_only } = note;
+        let (command, options) = parse(|fields| read(fields, request, fingerprint))?;
+        let WriteOptions { request, reason, validate_only } = options;
         let actor = caller.name.actor();
         let proposal = Proposal { command, actor, reason, request, validate_only };
         let outcome = self.handle.propose(proposal).await?;
@@ -68,8 +68,8 @@ impl AdminService {
     }
 }
 
-/// The registrations of an outcome as they are now, by transport.
-fn standing(outcome: &Outcome) -> Vec<&Arc<Record>> {
+/// The current registrations of an outcome, by transport.
+fn current_registrations(outcome: &Outcome) -> Vec<&Arc<Record>> {
     let unchanged = match &outcome.unchanged {
         Unchanged::Assignments(records) => &records[..],
         _ => &[],
@@ -80,7 +80,7 @@ fn standing(outcome: &Outcome) -> Vec<&Arc<Record>> {
     records
 }
 
-/// The namespace that an outcome is about, in its last form.
+/// The latest version of an outcome's namespace.
 fn namespace(outcome: &Outcome) -> Option<proto::Namespace> {
     let changed = outcome.changes.iter().find_map(|change| match change {
         Change::Namespace(edit) => Some(edit.last()),
@@ -93,7 +93,7 @@ fn namespace(outcome: &Outcome) -> Option<proto::Namespace> {
     changed.or(unchanged).map(|it| convert::namespace(it))
 }
 
-/// The pool that an outcome is about, in its last form.
+/// The latest version of an outcome's pool.
 fn pool(outcome: &Outcome) -> Option<proto::Pool> {
     let changed = outcome.changes.iter().find_map(|change| match change {
         Change::Pool(edit) => Some(edit.last()),
@@ -106,7 +106,7 @@ fn pool(outcome: &Outcome) -> Option<proto::Pool> {
     changed.or(unchanged).map(|it| convert::pool(it))
 }
 
-/// Tells a request from every other one.
+/// Distinguishes a request from all others.
 fn fingerprint(rpc: &str, request: &impl Message) -> [u8; 32] {
     let digest = Sha256::new().chain_update(rpc).chain_update(request.encode_to_vec());
     digest.finalize().into()
@@ -145,7 +145,7 @@ impl PortAdminService for AdminService {
         let outcome = self.propose(request, "EnsurePort", request::ensure).await?;
         let is_new = |change: &Change| change.kind() == ChangeKind::Registered;
         Ok(Response::new(proto::EnsurePortResponse {
-            assignments: self.assignments(standing(&outcome)),
+            assignments: self.assignments(current_registrations(&outcome)),
             findings: self.findings(&outcome),
             created: outcome.changes.iter().any(is_new),
             revision: outcome.revision.0,
@@ -158,7 +158,7 @@ impl PortAdminService for AdminService {
     ) -> Result<Response<proto::RenewLeaseResponse>, Status> {
         let outcome = self.propose(request, "RenewLease", request::renew).await?;
         Ok(Response::new(proto::RenewLeaseResponse {
-            assignments: self.assignments(standing(&outcome)),
+            assignments: self.assignments(current_registrations(&outcome)),
             revision: outcome.revision.0,
         }))
     }
@@ -169,7 +169,7 @@ impl PortAdminService for AdminService {
     ) -> Result<Response<proto::UpdateAssignmentResponse>, Status> {
         let outcome = self.propose(request, "UpdateAssignment", request::update).await?;
         Ok(Response::new(proto::UpdateAssignmentResponse {
-            assignment: self.assignments(standing(&outcome)).pop(),
+            assignment: self.assignments(current_registrations(&outcome)).pop(),
             findings: self.findings(&outcome),
             revision: outcome.revision.0,
         }))
@@ -253,42 +253,42 @@ impl PortAdminService for AdminService {
         &self,
         request: Request<proto::CreateTokenRequest>,
     ) -> Result<Response<proto::CreateTokenResponse>, Status> {
-        Ok(Response::new(self.token_created(request).await?))
+        Ok(Response::new(self.handle_create_token(request).await?))
     }
 
     async fn get_token(
         &self,
         request: Request<proto::GetTokenRequest>,
     ) -> Result<Response<proto::GetTokenResponse>, Status> {
-        Ok(Response::new(self.token(request.get_ref())?))
+        Ok(Response::new(self.handle_get_token(request.get_ref())?))
     }
 
     async fn list_tokens(
         &self,
         request: Request<proto::ListTokensRequest>,
     ) -> Result<Response<proto::ListTokensResponse>, Status> {
-        Ok(Response::new(self.tokens(request.get_ref())?))
+        Ok(Response::new(self.handle_list_tokens(request.get_ref())?))
     }
 
     async fn update_token(
         &self,
         request: Request<proto::UpdateTokenRequest>,
     ) -> Result<Response<proto::UpdateTokenResponse>, Status> {
-        Ok(Response::new(self.token_updated(request).await?))
+        Ok(Response::new(self.handle_update_token(request).await?))
     }
 
     async fn rotate_token(
         &self,
         request: Request<proto::RotateTokenRequest>,
     ) -> Result<Response<proto::RotateTokenResponse>, Status> {
-        Ok(Response::new(self.token_rotated(request).await?))
+        Ok(Response::new(self.handle_rotate_token(request).await?))
     }
 
     async fn revoke_token(
         &self,
         request: Request<proto::RevokeTokenRequest>,
     ) -> Result<Response<proto::RevokeTokenResponse>, Status> {
-        Ok(Response::new(self.token_revoked(request).await?))
+        Ok(Response::new(self.handle_revoke_token(request).await?))
     }
 
     async fn get_caller(

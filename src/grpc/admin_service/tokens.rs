@@ -1,4 +1,4 @@
-//! Tokens: who may call, and what they may do.
+//! The rpcs of tokens.
 
 use std::sync::Arc;
 
@@ -7,16 +7,16 @@ use tonic::Request;
 use super::AdminService;
 use crate::access::{PlainToken, Token, TokenCommand, TokenName, TokenRefusal};
 use crate::grpc::fields::{DEFAULT_PAGE, MAX_PAGE, parse};
-use crate::grpc::page_token::{Binding, TokenPlace};
+use crate::grpc::page_token::{Binding, TokenPosition};
 use crate::grpc::status::CallError;
 use crate::grpc::{convert, proto, request};
 
 impl AdminService {
-    pub(super) async fn token_created(
+    pub(super) async fn handle_create_token(
         &self,
         request: Request<proto::CreateTokenRequest>,
     ) -> Result<proto::CreateTokenResponse, CallError> {
-        let by = caller(&request)?;
+        let caller = caller(&request)?;
         let request = request.into_inner();
         let secret = match request.token.as_ref().map(|token| token.credential()) {
             Some(proto::Credential::Certificate) => None,
@@ -24,25 +24,25 @@ impl AdminService {
         };
         let hash = secret.as_ref().map(PlainToken::hash);
         let create = parse(|fields| request::create_token(fields, request, hash))?;
-        let token = self.administer(TokenCommand::Create(create), &by).await?;
-        Ok(proto::CreateTokenResponse { token: Some(token), secret: revealed(secret.as_ref()) })
+        let token = self.administer(TokenCommand::Create(create), &caller).await?;
+        Ok(proto::CreateTokenResponse { token: Some(token), secret: secret_text(secret.as_ref()) })
     }
 
-    pub(super) async fn token_updated(
+    pub(super) async fn handle_update_token(
         &self,
         request: Request<proto::UpdateTokenRequest>,
     ) -> Result<proto::UpdateTokenResponse, CallError> {
-        let by = caller(&request)?;
+        let caller = caller(&request)?;
         let update = parse(|fields| request::update_token(fields, request.into_inner()))?;
-        let token = self.administer(TokenCommand::Update(update), &by).await?;
+        let token = self.administer(TokenCommand::Update(update), &caller).await?;
         Ok(proto::UpdateTokenResponse { token: Some(token) })
     }
 
-    pub(super) async fn token_rotated(
+    pub(super) async fn handle_rotate_token(
         &self,
         request: Request<proto::RotateTokenRequest>,
     ) -> Result<proto::RotateTokenResponse, CallError> {
-        let by = caller(&request)?;
+        let caller = caller(&request)?;
         let request = request.into_inner();
         let (name, overlap) = parse(|fields| {
             let name = fields.required("name", &request.name);
@@ -51,21 +51,21 @@ impl AdminService {
         })?;
         let secret = PlainToken::generate().map_err(CallError::Random)?;
         let rotate = TokenCommand::Rotate { name, hash: secret.hash(), overlap };
-        let token = self.administer(rotate, &by).await?;
-        Ok(proto::RotateTokenResponse { token: Some(token), secret: revealed(Some(&secret)) })
+        let token = self.administer(rotate, &caller).await?;
+        Ok(proto::RotateTokenResponse { token: Some(token), secret: secret_text(Some(&secret)) })
     }
 
-    pub(super) async fn token_revoked(
+    pub(super) async fn handle_revoke_token(
         &self,
         request: Request<proto::RevokeTokenRequest>,
     ) -> Result<proto::RevokeTokenResponse, CallError> {
-        let by = caller(&request)?;
+        let caller = caller(&request)?;
         let name = parse(|fields| fields.required("name", &request.get_ref().name))?;
-        let token = self.administer(TokenCommand::Revoke(name), &by).await?;
+        let token = self.administer(TokenCommand::Revoke(name), &caller).await?;
         Ok(proto::RevokeTokenResponse { token: Some(token) })
     }
 
-    pub(super) fn token(
+    pub(super) fn handle_get_token(
         &self,
         request: &proto::GetTokenRequest,
     ) -> Result<proto::GetTokenResponse, CallError> {
@@ -75,30 +75,30 @@ impl AdminService {
         Ok(proto::GetTokenResponse { token: Some(convert::token(token)) })
     }
 
-    pub(super) fn tokens(
+    pub(super) fn handle_list_tokens(
         &self,
         request: &proto::ListTokensRequest,
     ) -> Result<proto::ListTokensResponse, CallError> {
-        let asked = proto::ListTokensRequest {
+        let query = proto::ListTokensRequest {
             show_ended: request.show_ended,
             ..proto::ListTokensRequest::default()
         };
-        let binding = Binding::new(&self.database_id, "ListTokens", &asked);
+        let binding = Binding::new(&self.database_id, "ListTokens", &query);
         let size =
             parse(|fields| fields.size("page_size", request.page_size, DEFAULT_PAGE, MAX_PAGE))?;
-        let told = binding.place::<TokenPlace>(&request.page_token)?.map(|place| place.name);
+        let after = binding.position::<TokenPosition>(&request.page_token)?.map(|last| last.name);
         let (tokens, now) = (self.handle.tokens(), self.handle.now());
         let all = || tokens.iter().filter(|token| request.show_ended || token.is_valid(now));
-        let is_untold = |token: &&Arc<Token>| {
-            told.as_ref().is_none_or(|told| token.name.as_str() > told.as_str())
+        let is_remaining = |token: &&Arc<Token>| {
+            after.as_ref().is_none_or(|after| token.name.as_str() > after.as_str())
         };
-        let mut untold = all().filter(is_untold).peekable();
-        let page: Vec<_> = untold.by_ref().take(size).collect();
-        let last = page.last().filter(|_| untold.peek().is_some());
-        let next = last.map(|token| TokenPlace { name: token.name.to_string() });
+        let mut remaining = all().filter(is_remaining).peekable();
+        let page: Vec<_> = remaining.by_ref().take(size).collect();
+        let last = page.last().filter(|_| remaining.peek().is_some());
+        let next = last.map(|token| TokenPosition { name: token.name.to_string() });
         Ok(proto::ListTokensResponse {
             tokens: page.into_iter().map(|token| convert::token(token)).collect(),
-            next_page_token: next.map(|place| binding.token(&place)).unwrap_or_default(),
+            next_page_token: next.map(|position| binding.token(&position)).unwrap_or_default(),
             total_size: all().count() as u32,
         })
     }
@@ -106,32 +106,32 @@ impl AdminService {
     async fn administer(
         &self,
         command: TokenCommand,
-        by: &Token,
+        caller: &Token,
     ) -> Result<proto::Token, CallError> {
-        let what = match &command {
+        let action = match &command {
             TokenCommand::Create(_) => "created",
             TokenCommand::Update(_) => "updated",
             TokenCommand::Rotate { .. } => "rotated",
             TokenCommand::Revoke(_) => "revoked",
         };
-        let token = self.handle.administer(command, by.name.actor()).await?;
+        let token = self.handle.administer(command, caller.name.actor()).await?;
         tracing::info!(
             token = token.name.as_str(),
             role = token.role.name(),
             grants = token.role.grants().map(tracing::field::display),
             expire_time = token.expire_time.map(tracing::field::display),
-            actor = by.name.as_str(),
-            "token {what}"
+            actor = caller.name.as_str(),
+            "token {action}"
         );
         Ok(convert::token(&token))
     }
 }
 
-/// Whose call it is: none gets here without a token.
+/// The token of a call: writes are never called without one.
 pub(super) fn caller<T>(request: &Request<T>) -> Result<Arc<Token>, CallError> {
     request.extensions().get::<Arc<Token>>().cloned().ok_or(CallError::TokenMissing)
 }
 
-fn revealed(secret: Option<&PlainToken>) -> String {
+fn secret_text(secret: Option<&PlainToken>) -> String {
     secret.map(|secret| secret.reveal().to_owned()).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! History, as messages.
+//! Changes as messages.
 
 use super::{assignment, namespace, pool, timestamp};
 use crate::grpc::proto;
@@ -8,18 +8,18 @@ use crate::store::history::ChangeRecord;
 
 /// A change.
 #[must_use]
-pub fn change(reference: &Reference, logged: &ChangeRecord) -> proto::Change {
+pub fn change(reference: &Reference, record: &ChangeRecord) -> proto::Change {
     let message = proto::Change {
-        revision: logged.place.revision.0,
-        position: logged.place.position,
-        time: Some(timestamp(logged.time)),
-        actor: logged.actor.0.to_string(),
-        reason: logged.reason.clone(),
-        kind: change_kind(logged.change.kind()).into(),
-        cool_down_end_time: logged.change.cooling_until().map(timestamp),
+        revision: record.place.revision.0,
+        position: record.place.position,
+        time: Some(timestamp(record.time)),
+        actor: record.actor.0.to_string(),
+        reason: record.reason.clone(),
+        kind: change_kind(record.change.kind()).into(),
+        cool_down_end_time: record.change.cooling_until().map(timestamp),
         ..proto::Change::default()
     };
-    match &logged.change {
+    match &record.change {
         Change::Namespace(edit) => proto::Change {
             namespace_before: edit.before().map(|it| namespace(it)),
             namespace_after: edit.after().map(|it| namespace(it)),
@@ -30,15 +30,15 @@ pub fn change(reference: &Reference, logged: &ChangeRecord) -> proto::Change {
             pool_after: edit.after().map(|it| pool(it)),
             ..message
         },
-        about_a_registration => proto::Change {
-            before: about_a_registration.before().map(|it| assignment(reference, it)),
-            after: about_a_registration.after().map(|it| assignment(reference, it)),
+        of_registration => proto::Change {
+            before: of_registration.before().map(|it| assignment(reference, it)),
+            after: of_registration.after().map(|it| assignment(reference, it)),
             ..message
         },
     }
 }
 
-/// What happened.
+/// The kind of a change.
 #[must_use]
 pub const fn change_kind(kind: ChangeKind) -> proto::ChangeKind {
     match kind {

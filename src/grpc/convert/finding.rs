@@ -1,4 +1,4 @@
-//! What the rules have to say, as messages.
+//! Findings and verdicts as messages.
 
 use super::{assignment, port_range, timestamp, transport};
 use crate::grpc::proto;
@@ -37,7 +37,7 @@ pub fn finding(reference: &Reference, finding: &Finding) -> proto::Finding {
 /// A verdict.
 #[must_use]
 pub fn verdict(reference: &Reference, verdict: &Verdict) -> proto::Verdict {
-    let findings = verdict.findings.iter().map(|found| finding(reference, found));
+    let findings = verdict.findings.iter().map(|it| finding(reference, it));
     proto::Verdict {
         ports: Some(port_range(verdict.ports)),
         outcome: match verdict.outcome {
@@ -51,7 +51,7 @@ pub fn verdict(reference: &Reference, verdict: &Verdict) -> proto::Verdict {
     }
 }
 
-/// The rule that a finding comes from.
+/// The code of a finding.
 #[must_use]
 pub const fn finding_code(code: FindingCode) -> proto::FindingCode {
     match code {

@@ -1,4 +1,4 @@
-//! Domain to proto: how answers are put into messages.
+//! Domain to proto: responses as messages.
 
 mod change;
 mod finding;
@@ -110,7 +110,7 @@ pub fn guides_of<'a, 'r>(
 ) -> Vec<&'r Arc<SharedGuide>> {
     let mut guides: Vec<&Arc<SharedGuide>> = Vec::new();
     let names = records.into_iter().filter_map(|record| record.service_name.as_deref());
-    // Records of one service follow each other.
+    // Records of one service are adjacent.
     for guide in names.dedup().filter_map(|name| reference.guide_of(name)) {
         if guides.iter().all(|known| !Arc::ptr_eq(known, guide)) {
             guides.push(guide);
@@ -119,10 +119,10 @@ pub fn guides_of<'a, 'r>(
     guides
 }
 
-/// The most records of one hit.
+/// The most records of a search hit.
 const MAX_HIT_RECORDS: usize = 100;
 
-/// A service that was found.
+/// A search hit.
 #[must_use]
 pub fn search_hit(reference: &Reference, hit: &Hit) -> proto::SearchHit {
     let name = hit.records.first().and_then(|record| record.service_name.as_deref());
@@ -144,7 +144,7 @@ pub fn search_hit(reference: &Reference, hit: &Hit) -> proto::SearchHit {
     }
 }
 
-/// A short label.
+/// A label.
 #[must_use]
 pub fn label(label: &Label) -> proto::Label {
     proto::Label {
@@ -154,7 +154,7 @@ pub fn label(label: &Label) -> proto::Label {
     }
 }
 
-/// The figures of one source.
+/// The counts of a source.
 #[must_use]
 pub fn source_counts(counts: &Counts) -> proto::SourceCounts {
     let transports = std::iter::once((None, counts.transports[Transport::ALL.len()]))
@@ -184,7 +184,7 @@ pub fn source_counts(counts: &Counts) -> proto::SourceCounts {
     }
 }
 
-/// What the host of an endpoint is.
+/// The kind of an endpoint's host.
 #[must_use]
 pub const fn host_kind(host: Option<&Host>) -> proto::HostKind {
     match host {
@@ -195,7 +195,7 @@ pub const fn host_kind(host: Option<&Host>) -> proto::HostKind {
     }
 }
 
-/// A run of ports.
+/// A port range.
 #[must_use]
 pub fn port_range(ports: PortRange) -> proto::PortRange {
     proto::PortRange {
@@ -226,7 +226,7 @@ pub const fn transport(transport: Option<Transport>) -> proto::Transport {
     }
 }
 
-/// Where a record comes from.
+/// The source of a record.
 #[must_use]
 pub const fn source(source: Source) -> proto::Source {
     match source {
@@ -236,7 +236,7 @@ pub const fn source(source: Source) -> proto::Source {
     }
 }
 
-/// What a record says of its ports.
+/// The state of a record's ports.
 #[must_use]
 pub const fn state(state: State) -> proto::State {
     match state {

@@ -1,4 +1,4 @@
-//! Namespaces and pools, as messages.
+//! Namespaces and pools as messages.
 
 use std::collections::BTreeSet;
 
@@ -30,7 +30,7 @@ pub fn namespace(namespace: &Namespace) -> proto::Namespace {
     }
 }
 
-/// A namespace and what stands in it.
+/// A namespace and its size.
 #[must_use]
 pub fn namespace_summary(view: View<'_>) -> proto::NamespaceSummary {
     proto::NamespaceSummary {
@@ -47,9 +47,9 @@ pub fn pool(pool: &Pool) -> proto::Pool {
         namespace: pool.namespace.to_string(),
         name: pool.name.to_string(),
         description: pool.description.to_string(),
-        ports: runs(&pool.ports),
+        ports: ranges(&pool.ports),
         transports: pool.transports.iter().map(|&of| transport(Some(of)).into()).collect(),
-        excluded_ports: runs(&pool.excluded_ports),
+        excluded_ports: ranges(&pool.excluded_ports),
         cool_down: Some(duration(pool.cool_down.duration())),
         accept: codes(&pool.accept),
         create_time: Some(timestamp(pool.create_time)),
@@ -59,7 +59,7 @@ pub fn pool(pool: &Pool) -> proto::Pool {
     }
 }
 
-/// A pool and how much of it is used.
+/// A pool and its usage.
 #[must_use]
 pub fn pool_summary(of: &Pool, usage: Usage) -> proto::PoolSummary {
     let Usage { size, held, cooling, skipped, free } = usage;
@@ -69,7 +69,7 @@ pub fn pool_summary(of: &Pool, usage: Usage) -> proto::PoolSummary {
     }
 }
 
-fn runs(ports: &PortSet) -> Vec<proto::PortRange> {
+fn ranges(ports: &PortSet) -> Vec<proto::PortRange> {
     ports.ranges().iter().copied().map(port_range).collect()
 }
 

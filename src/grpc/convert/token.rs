@@ -1,4 +1,4 @@
-//! Tokens, as messages. A secret is never part of one.
+//! Tokens as messages, without their secrets.
 
 use super::timestamp;
 use crate::access::{Credential, Role, Token};

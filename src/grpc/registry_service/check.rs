@@ -1,4 +1,4 @@
-//! `CheckPort` and `BatchCheckPorts`: what would come of registrations.
+//! `CheckPort` and `BatchCheckPorts`: the verdicts of proposed registrations.
 
 use super::RegistryService;
 use crate::grpc::fields::parse;
@@ -9,37 +9,37 @@ use crate::registry::snapshot::Snapshot;
 use crate::registry::verdict::{SearchBudget, Verdict};
 
 impl RegistryService {
-    pub(super) fn check(
+    pub(super) fn handle_check_port(
         &self,
         request: &proto::CheckPortRequest,
     ) -> Result<proto::CheckPortResponse, CallError> {
-        let wishes = parse(|fields| request::check(fields, request))?;
+        let proposed = parse(|fields| request::check(fields, request))?;
         let snapshot = self.handle.snapshot();
-        let mut looks = SearchBudget::default();
+        let mut budget = SearchBudget::default();
         let now = self.handle.now();
-        let verdicts = wishes.iter().map(|wish| check_one(&snapshot, wish, now, &mut looks));
+        let verdicts = proposed.iter().map(|one| check_one(&snapshot, one, now, &mut budget));
         let verdicts = verdicts.collect::<Result<Vec<_>, _>>()?;
         Ok(proto::CheckPortResponse {
-            verdicts: answered(&snapshot, &verdicts),
+            verdicts: verdicts_of(&snapshot, &verdicts),
             revision: snapshot.revision().0,
         })
     }
 
-    pub(super) fn check_batch(
+    pub(super) fn handle_batch_check_ports(
         &self,
         request: &proto::BatchCheckPortsRequest,
     ) -> Result<proto::BatchCheckPortsResponse, CallError> {
-        let wishes = parse(|fields| request::wishes(fields, &request.requests))?;
+        let proposed = parse(|fields| request::check_batch(fields, &request.requests))?;
         let snapshot = self.handle.snapshot();
-        let verdicts = try_all(&snapshot, &wishes, self.handle.now())?;
+        let verdicts = try_all(&snapshot, &proposed, self.handle.now())?;
         Ok(proto::BatchCheckPortsResponse {
-            verdicts: answered(&snapshot, &verdicts),
+            verdicts: verdicts_of(&snapshot, &verdicts),
             revision: snapshot.revision().0,
         })
     }
 }
 
-fn answered(snapshot: &Snapshot, verdicts: &[Verdict]) -> Vec<proto::Verdict> {
+fn verdicts_of(snapshot: &Snapshot, verdicts: &[Verdict]) -> Vec<proto::Verdict> {
     let reference = snapshot.reference();
     verdicts.iter().map(|verdict| convert::verdict(reference, verdict)).collect()
 }

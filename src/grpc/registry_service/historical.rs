@@ -1,5 +1,4 @@
-//! The past: a snapshot of an earlier revision, made by taking back what the history says was changed
-//! since.
+//! Historical queries: the snapshot of an earlier revision, made by reverting the changes since then.
 
 use std::sync::Arc;
 
@@ -15,53 +14,54 @@ use crate::store::history::{ChangeFilter, ChangePosition, Query};
 /// How many changes are read at a time.
 const CHUNK: u32 = 1000;
 
-/// What a question about the past is about: what else was changed since need not be taken back.
+/// The scope of a historical query: other changes need not be reverted.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scope<'a> {
-    /// The namespace, if it is about one.
+    /// The namespace, unless it is all of them.
     pub(super) namespace: Option<&'a NamespaceName>,
-    /// The port, if it is about one.
+    /// The port, unless it is all of them.
     pub(super) port: Option<Port>,
 }
 
-/// A past that was made, kept for the next page of the same list.
-pub(super) struct Past {
+/// A historical snapshot, cached for the next page of the same list.
+pub(super) struct CachedSnapshot {
     namespace: Option<NamespaceName>,
     snapshot: Arc<Snapshot>,
 }
 
 impl RegistryService {
-    /// The snapshot at that moment, right as far as the scope goes; the present one if there is none.
+    /// The snapshot at a revision or time, correct within the scope; the current one by default.
     pub(super) async fn snapshot_at(
         &self,
-        moment: Option<AsOf>,
+        as_of: Option<AsOf>,
         scope: Scope<'_>,
     ) -> Result<Arc<Snapshot>, CallError> {
-        let present = self.handle.snapshot();
-        let Some(moment) = moment else { return Ok(present) };
-        let _place = self.look_back()?;
-        let revision = self.revision_of(moment, &present).await?;
-        let is_near = present.revision().0 - revision.0 <= u64::from(CHUNK);
+        let current = self.handle.snapshot();
+        let Some(as_of) = as_of else { return Ok(current) };
+        let _permit = self.history_permit()?;
+        let revision = self.revision_of(as_of, &current).await?;
+        let is_near = current.revision().0 - revision.0 <= u64::from(CHUNK);
         if scope.port.is_some() || is_near {
-            return self.take_back(&present, revision, scope).await.map(Arc::new);
+            return self.revert(&current, revision, scope).await.map(Arc::new);
         }
-        // One at a time: a long past is much work, and the next question is often about the same.
-        let mut last = self.past.lock().await;
-        if let Some(past) = &*last
-            && past.snapshot.revision() == revision
-            && past.namespace.as_ref() == scope.namespace
+        // One at a time: reverting many changes is expensive, and the next query often needs the same
+        // snapshot.
+        let mut cached = self.cached.lock().await;
+        if let Some(cached) = &*cached
+            && cached.snapshot.revision() == revision
+            && cached.namespace.as_ref() == scope.namespace
         {
-            return Ok(Arc::clone(&past.snapshot));
+            return Ok(Arc::clone(&cached.snapshot));
         }
-        let snapshot = Arc::new(self.take_back(&present, revision, scope).await?);
+        let snapshot = Arc::new(self.revert(&current, revision, scope).await?);
         let namespace = scope.namespace.cloned();
-        *last = Some(Past { namespace, snapshot: Arc::clone(&snapshot) });
+        *cached = Some(CachedSnapshot { namespace, snapshot: Arc::clone(&snapshot) });
         Ok(snapshot)
     }
 
-    async fn revision_of(&self, moment: AsOf, present: &Snapshot) -> Result<Revision, CallError> {
-        let last = present.revision();
-        match moment {
+    async fn revision_of(&self, as_of: AsOf, current: &Snapshot) -> Result<Revision, CallError> {
+        let last = current.revision();
+        match as_of {
             AsOf::Revision(revision) if revision > last => Err(CallError::InTheFuture(last)),
             AsOf::Revision(revision) => Ok(revision),
             AsOf::Time(time) if time > self.handle.now() => Err(CallError::InTheFuture(last)),
@@ -70,22 +70,22 @@ impl RegistryService {
                 if time < beginning {
                     return Err(CallError::BeforeTheBeginning(beginning));
                 }
-                let made = self.history.revision_at(time).await.map_err(CallError::History)?;
-                // What is stored may not be published yet.
-                Ok(made.min(last))
+                let revision = self.history.revision_at(time).await.map_err(CallError::History)?;
+                // A stored revision may not be published yet.
+                Ok(revision.min(last))
             }
         }
     }
 
-    async fn take_back(
+    async fn revert(
         &self,
-        present: &Snapshot,
+        current: &Snapshot,
         revision: Revision,
         scope: Scope<'_>,
     ) -> Result<Snapshot, CallError> {
         let mut query = Query {
             after: Some(ChangePosition::end_of(revision)),
-            before: ChangePosition::end_of(present.revision()),
+            before: ChangePosition::end_of(current.revision()),
             newest_first: true,
             limit: CHUNK,
             filter: ChangeFilter {
@@ -95,31 +95,34 @@ impl RegistryService {
                 ..ChangeFilter::default()
             },
         };
-        let mut past = match (scope.namespace, scope.port) {
-            (Some(name), Some(port)) => present.narrowed_to(name, port),
-            _ => present.clone(),
+        let mut snapshot = match (scope.namespace, scope.port) {
+            (Some(name), Some(port)) => current.narrowed_to(name, port),
+            _ => current.clone(),
         };
-        past = past.before(revision, std::iter::empty());
+        snapshot = snapshot.before(revision, std::iter::empty());
         loop {
             let changes = self.history.changes(&query).await.map_err(CallError::History)?;
-            past = past.before(revision, changes.iter().rev().map(|logged| &logged.change));
+            snapshot = snapshot.before(revision, changes.iter().rev().map(|record| &record.change));
             match changes.last() {
                 Some(oldest) if changes.len() == CHUNK as usize => query.before = oldest.place,
-                _ => return Ok(past),
+                _ => return Ok(snapshot),
             }
         }
     }
 
-    /// That there is a namespace of this name, or that there was one.
-    pub(super) async fn check_was_there(&self, name: &NamespaceName) -> Result<(), CallError> {
-        let present = self.handle.snapshot();
-        let unknown: UnknownNamespace = match present.view(name) {
+    /// Checks that a namespace exists or existed.
+    pub(super) async fn check_namespace_existed(
+        &self,
+        name: &NamespaceName,
+    ) -> Result<(), CallError> {
+        let current = self.handle.snapshot();
+        let unknown: UnknownNamespace = match current.view(name) {
             Ok(_) => return Ok(()),
             Err(unknown) => unknown,
         };
         let query = Query {
             after: None,
-            before: ChangePosition::end_of(present.revision()),
+            before: ChangePosition::end_of(current.revision()),
             newest_first: false,
             limit: 1,
             filter: ChangeFilter { namespace: Some(name.clone()), ..ChangeFilter::default() },

@@ -2,7 +2,7 @@
 
 use super::RegistryService;
 use crate::grpc::fields::{DEFAULT_PAGE, MAX_PAGE, parse};
-use crate::grpc::page_token::{Binding, ChangePlace};
+use crate::grpc::page_token::{Binding, HistoryPosition};
 use crate::grpc::request::change_filter;
 use crate::grpc::status::CallError;
 use crate::grpc::{convert, proto};
@@ -10,52 +10,51 @@ use crate::registry::assignment::Revision;
 use crate::store::history::{ChangePosition, Query};
 
 impl RegistryService {
-    pub(super) async fn changes(
+    pub(super) async fn handle_list_changes(
         &self,
         request: proto::ListChangesRequest,
     ) -> Result<proto::ListChangesResponse, CallError> {
-        let asked = proto::ListChangesRequest {
+        let query = proto::ListChangesRequest {
             page_size: 0,
             page_token: String::new(),
             ..request.clone()
         };
-        let binding = Binding::new(&self.database_id, "ListChanges", &asked);
+        let binding = Binding::new(&self.database_id, "ListChanges", &query);
         let (filter, size) = parse(|fields| {
             let size = fields.size("page_size", request.page_size, DEFAULT_PAGE, MAX_PAGE);
             let filter = change_filter(fields, request.filter.unwrap_or_default());
             Ok((filter?, size?))
         })?;
-        let told = binding.place::<ChangePlace>(&request.page_token)?.map(|place| ChangePosition {
-            revision: Revision(place.revision),
-            position: place.position,
+        let last = binding.position::<HistoryPosition>(&request.page_token)?.map(|last| {
+            ChangePosition { revision: Revision(last.revision), position: last.position }
         });
         let snapshot = self.handle.snapshot();
-        // What is stored may not be published yet.
+        // A stored revision may not be published yet.
         let end = ChangePosition::end_of(snapshot.revision());
         let newest_first = request.newest_first;
         let query = Query {
-            after: told.filter(|_| !newest_first),
-            before: told.filter(|_| newest_first).unwrap_or(end),
+            after: last.filter(|_| !newest_first),
+            before: last.filter(|_| newest_first).unwrap_or(end),
             newest_first,
-            // One more tells whether there is another page.
+            // One more, to know whether another page follows.
             limit: size as u32 + 1,
             filter,
         };
-        let _place = self.look_back()?;
+        let _permit = self.history_permit()?;
         let mut changes = self.history.changes(&query).await.map_err(CallError::History)?;
         if let (Some(namespace), []) = (&query.filter.namespace, &changes[..]) {
-            self.check_was_there(namespace).await?;
+            self.check_namespace_existed(namespace).await?;
         }
         let is_last = changes.len() <= size;
         changes.truncate(size);
-        let next = changes.last().filter(|_| !is_last).map(|last| ChangePlace {
+        let next = changes.last().filter(|_| !is_last).map(|last| HistoryPosition {
             revision: last.place.revision.0,
             position: last.place.position,
         });
         let reference = snapshot.reference();
         Ok(proto::ListChangesResponse {
-            changes: changes.iter().map(|logged| convert::change(reference, logged)).collect(),
-            next_page_token: next.map(|place| binding.token(&place)).unwrap_or_default(),
+            changes: changes.iter().map(|change| convert::change(reference, change)).collect(),
+            next_page_token: next.map(|position| binding.token(&position)).unwrap_or_default(),
             revision: snapshot.revision().0,
         })
     }

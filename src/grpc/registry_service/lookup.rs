@@ -1,11 +1,11 @@
-//! Lookups: what is on ports, encoded.
+//! Lookups of ports, as encoded responses.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::grpc::fields::{Fields, MAX_BATCH, Read, parse};
+use crate::grpc::fields::{FieldResult, Fields, MAX_BATCH, parse};
 use crate::grpc::status::CallError;
 use crate::grpc::{convert, proto, wire};
 use crate::registry::assignment::{Record, Source};
@@ -14,20 +14,20 @@ use crate::registry::guide::SharedGuide;
 use crate::registry::port::{Port, PortRange, Transport};
 use crate::registry::snapshot::{Snapshot, View};
 
-/// The most bytes of the answers to one batch.
-const MAX_ANSWER: usize = 16 * 1024 * 1024;
+/// The most bytes of a response to a batch.
+const MAX_RESPONSE_BYTES: usize = 16 * 1024 * 1024;
 
-/// What is on many ports.
+/// Looks up many ports.
 pub(super) fn batch(
     snapshot: &Snapshot,
     request: &proto::BatchLookupPortsRequest,
 ) -> Result<wire::BatchLookupPortsResponse, CallError> {
     let (queries, namespace) = parse(|fields| {
         let namespace = fields.namespace("namespace", &request.namespace);
-        fields.batch("queries", request.queries.len(), MAX_BATCH)?;
+        fields.batch_size("queries", request.queries.len(), MAX_BATCH)?;
         let queries =
-            (0..).zip(&request.queries).map(|(place, query)| query_of(fields, place, query));
-        Ok((queries.collect::<Read<Vec<_>>>()?, namespace?))
+            (0..).zip(&request.queries).map(|(index, query)| query_of(fields, index, query));
+        Ok((queries.collect::<FieldResult<Vec<_>>>()?, namespace?))
     })?;
     let view = snapshot.view(&namespace)?;
     let reference = view.reference();
@@ -37,16 +37,16 @@ pub(super) fn batch(
     let mut size = 0;
     let mut port_infos = Vec::with_capacity(queries.len());
     for (port, transport) in queries {
-        // The same question comes again and again where the questions come from a log.
+        // Queries from a log repeat the same ports.
         let encoded = answers.entry((port, transport)).or_insert_with(|| {
             let answer = view.lookup_port(port, transport);
-            let of_answer = convert::guides_of(reference, answer.records.iter().copied());
-            guides.extend(of_answer.into_iter().filter(|guide| known.insert(Arc::as_ptr(guide))));
+            let port_guides = convert::guides_of(reference, answer.records.iter().copied());
+            guides.extend(port_guides.into_iter().filter(|guide| known.insert(Arc::as_ptr(guide))));
             wire::encode_port_info(reference, &answer, &[])
         });
         size += encoded.len();
-        if size > MAX_ANSWER {
-            return Err(CallError::AnswerTooLarge { most: MAX_ANSWER });
+        if size > MAX_RESPONSE_BYTES {
+            return Err(CallError::AnswerTooLarge { max: MAX_RESPONSE_BYTES });
         }
         port_infos.push(encoded.clone());
     }
@@ -58,24 +58,23 @@ pub(super) fn batch(
     })
 }
 
-/// What is on a port, encoded, with its guides.
+/// Looks up a port, and encodes the result with its guides.
 pub(super) fn port_info(view: View<'_>, port: Port, transport: Option<Transport>) -> Bytes {
     let answer = view.lookup_port(port, transport);
     let guides = convert::guides_of(view.reference(), answer.records.iter().copied());
     wire::encode_port_info(view.reference(), &answer, &guides)
 }
 
-/// The port of an endpoint. A name stands for a port only if it stands for one.
+/// The port of an endpoint. A service name must have exactly one port.
 pub(super) fn port_of(view: View<'_>, endpoint: &Endpoint) -> Result<Port, CallError> {
     let name = match &endpoint.port {
         PortRef::Number(port) => return Ok(*port),
         PortRef::Service(name) | PortRef::Scheme(name) => name,
     };
     let mut records = view.lookup_service(name, endpoint.transport)?.records;
-    let is_public =
-        |record: &&Arc<Record>| record.source() == Source::Iana && record.ports.is_some();
-    if matches!(endpoint.port, PortRef::Scheme(_)) && records.iter().any(is_public) {
-        records.retain(is_public);
+    let is_iana = |record: &&Arc<Record>| record.source() == Source::Iana && record.ports.is_some();
+    if matches!(endpoint.port, PortRef::Scheme(_)) && records.iter().any(is_iana) {
+        records.retain(is_iana);
     }
     let ranges: BTreeSet<PortRange> = records.iter().filter_map(|record| record.ports).collect();
     let mut ranges = ranges.into_iter();
@@ -91,14 +90,14 @@ pub(super) fn port_of(view: View<'_>, endpoint: &Endpoint) -> Result<Port, CallE
 
 fn query_of(
     fields: &mut Fields,
-    place: usize,
+    index: usize,
     query: &proto::PortQuery,
-) -> Read<(Port, Option<Transport>)> {
-    // The paths are only needed for a fault, and there may be 10,000 queries.
-    let is_plain = query.port.is_some_and(|port| Port::try_from(port).is_ok())
+) -> FieldResult<(Port, Option<Transport>)> {
+    // The paths are needed only for violations, and there may be 10,000 queries.
+    let is_valid = query.port.is_some_and(|port| Port::try_from(port).is_ok())
         && proto::Transport::try_from(query.transport).is_ok();
     let path = |field| {
-        if is_plain { String::new() } else { format!("queries[{place}].{field}") }
+        if is_valid { String::new() } else { format!("queries[{index}].{field}") }
     };
     let port = fields.port(&path("port"), query.port)?;
     let transport = fields.transport(&path("transport"), query.transport)?;

@@ -1,5 +1,4 @@
-//! `PortRegistryService`: each read takes one snapshot and answers from it. Only questions about the
-//! past read the history too.
+//! `PortRegistryService`: each read uses one snapshot. Only historical queries also read the history.
 
 mod check;
 mod historical;
@@ -16,12 +15,12 @@ use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use self::historical::{Past, Scope};
+use self::historical::{CachedSnapshot, Scope};
 use self::lookup::{port_info, port_of};
 use self::watch::Watch;
 use super::annotate::StreamLabels;
 use super::fields::{DEFAULT_PAGE, MAX_PAGE, parse};
-use super::page_token::{Binding, ListPlace};
+use super::page_token::{Binding, ListPosition};
 use super::proto::port_registry_service_server::PortRegistryService;
 use super::request::{as_of, filter};
 use super::status::{CallError, transport_error};
@@ -39,11 +38,11 @@ use crate::writer::RegistryHandle;
 pub struct RegistryService {
     handle: RegistryHandle,
     history: Arc<dyn History>,
-    /// Places for those who ask for the past: they wait for each other, and hold no more of what others
-    /// need meanwhile.
-    looking_back: Arc<Semaphore>,
-    /// The past that was asked for last.
-    past: Arc<Mutex<Option<Past>>>,
+    /// Permits for historical queries, which may wait for each other: they must not hold all call permits
+    /// meanwhile.
+    history_permits: Arc<Semaphore>,
+    /// The last historical snapshot.
+    cached: Arc<Mutex<Option<CachedSnapshot>>>,
     database_id: Arc<str>,
     shutdown: CancellationToken,
 }
@@ -57,23 +56,23 @@ impl RegistryService {
         database_id: Arc<str>,
         shutdown: CancellationToken,
     ) -> Self {
-        let looking_back = Arc::new(Semaphore::new(LOOKING_BACK));
-        let past = Arc::default();
-        Self { handle, history, looking_back, past, database_id, shutdown }
+        let history_permits = Arc::new(Semaphore::new(MAX_HISTORICAL_QUERIES));
+        let cached = Arc::default();
+        Self { handle, history, history_permits, cached, database_id, shutdown }
     }
 
-    /// A place among those who ask for the past, or that there is none.
-    fn look_back(&self) -> Result<SemaphorePermit<'_>, CallError> {
-        self.looking_back.try_acquire().map_err(|_| CallError::Overloaded)
+    /// A permit for a historical query, unless too many run.
+    fn history_permit(&self) -> Result<SemaphorePermit<'_>, CallError> {
+        self.history_permits.try_acquire().map_err(|_| CallError::Overloaded)
     }
 }
 
-/// How many may ask for the past at a time.
-const LOOKING_BACK: usize = 256;
+/// The most concurrent historical queries.
+const MAX_HISTORICAL_QUERIES: usize = 256;
 
 const DEFAULT_HITS: usize = 20;
 const MAX_HITS: usize = 100;
-/// The most records of one service that an answer holds.
+/// The most records in a response for a service.
 const MAX_RECORDS: usize = 1000;
 
 #[tonic::async_trait]
@@ -83,15 +82,15 @@ impl PortRegistryService for RegistryService {
         request: Request<proto::LookupPortRequest>,
     ) -> Result<Response<wire::LookupPortResponse>, Status> {
         let request = request.into_inner();
-        let (port, transport, namespace, moment) = parse(|fields| {
+        let (port, transport, namespace, as_of) = parse(|fields| {
             let port = fields.port("port", request.port);
             let transport = fields.transport("transport", request.transport);
             let namespace = fields.namespace("namespace", &request.namespace);
-            let moment = as_of(fields, request.as_of);
-            Ok((port?, transport?, namespace?, moment?))
+            let as_of = as_of(fields, request.as_of);
+            Ok((port?, transport?, namespace?, as_of?))
         })?;
         let scope = Scope { namespace: Some(&namespace), port: Some(port) };
-        let snapshot = self.snapshot_at(moment, scope).await?;
+        let snapshot = self.snapshot_at(as_of, scope).await?;
         let view = snapshot.view(&namespace).map_err(CallError::from)?;
         Ok(Response::new(wire::LookupPortResponse {
             port_info: port_info(view, port, transport),
@@ -104,15 +103,15 @@ impl PortRegistryService for RegistryService {
         request: Request<proto::LookupServiceRequest>,
     ) -> Result<Response<proto::LookupServiceResponse>, Status> {
         let request = request.into_inner();
-        let (name, transport, namespace, moment) = parse(|fields| {
+        let (name, transport, namespace, as_of) = parse(|fields| {
             let name = fields.name("service_name", &request.service_name);
             let transport = fields.transport("transport", request.transport);
             let namespace = fields.namespace("namespace", &request.namespace);
-            let moment = as_of(fields, request.as_of);
-            Ok((name?, transport?, namespace?, moment?))
+            let as_of = as_of(fields, request.as_of);
+            Ok((name?, transport?, namespace?, as_of?))
         })?;
         let scope = Scope { namespace: Some(&namespace), port: None };
-        let snapshot = self.snapshot_at(moment, scope).await?;
+        let snapshot = self.snapshot_at(as_of, scope).await?;
         let view = snapshot.view(&namespace).map_err(CallError::from)?;
         let mut answer = view.lookup_service(name, transport).map_err(CallError::from)?;
         let total_size = answer.records.len() as u32;
@@ -133,7 +132,7 @@ impl PortRegistryService for RegistryService {
     ) -> Result<Response<wire::LookupEndpointResponse>, Status> {
         let request = request.into_inner();
         let (endpoint, namespace) = parse(|fields| {
-            let endpoint = fields.take("endpoint", request.endpoint.parse::<Endpoint>());
+            let endpoint = fields.parsed("endpoint", request.endpoint.parse::<Endpoint>());
             let namespace = fields.namespace("namespace", &request.namespace);
             Ok((endpoint?, namespace?))
         })?;
@@ -168,15 +167,17 @@ impl PortRegistryService for RegistryService {
         let mut labels = StreamLabels::default();
         let blocks = request.into_inner().map(move |block| match block {
             Ok(block) => labels.annotate(&handle.snapshot(), &block).map_err(Status::from),
-            Err(fault) => Err(transport_error(&fault).unwrap_or(fault)),
+            Err(status) => Err(transport_error(&status).unwrap_or(status)),
         });
         let shutdown = self.shutdown.clone();
         let stopping = shutdown.clone();
-        let farewell = stream::once(async move {
+        let shutdown_error = stream::once(async move {
             stopping.is_cancelled().then(|| Err(Status::from(CallError::Stopping)))
         });
         let until_shutdown = blocks.take_until(shutdown.cancelled_owned());
-        Ok(Response::new(Box::pin(until_shutdown.chain(farewell.filter_map(std::future::ready)))))
+        Ok(Response::new(Box::pin(
+            until_shutdown.chain(shutdown_error.filter_map(std::future::ready)),
+        )))
     }
 
     async fn get_assignment(
@@ -184,7 +185,7 @@ impl PortRegistryService for RegistryService {
         request: Request<proto::GetAssignmentRequest>,
     ) -> Result<Response<proto::GetAssignmentResponse>, Status> {
         let request = request.into_inner();
-        let uid = parse(|fields| fields.take("uid", request.uid.parse::<Uid>()))?;
+        let uid = parse(|fields| fields.parsed("uid", request.uid.parse::<Uid>()))?;
         let snapshot = self.handle.snapshot();
         let record =
             snapshot.by_uid(uid).ok_or_else(|| CallError::from(Refusal::UnknownUid(uid)))?;
@@ -202,21 +203,21 @@ impl PortRegistryService for RegistryService {
         request: Request<proto::ListAssignmentsRequest>,
     ) -> Result<Response<proto::ListAssignmentsResponse>, Status> {
         let request = request.into_inner();
-        let asked = proto::ListAssignmentsRequest {
+        let query = proto::ListAssignmentsRequest {
             page_size: 0,
             page_token: String::new(),
             ..request.clone()
         };
-        let binding = Binding::new(&self.database_id, "ListAssignments", &asked);
-        let (filter, size, moment) = parse(|fields| {
+        let binding = Binding::new(&self.database_id, "ListAssignments", &query);
+        let (filter, size, as_of) = parse(|fields| {
             let size = fields.size("page_size", request.page_size, DEFAULT_PAGE, MAX_PAGE);
             let filter = filter(fields, request.filter.unwrap_or_default());
-            let moment = as_of(fields, request.as_of);
-            Ok((filter?, size?, moment?))
+            let as_of = as_of(fields, request.as_of);
+            Ok((filter?, size?, as_of?))
         })?;
-        let from = binding.place(&request.page_token)?.map(ListPlace::key).transpose()?;
+        let from = binding.position(&request.page_token)?.map(ListPosition::key).transpose()?;
         let scope = Scope { namespace: filter.namespace.as_ref(), port: None };
-        let snapshot = self.snapshot_at(moment, scope).await?;
+        let snapshot = self.snapshot_at(as_of, scope).await?;
         if let Some(namespace) = &filter.namespace {
             snapshot.view(namespace).map_err(CallError::from)?;
         }
@@ -225,7 +226,7 @@ impl PortRegistryService for RegistryService {
             assignments: convert::assignments(snapshot.reference(), page.records),
             next_page_token: page
                 .next
-                .map(|key| binding.token(&ListPlace::from(&key)))
+                .map(|key| binding.token(&ListPosition::from(&key)))
                 .unwrap_or_default(),
             total_size: page.total,
             revision: snapshot.revision().0,
@@ -258,7 +259,7 @@ impl PortRegistryService for RegistryService {
         request: Request<proto::CheckPortRequest>,
     ) -> Result<Response<proto::CheckPortResponse>, Status> {
         let (service, request) = (self.clone(), request.into_inner());
-        Ok(run_blocking(move || service.check(&request)).await.map(Response::new)?)
+        Ok(run_blocking(move || service.handle_check_port(&request)).await.map(Response::new)?)
     }
 
     async fn batch_check_ports(
@@ -266,21 +267,23 @@ impl PortRegistryService for RegistryService {
         request: Request<proto::BatchCheckPortsRequest>,
     ) -> Result<Response<proto::BatchCheckPortsResponse>, Status> {
         let (service, request) = (self.clone(), request.into_inner());
-        Ok(run_blocking(move || service.check_batch(&request)).await.map(Response::new)?)
+        Ok(run_blocking(move || service.handle_batch_check_ports(&request))
+            .await
+            .map(Response::new)?)
     }
 
     async fn get_namespace(
         &self,
         request: Request<proto::GetNamespaceRequest>,
     ) -> Result<Response<proto::GetNamespaceResponse>, Status> {
-        Ok(self.namespace(&request.into_inner()).map(Response::new)?)
+        Ok(self.handle_get_namespace(&request.into_inner()).map(Response::new)?)
     }
 
     async fn list_namespaces(
         &self,
         request: Request<proto::ListNamespacesRequest>,
     ) -> Result<Response<proto::ListNamespacesResponse>, Status> {
-        Ok(self.namespaces(&request.into_inner()).map(Response::new)?)
+        Ok(self.handle_list_namespaces(&request.into_inner()).map(Response::new)?)
     }
 
     async fn get_pool(
@@ -288,7 +291,7 @@ impl PortRegistryService for RegistryService {
         request: Request<proto::GetPoolRequest>,
     ) -> Result<Response<proto::GetPoolResponse>, Status> {
         let (service, request) = (self.clone(), request.into_inner());
-        Ok(run_blocking(move || service.pool(&request)).await.map(Response::new)?)
+        Ok(run_blocking(move || service.handle_get_pool(&request)).await.map(Response::new)?)
     }
 
     async fn list_pools(
@@ -296,14 +299,14 @@ impl PortRegistryService for RegistryService {
         request: Request<proto::ListPoolsRequest>,
     ) -> Result<Response<proto::ListPoolsResponse>, Status> {
         let (service, request) = (self.clone(), request.into_inner());
-        Ok(run_blocking(move || service.pools(&request)).await.map(Response::new)?)
+        Ok(run_blocking(move || service.handle_list_pools(&request)).await.map(Response::new)?)
     }
 
     async fn list_changes(
         &self,
         request: Request<proto::ListChangesRequest>,
     ) -> Result<Response<proto::ListChangesResponse>, Status> {
-        Ok(self.changes(request.into_inner()).await.map(Response::new)?)
+        Ok(self.handle_list_changes(request.into_inner()).await.map(Response::new)?)
     }
 
     type WatchAssignmentsStream =
@@ -335,13 +338,13 @@ impl PortRegistryService for RegistryService {
     }
 }
 
-/// Does what may take long beside the threads that answer others.
+/// Runs expensive work on a thread for blocking work, not on one that serves other calls.
 async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, CallError> + Send + 'static,
 ) -> Result<T, CallError> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|failed| match failed.try_into_panic() {
         Ok(panic) => std::panic::resume_unwind(panic),
-        // What did not panic was not begun, because the process ends.
+        // Work that did not panic was never started, because the runtime is shutting down.
         Err(_) => Err(CallError::Stopping),
     })
 }

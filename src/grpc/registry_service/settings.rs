@@ -1,10 +1,10 @@
-//! Namespaces and pools, and what stands in them.
+//! The rpcs of namespaces and pools.
 
 use itertools::Itertools;
 
 use super::RegistryService;
 use crate::grpc::fields::{DEFAULT_PAGE, MAX_PAGE, parse};
-use crate::grpc::page_token::{Binding, NamePlace};
+use crate::grpc::page_token::{Binding, NamePosition};
 use crate::grpc::status::CallError;
 use crate::grpc::{convert, proto};
 use crate::registry::name::NamespaceName;
@@ -13,7 +13,7 @@ use crate::registry::snapshot::View;
 use crate::registry::usage::usage;
 
 impl RegistryService {
-    pub(super) fn namespace(
+    pub(super) fn handle_get_namespace(
         &self,
         request: &proto::GetNamespaceRequest,
     ) -> Result<proto::GetNamespaceResponse, CallError> {
@@ -25,32 +25,32 @@ impl RegistryService {
         })
     }
 
-    pub(super) fn namespaces(
+    pub(super) fn handle_list_namespaces(
         &self,
         request: &proto::ListNamespacesRequest,
     ) -> Result<proto::ListNamespacesResponse, CallError> {
-        let asked = proto::ListNamespacesRequest::default();
-        let binding = Binding::new(&self.database_id, "ListNamespaces", &asked);
+        let query = proto::ListNamespacesRequest::default();
+        let binding = Binding::new(&self.database_id, "ListNamespaces", &query);
         let size =
             parse(|fields| fields.size("page_size", request.page_size, DEFAULT_PAGE, MAX_PAGE))?;
-        let told = place(&binding, &request.page_token)?.map(|(namespace, _)| namespace);
+        let after = position(&binding, &request.page_token)?.map(|(namespace, _)| namespace);
         let snapshot = self.handle.snapshot();
-        let mut views = snapshot.views_after(told.as_ref()).peekable();
+        let mut views = snapshot.views_after(after.as_ref()).peekable();
         let page: Vec<View<'_>> = views.by_ref().take(size).collect();
         let last = page.last().filter(|_| views.peek().is_some());
-        let next = last.map(|view| NamePlace {
+        let next = last.map(|view| NamePosition {
             namespace: view.namespace().name.to_string(),
             pool: String::new(),
         });
         Ok(proto::ListNamespacesResponse {
             namespaces: page.iter().map(|view| convert::namespace_summary(*view)).collect(),
-            next_page_token: next.map(|place| binding.token(&place)).unwrap_or_default(),
+            next_page_token: next.map(|position| binding.token(&position)).unwrap_or_default(),
             total_size: snapshot.namespace_count() as u32,
             revision: snapshot.revision().0,
         })
     }
 
-    pub(super) fn pool(
+    pub(super) fn handle_get_pool(
         &self,
         request: &proto::GetPoolRequest,
     ) -> Result<proto::GetPoolResponse, CallError> {
@@ -67,42 +67,42 @@ impl RegistryService {
         })
     }
 
-    pub(super) fn pools(
+    pub(super) fn handle_list_pools(
         &self,
         request: &proto::ListPoolsRequest,
     ) -> Result<proto::ListPoolsResponse, CallError> {
-        let asked = proto::ListPoolsRequest {
+        let query = proto::ListPoolsRequest {
             namespace: request.namespace.clone(),
             ..proto::ListPoolsRequest::default()
         };
-        let binding = Binding::new(&self.database_id, "ListPools", &asked);
+        let binding = Binding::new(&self.database_id, "ListPools", &query);
         let (namespace, size) = parse(|fields| {
-            let namespace = fields.namespaces("namespace", &request.namespace);
+            let namespace = fields.namespace_or_all("namespace", &request.namespace);
             let size = fields.size("page_size", request.page_size, DEFAULT_PAGE, MAX_PAGE);
             Ok((namespace?, size?))
         })?;
-        let told = place(&binding, &request.page_token)?;
+        let after = position(&binding, &request.page_token)?;
         let snapshot = self.handle.snapshot();
         let views: Vec<View<'_>> = match &namespace {
             Some(name) => vec![snapshot.view(name)?],
             None => snapshot.views_after(None).collect(),
         };
         let all = || views.iter().flat_map(|view| view.pools().map(move |pool| (*view, pool)));
-        let is_untold = |pool: &SharedPool| {
-            told.as_ref().is_none_or(|(namespace, name)| {
+        let is_remaining = |pool: &SharedPool| {
+            after.as_ref().is_none_or(|(namespace, name)| {
                 (&pool.namespace, pool.name.as_str()) > (namespace, name.as_str())
             })
         };
-        let mut untold = all().filter(|(_, pool)| is_untold(pool)).peekable();
-        let page = untold.by_ref().take(size).collect_vec();
-        let last = page.last().filter(|_| untold.peek().is_some());
-        let next = last.map(|(_, pool)| NamePlace {
+        let mut remaining = all().filter(|(_, pool)| is_remaining(pool)).peekable();
+        let page = remaining.by_ref().take(size).collect_vec();
+        let last = page.last().filter(|_| remaining.peek().is_some());
+        let next = last.map(|(_, pool)| NamePosition {
             namespace: pool.namespace.to_string(),
             pool: pool.name.to_string(),
         });
         Ok(proto::ListPoolsResponse {
             pools: page.iter().map(|(view, pool)| self.pool_summary(*view, pool)).collect(),
-            next_page_token: next.map(|place| binding.token(&place)).unwrap_or_default(),
+            next_page_token: next.map(|position| binding.token(&position)).unwrap_or_default(),
             total_size: all().count() as u32,
             revision: snapshot.revision().0,
         })
@@ -113,11 +113,11 @@ impl RegistryService {
     }
 }
 
-/// The namespace and the name of the last one that was told.
-fn place(binding: &Binding, token: &str) -> Result<Option<(NamespaceName, String)>, CallError> {
-    let place = binding.place::<NamePlace>(token)?;
-    let read = |NamePlace { namespace, pool }| {
+/// The namespace and the name of the last item of the previous page.
+fn position(binding: &Binding, token: &str) -> Result<Option<(NamespaceName, String)>, CallError> {
+    let position = binding.position::<NamePosition>(token)?;
+    let read = |NamePosition { namespace, pool }| {
         Ok((namespace.parse().map_err(|_| CallError::PageToken)?, pool))
     };
-    place.map(read).transpose()
+    position.map(read).transpose()
 }

@@ -1,8 +1,8 @@
-//! `WatchAssignments`: every change once, in order, from any revision on.
+//! `WatchAssignments`: every change once, in order, from any revision.
 //!
-//! A watch is behind or abreast. Behind, it reads the history, a page at a time; abreast, it is
-//! handed each entry as it is published. Nothing is made before the reader has room for it: a slow
-//! one falls behind, and is brought up from the history.
+//! A watch that catches up reads the history page by page; a live one receives each entry when it is
+//! published. Messages are created only when the client can receive them: a slow client falls behind,
+//! and catches up from the history.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -27,50 +27,50 @@ use crate::store::Entry;
 use crate::store::history::{ChangeFilter, ChangePosition, ChangeRecord, History, Query};
 use crate::writer::RegistryHandle;
 
-/// The most changes of one message, and how many bytes make it full: clients take 4 MiB by default,
-/// and a change is far smaller than that.
-const MOST_CHANGES: usize = 128;
-const FULL: usize = 256 * 1024;
-/// How long a watch is silent before it tells how far it has come.
-const MARK_AFTER: Duration = Duration::from_secs(10);
+/// A message is full at this number of changes or bytes: clients accept 4 MiB by default, and a change
+/// is far smaller.
+const MAX_CHANGES: usize = 128;
+const FULL_BYTES: usize = 256 * 1024;
+/// A watch without changes sends a progress message at this interval.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 
-/// One watch.
+/// A watch.
 pub(super) struct Watch {
     handle: RegistryHandle,
     history: Arc<dyn History>,
     filter: ChangeFilter,
-    followed: broadcast::Receiver<Arc<Entry>>,
+    entries: broadcast::Receiver<Arc<Entry>>,
     shutdown: CancellationToken,
-    /// Where it is: everything up to here has been told, or does not pass.
-    place: ChangePosition,
-    /// The entry in which it is.
+    /// All changes up to here were sent, or do not match the filter.
+    position: ChangePosition,
+    /// A partially sent entry.
     current: Option<Arc<Entry>>,
     state: State,
-    /// Whether it is to say how far it has come, though it has nothing to tell.
-    owes_mark: bool,
-    last_said: Instant,
+    /// Whether to send a progress message even without changes.
+    progress_due: bool,
+    last_message: Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// There may be more in the history than was told. The first time this ends, it is said.
-    Behind { is_first_time: bool },
-    /// All that was published before has been told.
-    Abreast,
-    /// The end was told.
+    /// The history may have more changes. The first time it has none left, progress is sent.
+    CatchingUp { is_first_time: bool },
+    /// All changes published before were sent.
+    Live,
+    /// The final error was sent.
     Ended,
 }
 
-/// What a message is to say.
+/// The changes of the next message.
 #[derive(Default)]
-struct Draft {
+struct Batch {
     changes: Vec<proto::Change>,
     bytes: usize,
 }
 
-impl Draft {
+impl Batch {
     fn is_full(&self) -> bool {
-        self.changes.len() >= MOST_CHANGES || self.bytes >= FULL
+        self.changes.len() >= MAX_CHANGES || self.bytes >= FULL_BYTES
     }
 
     fn push(&mut self, change: proto::Change) {
@@ -80,188 +80,193 @@ impl Draft {
 }
 
 impl Watch {
-    /// A watch as it is asked for.
+    /// Starts a watch.
     pub(super) async fn start(
         service: &RegistryService,
         request: &proto::WatchAssignmentsRequest,
     ) -> Result<Self, CallError> {
-        let asked = request.filter.clone().unwrap_or_default();
-        let mut filter = parse(|fields| watch_filter(fields, &asked))?;
+        let filter = request.filter.clone().unwrap_or_default();
+        let mut filter = parse(|fields| watch_filter(fields, &filter))?;
         filter.kinds = ChangeKind::ALL.into_iter().filter(|kind| kind.is_of_assignment()).collect();
-        // First the ear, then the look: what is published in between is heard.
-        let followed = service.handle.follow().ok_or(CallError::Stopping)?;
-        let present = service.handle.snapshot().revision();
-        let place = match ChangePosition::before(Revision(request.start_revision)) {
-            None => ChangePosition::end_of(present),
-            Some(place) if place.revision > present => return Err(CallError::InTheFuture(present)),
-            Some(place) => place,
+        // Subscribe before reading the revision: entries published in between are received.
+        let entries = service.handle.follow().ok_or(CallError::Stopping)?;
+        let current = service.handle.snapshot().revision();
+        let position = match ChangePosition::before(Revision(request.start_revision)) {
+            None => ChangePosition::end_of(current),
+            Some(position) if position.revision > current => {
+                return Err(CallError::InTheFuture(current));
+            }
+            Some(position) => position,
         };
         if let Some(namespace) = &filter.namespace {
-            service.check_was_there(namespace).await?;
+            service.check_namespace_existed(namespace).await?;
         }
         Ok(Self {
             handle: service.handle.clone(),
             history: Arc::clone(&service.history),
             filter,
-            followed,
+            entries,
             shutdown: service.shutdown.clone(),
-            place,
+            position,
             current: None,
-            state: State::Behind { is_first_time: true },
-            owes_mark: false,
-            last_said: Instant::now(),
+            state: State::CatchingUp { is_first_time: true },
+            progress_due: false,
+            last_message: Instant::now(),
         })
     }
 
-    /// What it says, until the server stops.
+    /// The messages, until the server shuts down.
     pub(super) fn into_stream(
         self,
     ) -> impl Stream<Item = Result<proto::WatchAssignmentsResponse, Status>> + Send {
         stream::unfold(self, |mut watch| async {
-            let said = watch.say().await?;
-            Some((said.map_err(Status::from), watch))
+            let message = watch.next_message().await?;
+            Some((message.map_err(Status::from), watch))
         })
     }
 
-    async fn say(&mut self) -> Option<Result<proto::WatchAssignmentsResponse, CallError>> {
+    async fn next_message(&mut self) -> Option<Result<proto::WatchAssignmentsResponse, CallError>> {
         if self.state == State::Ended {
             return None;
         }
         let shutdown = self.shutdown.clone();
-        let said = match unless(&shutdown, self.next()).await {
-            Some(said) => said,
-            None => Err(CallError::WatchEnded { start_revision: self.told().next() }),
+        let message = match unless_cancelled(&shutdown, self.next()).await {
+            Some(message) => message,
+            None => Err(CallError::WatchEnded { start_revision: self.sent_revision().next() }),
         };
-        if said.is_err() {
+        if message.is_err() {
             self.state = State::Ended;
         }
-        self.last_said = Instant::now();
-        Some(said)
+        self.last_message = Instant::now();
+        Some(message)
     }
 
     async fn next(&mut self) -> Result<proto::WatchAssignmentsResponse, CallError> {
         loop {
-            let draft = match self.state {
-                _ if std::mem::take(&mut self.owes_mark) => Some(Draft::default()),
-                State::Behind { is_first_time } => self.read_history(is_first_time).await?,
-                State::Abreast | State::Ended => self.hear().await,
+            let batch = match self.state {
+                _ if std::mem::take(&mut self.progress_due) => Some(Batch::default()),
+                State::CatchingUp { is_first_time } => self.read_history(is_first_time).await?,
+                State::Live | State::Ended => self.read_published().await,
             };
-            if let Some(Draft { changes, .. }) = draft {
-                let revision = self.told().0;
+            if let Some(Batch { changes, .. }) = batch {
+                let revision = self.sent_revision().0;
                 return Ok(proto::WatchAssignmentsResponse { changes, revision });
             }
         }
     }
 
-    /// The last revision of which everything was told.
-    fn told(&self) -> Revision {
-        match self.place.position {
-            u32::MAX => self.place.revision,
-            _ => Revision(self.place.revision.0.saturating_sub(1)),
+    /// The last revision that was sent completely.
+    fn sent_revision(&self) -> Revision {
+        match self.position.position {
+            u32::MAX => self.position.revision,
+            _ => Revision(self.position.revision.0.saturating_sub(1)),
         }
     }
 
-    /// Tells the next part of the history.
-    async fn read_history(&mut self, is_first_time: bool) -> Result<Option<Draft>, CallError> {
+    /// Reads the next changes from the history.
+    async fn read_history(&mut self, is_first_time: bool) -> Result<Option<Batch>, CallError> {
         let snapshot = self.handle.snapshot();
-        let present = ChangePosition::end_of(snapshot.revision());
+        let current = ChangePosition::end_of(snapshot.revision());
         let query = Query {
-            after: Some(self.place),
-            before: present,
+            after: Some(self.position),
+            before: current,
             newest_first: false,
-            limit: MOST_CHANGES as u32,
+            limit: MAX_CHANGES as u32,
             filter: self.filter.clone(),
         };
         let changes = self.history.changes(&query).await.map_err(CallError::History)?;
-        let is_last = changes.len() < MOST_CHANGES;
-        let mut draft = Draft::default();
-        for logged in &changes {
-            if draft.is_full() {
-                return Ok(Some(draft));
+        let is_last = changes.len() < MAX_CHANGES;
+        let mut batch = Batch::default();
+        for record in &changes {
+            if batch.is_full() {
+                return Ok(Some(batch));
             }
-            draft.push(convert::change(snapshot.reference(), logged));
-            self.place = logged.place;
+            batch.push(convert::change(snapshot.reference(), record));
+            self.position = record.place;
         }
         if is_last {
-            self.place = present;
-            self.state = State::Abreast;
-            self.owes_mark = is_first_time;
+            self.position = current;
+            self.state = State::Live;
+            self.progress_due = is_first_time;
         }
-        Ok((!draft.changes.is_empty()).then_some(draft))
+        Ok((!batch.changes.is_empty()).then_some(batch))
     }
 
-    /// Tells the next entries, or marks that there has been none for a while.
-    async fn hear(&mut self) -> Option<Draft> {
+    /// Reads the next published entries, or reports progress if there are none for a while.
+    async fn read_published(&mut self) -> Option<Batch> {
         if self.current.is_none() {
-            match timeout_at(self.last_said + MARK_AFTER, self.followed.recv()).await {
-                Err(_) => return Some(Draft::default()),
+            match timeout_at(self.last_message + PROGRESS_INTERVAL, self.entries.recv()).await {
+                Err(_) => return Some(Batch::default()),
                 Ok(Err(RecvError::Lagged(_))) => self.fall_behind(),
-                // The writer has ended, and the server is about to.
+                // The writer has ended, and the server is shutting down.
                 Ok(Err(RecvError::Closed)) => self.shutdown.cancelled().await,
-                Ok(Ok(entry)) => self.take(entry),
+                Ok(Ok(entry)) => self.set_current(entry),
             }
         }
-        let mut draft = Draft::default();
-        while self.state == State::Abreast && !draft.is_full() {
+        let mut batch = Batch::default();
+        while self.state == State::Live && !batch.is_full() {
             match self.current.take() {
-                Some(entry) => self.tell(&entry, &mut draft),
-                None => match self.followed.try_recv() {
-                    Ok(entry) => self.take(entry),
+                Some(entry) => self.push_entry(&entry, &mut batch),
+                None => match self.entries.try_recv() {
+                    Ok(entry) => self.set_current(entry),
                     Err(TryRecvError::Lagged(_)) => self.fall_behind(),
                     Err(TryRecvError::Empty | TryRecvError::Closed) => break,
                 },
             }
         }
-        // While changes that do not pass come without a pause, nobody waits for the mark.
-        let is_mark_due = self.last_said.elapsed() >= MARK_AFTER;
-        (!draft.changes.is_empty() || is_mark_due).then_some(draft)
+        // Progress is due even while changes that do not match are published continuously.
+        let is_progress_due = self.last_message.elapsed() >= PROGRESS_INTERVAL;
+        (!batch.changes.is_empty() || is_progress_due).then_some(batch)
     }
 
     fn fall_behind(&mut self) {
-        self.state = State::Behind { is_first_time: false };
+        self.state = State::CatchingUp { is_first_time: false };
     }
 
-    /// Takes up an entry, if it is the next one.
-    fn take(&mut self, entry: Arc<Entry>) {
-        if entry.revision == self.place.revision.next() {
+    /// Makes an entry the current one, if it is the next.
+    fn set_current(&mut self, entry: Arc<Entry>) {
+        if entry.revision == self.position.revision.next() {
             self.current = Some(entry);
-        } else if entry.revision > self.place.revision {
+        } else if entry.revision > self.position.revision {
             self.fall_behind();
         }
     }
 
-    /// Tells what passes of an entry, from where the watch is, as far as there is room.
-    fn tell(&mut self, entry: &Arc<Entry>, draft: &mut Draft) {
+    /// Adds the remaining changes of an entry that match the filter, until the batch is full.
+    fn push_entry(&mut self, entry: &Arc<Entry>, batch: &mut Batch) {
         let snapshot = self.handle.snapshot();
-        let places = (0..).map(|position| ChangePosition { revision: entry.revision, position });
-        for (place, change) in places.zip(&entry.changes) {
-            if place <= self.place {
+        let positions = (0..).map(|position| ChangePosition { revision: entry.revision, position });
+        for (position, change) in positions.zip(&entry.changes) {
+            if position <= self.position {
                 continue;
             }
-            if draft.is_full() {
+            if batch.is_full() {
                 self.current = Some(Arc::clone(entry));
                 return;
             }
             if change.kind().is_of_assignment() && self.filter.passes(change) {
-                let logged = ChangeRecord {
-                    place,
+                let record = ChangeRecord {
+                    place: position,
                     time: entry.time,
                     actor: entry.actor.clone(),
                     reason: entry.reason.clone(),
                     change: change.clone(),
                 };
-                draft.push(convert::change(snapshot.reference(), &logged));
+                batch.push(convert::change(snapshot.reference(), &record));
             }
-            self.place = place;
+            self.position = position;
         }
-        self.place = ChangePosition::end_of(entry.revision);
+        self.position = ChangePosition::end_of(entry.revision);
     }
 }
 
-/// What comes of it, unless the server stops before.
-async fn unless<T>(shutdown: &CancellationToken, work: impl Future<Output = T>) -> Option<T> {
+/// The result of the work, unless it is cancelled before.
+async fn unless_cancelled<T>(
+    cancelled: &CancellationToken,
+    work: impl Future<Output = T>,
+) -> Option<T> {
     tokio::select! {
-        () = shutdown.cancelled() => None,
+        () = cancelled.cancelled() => None,
         done = work => Some(done),
     }
 }

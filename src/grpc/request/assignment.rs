@@ -3,14 +3,14 @@
 use std::num::NonZeroU16;
 
 use super::{Mask, WriteOptions, note};
-use crate::grpc::fields::{Fields, MAX_REGISTRATIONS, Read};
+use crate::grpc::fields::{FieldResult, Fields, MAX_REGISTRATIONS};
 use crate::grpc::proto;
 use crate::registry::assignment::Uid;
 use crate::registry::command::{
     Command, Details, Edits, Ensure, Register, RegistrationSelector, Renew, Update,
 };
 
-/// What people say about a registration, in whichever request it is sent.
+/// The descriptive fields of a registration, from any request.
 macro_rules! details {
     ($fields:ident, $request:ident) => {{
         let description = $fields.text("description", $request.description);
@@ -38,21 +38,21 @@ pub fn register(
     fields: &mut Fields,
     request: proto::RegisterPortRequest,
     fingerprint: [u8; 32],
-) -> Read<(Command, WriteOptions)> {
+) -> FieldResult<(Command, WriteOptions)> {
     let validate_only = request.validate_only;
     let (request_id, reason) = (request.request_id.clone(), request.reason.clone());
     let register = registration(fields, request);
     let note = note(fields, validate_only, request_id, reason, fingerprint);
     let register = register?;
-    fields.judged("ports", std::iter::once((register.ports, register.transports.len())))?;
+    fields.port_count("ports", std::iter::once((register.ports, register.transports.len())))?;
     Ok((Command::Register(register), note?))
 }
 
-fn registration(fields: &mut Fields, request: proto::RegisterPortRequest) -> Read<Register> {
+fn registration(fields: &mut Fields, request: proto::RegisterPortRequest) -> FieldResult<Register> {
     let namespace = fields.namespace("namespace", &request.namespace);
     let service_name = fields.service_name("service_name", &request.service_name);
     let ports = fields.port_range("ports", request.ports);
-    let transports = fields.transports_to_take("transports", &request.transports);
+    let transports = fields.transports_to_register("transports", &request.transports);
     let pool = fields.optional("pool", &request.pool);
     let ttl = fields.ttl("ttl", request.ttl);
     let details = details!(fields, request);
@@ -74,35 +74,35 @@ pub fn register_all(
     fields: &mut Fields,
     request: proto::BatchRegisterPortsRequest,
     fingerprint: [u8; 32],
-) -> Read<(Command, WriteOptions)> {
+) -> FieldResult<(Command, WriteOptions)> {
     let note = note(fields, request.validate_only, request.request_id, request.reason, fingerprint);
-    fields.batch("requests", request.requests.len(), MAX_REGISTRATIONS)?;
+    fields.batch_size("requests", request.requests.len(), MAX_REGISTRATIONS)?;
     let registers: Vec<_> = request
         .requests
         .into_iter()
         .enumerate()
-        .map(|(place, one)| {
-            fields.within(&format!("requests[{place}]"), |fields| {
-                check_is_part(fields, &one);
+        .map(|(index, one)| {
+            fields.within(&format!("requests[{index}]"), |fields| {
+                check_entry_options(fields, &one);
                 registration(fields, one)
             })
         })
         .collect();
-    let registers = registers.into_iter().collect::<Read<Vec<_>>>()?;
-    let asked = registers.iter().map(|one| (one.ports, one.transports.len()));
-    fields.judged("requests", asked)?;
+    let registers = registers.into_iter().collect::<FieldResult<Vec<_>>>()?;
+    let requested = registers.iter().map(|one| (one.ports, one.transports.len()));
+    fields.port_count("requests", requested)?;
     Ok((Command::RegisterAll(registers), note?))
 }
 
-/// That what is said of the whole batch is not said of a part of it.
-fn check_is_part(fields: &mut Fields, request: &proto::RegisterPortRequest) {
-    let of_the_batch = [
+/// Checks that the options of the batch are not set on an entry.
+fn check_entry_options(fields: &mut Fields, request: &proto::RegisterPortRequest) {
+    let batch_options = [
         ("validate_only", request.validate_only),
         ("request_id", !request.request_id.is_empty()),
         ("reason", !request.reason.is_empty()),
     ];
-    for (field, _) in of_the_batch.into_iter().filter(|(_, is_given)| *is_given) {
-        fields.fault(field, "is that of the batch: leave it out here");
+    for (field, _) in batch_options.into_iter().filter(|(_, is_set)| *is_set) {
+        fields.invalid(field, "applies to the batch: omit it here");
     }
 }
 
@@ -111,7 +111,7 @@ pub fn ensure(
     fields: &mut Fields,
     request: proto::EnsurePortRequest,
     fingerprint: [u8; 32],
-) -> Read<(Command, WriteOptions)> {
+) -> FieldResult<(Command, WriteOptions)> {
     let namespace = fields.namespace("namespace", &request.namespace);
     let pool = fields.required("pool", &request.pool);
     let service_name = fields.service_name("service_name", &request.service_name);
@@ -119,7 +119,7 @@ pub fn ensure(
     let count = count(fields, request.count);
     let transports = match &request.transports[..] {
         [] => Ok(Vec::new()),
-        some => fields.transports_to_take("transports", some),
+        some => fields.transports_to_register("transports", some),
     };
     let ttl = fields.ttl("ttl", request.ttl);
     let details = details!(fields, request);
@@ -137,18 +137,18 @@ pub fn ensure(
     Ok((Command::Ensure(ensure), note?))
 }
 
-fn count(fields: &mut Fields, count: Option<u32>) -> Read<NonZeroU16> {
+fn count(fields: &mut Fields, count: Option<u32>) -> FieldResult<NonZeroU16> {
     let count = count.map_or(Ok(1), u16::try_from).ok().and_then(NonZeroU16::new);
-    count.ok_or_else(|| fields.fault("count", "is not 1 to the size of the pool"))
+    count.ok_or_else(|| fields.invalid("count", "is not between 1 and the size of the pool"))
 }
 
-/// A lease to renew.
+/// A renewal of leases.
 pub fn renew(
     fields: &mut Fields,
     request: proto::RenewLeaseRequest,
     fingerprint: [u8; 32],
-) -> Read<(Command, WriteOptions)> {
-    let held = held(
+) -> FieldResult<(Command, WriteOptions)> {
+    let selector = selector(
         fields,
         &proto::ReleasePortRequest {
             uid: request.uid,
@@ -161,21 +161,21 @@ pub fn renew(
     );
     let ttl = fields.ttl("ttl", request.ttl);
     let note = note(fields, request.validate_only, request.request_id, request.reason, fingerprint);
-    Ok((Command::Renew(Renew { held: held?, ttl: ttl? }), note?))
+    Ok((Command::Renew(Renew { held: selector?, ttl: ttl? }), note?))
 }
 
-/// A change of what is said of a registration.
+/// An update of a registration.
 pub fn update(
     fields: &mut Fields,
     request: proto::UpdateAssignmentRequest,
     fingerprint: [u8; 32],
-) -> Read<(Command, WriteOptions)> {
+) -> FieldResult<(Command, WriteOptions)> {
     let acknowledge = fields.acknowledge("acknowledge", &request.acknowledge);
     let note = note(fields, request.validate_only, request.request_id, request.reason, fingerprint);
     let Some(assignment) = request.assignment else {
-        return Err(fields.fault("assignment", "is missing"));
+        return Err(fields.invalid("assignment", "is missing"));
     };
-    let uid = fields.take("assignment.uid", assignment.uid.parse::<Uid>());
+    let uid = fields.parsed("assignment.uid", assignment.uid.parse::<Uid>());
     let etag = fields.optional("assignment.etag", &assignment.etag);
     let mask = Mask::read(fields, request.update_mask, &EDITABLE)?;
     let edits = edits(fields, assignment, &mask);
@@ -193,9 +193,9 @@ const EDITABLE: [&str; 7] = [
     "labels",
 ];
 
-/// The fields of the mask; without a mask those that are not empty (AIP-134).
-fn edits(fields: &mut Fields, assignment: proto::Assignment, mask: &Mask) -> Read<Edits> {
-    macro_rules! wanted {
+/// The fields in the mask; without a mask those that are not empty (AIP-134).
+fn edits(fields: &mut Fields, assignment: proto::Assignment, mask: &Mask) -> FieldResult<Edits> {
+    macro_rules! masked {
         ($field:ident, $parse:expr) => {
             mask.value(stringify!($field), assignment.$field.is_empty(), || {
                 let path = concat!("assignment.", stringify!($field));
@@ -203,15 +203,15 @@ fn edits(fields: &mut Fields, assignment: proto::Assignment, mask: &Mask) -> Rea
             })
         };
     }
-    let service_name = wanted!(service_name, |fields: &mut Fields, path, name: String| {
+    let service_name = masked!(service_name, |fields: &mut Fields, path, name: String| {
         fields.service_name(path, &name)
     });
-    let description = wanted!(description, Fields::text);
-    let assignee = wanted!(assignee, Fields::text);
-    let contact = wanted!(contact, Fields::text);
-    let reference = wanted!(reference, Fields::text);
-    let assignment_notes = wanted!(assignment_notes, Fields::text);
-    let labels = wanted!(labels, Fields::labels);
+    let description = masked!(description, Fields::text);
+    let assignee = masked!(assignee, Fields::text);
+    let contact = masked!(contact, Fields::text);
+    let reference = masked!(reference, Fields::text);
+    let assignment_notes = masked!(assignment_notes, Fields::text);
+    let labels = masked!(labels, Fields::labels);
     Ok(Edits {
         service_name: service_name?,
         description: description?,
@@ -223,23 +223,26 @@ fn edits(fields: &mut Fields, assignment: proto::Assignment, mask: &Mask) -> Rea
     })
 }
 
-/// What to give back.
+/// A release.
 pub fn release(
     fields: &mut Fields,
     request: proto::ReleasePortRequest,
     fingerprint: [u8; 32],
-) -> Read<(Command, WriteOptions)> {
-    let held = held(fields, &request);
+) -> FieldResult<(Command, WriteOptions)> {
+    let selector = selector(fields, &request);
     let note = note(fields, request.validate_only, request.request_id, request.reason, fingerprint);
-    Ok((Command::Release(held?), note?))
+    Ok((Command::Release(selector?), note?))
 }
 
-fn held(fields: &mut Fields, request: &proto::ReleasePortRequest) -> Read<RegistrationSelector> {
+fn selector(
+    fields: &mut Fields,
+    request: &proto::ReleasePortRequest,
+) -> FieldResult<RegistrationSelector> {
     match (request.uid.as_str(), request.port) {
-        ("", None) => Err(fields.fault("uid", "is missing: a uid, or a port, is asked for")),
+        ("", None) => Err(fields.invalid("uid", "is missing: expected a uid or a port")),
         ("", Some(port)) => {
             if !request.etag.is_empty() {
-                fields.fault("etag", "goes with uid, not with port");
+                fields.invalid("etag", "is only valid with uid, not with port");
             }
             let namespace = fields.namespace("namespace", &request.namespace);
             let port = fields.port("port", Some(port));
@@ -250,16 +253,16 @@ fn held(fields: &mut Fields, request: &proto::ReleasePortRequest) -> Read<Regist
                 transport: transport?,
             })
         }
-        (_, Some(_)) => Err(fields.fault("port", "is given together with uid: give one of them")),
+        (_, Some(_)) => Err(fields.invalid("port", "is set together with uid: set one of them")),
         (uid, None) => {
-            let goes_with_port: [(&str, bool); 2] = [
+            let port_fields: [(&str, bool); 2] = [
                 ("namespace", !request.namespace.is_empty()),
                 ("transport", request.transport != 0),
             ];
-            for (field, _) in goes_with_port.into_iter().filter(|(_, is_given)| *is_given) {
-                fields.fault(field, "goes with port, not with uid");
+            for (field, _) in port_fields.into_iter().filter(|(_, is_set)| *is_set) {
+                fields.invalid(field, "is only valid with port, not with uid");
             }
-            let uid = fields.take("uid", uid.parse());
+            let uid = fields.parsed("uid", uid.parse());
             let etag = fields.optional("etag", &request.etag);
             Ok(RegistrationSelector::Uid { uid: uid?, etag: etag? })
         }

@@ -1,6 +1,6 @@
-//! Proto to domain: whole requests, so that the domain is asked with valid values only.
+//! Proto to domain: parses requests into commands and queries with valid values.
 
-#![expect(clippy::missing_errors_doc, reason = "each fails by noting the fault of its field")]
+#![expect(clippy::missing_errors_doc, reason = "each fails if a field is invalid")]
 
 mod assignment;
 mod query;
@@ -8,23 +8,23 @@ mod settings;
 mod token;
 
 pub use assignment::{ensure, register, register_all, release, renew, update};
-pub use query::{AsOf, as_of, change_filter, check, filter, watch_filter, wishes};
+pub use query::{AsOf, as_of, change_filter, check, check_batch, filter, watch_filter};
 pub use settings::{
     create_namespace, create_pool, delete_namespace, delete_pool, update_namespace, update_pool,
 };
 pub use token::{create_token, update_token};
 
-use super::fields::{Fields, Read};
+use super::fields::{FieldResult, Fields};
 use crate::store::RequestKey;
 
-/// What comes with every write.
+/// The options of every write.
 #[derive(Debug)]
 pub struct WriteOptions {
-    /// How to know the request again.
+    /// Identifies a retry of the request.
     pub request: Option<RequestKey>,
-    /// Why.
+    /// The reason, recorded in the history.
     pub reason: String,
-    /// Decide only, and change nothing.
+    /// Validate only: change nothing.
     pub validate_only: bool,
 }
 
@@ -34,59 +34,59 @@ fn note(
     request_id: String,
     reason: String,
     fingerprint: [u8; 32],
-) -> Read<WriteOptions> {
+) -> FieldResult<WriteOptions> {
     let is_id = request_id.len() <= 64 && request_id.bytes().all(|byte| byte.is_ascii_graphic());
     if !is_id {
-        fields.fault("request_id", "is not 1-64 visible ASCII characters");
+        fields.invalid("request_id", "is not 1-64 visible ASCII characters");
     }
     let reason = fields.text::<512>("reason", reason)?.as_str().to_owned();
     let request = (!request_id.is_empty()).then_some(RequestKey { id: request_id, fingerprint });
     Ok(WriteOptions { request, reason, validate_only })
 }
 
-/// Which fields of a resource an update takes over (AIP-134).
+/// The fields of a resource that an update changes (AIP-134).
 struct Mask(Vec<String>);
 
 impl Mask {
-    /// The mask, if it names nothing but what can be changed.
+    /// The mask, if it contains only editable fields.
     fn read(
         fields: &mut Fields,
         mask: Option<prost_types::FieldMask>,
         editable: &[&str],
-    ) -> Read<Self> {
+    ) -> FieldResult<Self> {
         const FIELD: &str = "update_mask";
         let paths = mask.map(|mask| mask.paths).unwrap_or_default();
         if paths.len() > 1 && paths.iter().any(|path| path == "*") {
-            return Err(fields.fault(FIELD, "has * beside other paths"));
+            return Err(fields.invalid(FIELD, "contains * and other paths"));
         }
         let is_known = |path: &str| path == "*" || editable.contains(&path);
         match paths.iter().find(|path| !is_known(path)) {
             None => Ok(Self(paths)),
-            Some(stranger) => {
-                let known = editable.join(", ");
-                let fault =
-                    format!("{stranger:?} can't be changed: {known} can, or * for all of them");
-                Err(fields.fault(FIELD, fault))
+            Some(unknown) => {
+                let editable = editable.join(", ");
+                let description =
+                    format!("{unknown:?} can't be updated: use {editable}, or * for all of them");
+                Err(fields.invalid(FIELD, description))
             }
         }
     }
 
-    /// Whether a field is taken over. Without a mask, what is not empty is.
+    /// Whether a field is updated. Without a mask, all fields that are not empty are.
     fn has(&self, path: &str, is_empty: bool) -> bool {
         match &self.0[..] {
             [] => !is_empty,
             [all] if all == "*" => true,
-            paths => paths.iter().any(|wanted| wanted == path),
+            paths => paths.iter().any(|masked| masked == path),
         }
     }
 
-    /// The value of a field, if it is taken over.
+    /// The value of a field, if it is updated.
     fn value<T>(
         &self,
         path: &str,
         is_empty: bool,
-        read: impl FnOnce() -> Read<T>,
-    ) -> Read<Option<T>> {
+        read: impl FnOnce() -> FieldResult<T>,
+    ) -> FieldResult<Option<T>> {
         self.has(path, is_empty).then(read).transpose()
     }
 }

@@ -1,10 +1,10 @@
-//! Questions: filters, moments of the past, and wishes to be judged.
+//! Queries: filters, historical revisions and times, and registrations to check.
 
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use crate::grpc::fields::{Fields, MAX_REGISTRATIONS, Noted, Read};
+use crate::grpc::fields::{FieldResult, Fields, MAX_REGISTRATIONS};
 use crate::grpc::proto;
 use crate::registry::assignment::Revision;
 use crate::registry::decide::dry_run::ProposedRegistration;
@@ -13,37 +13,37 @@ use crate::registry::service_name::fold;
 use crate::registry::text::Text;
 use crate::store::history::ChangeFilter;
 
-/// A moment of the past.
+/// A historical revision or time.
 #[derive(Clone, Copy, Debug)]
 pub enum AsOf {
-    /// After this revision.
+    /// The state after this revision.
     Revision(Revision),
-    /// After all that was committed until then.
+    /// The state after all revisions committed up to this time.
     Time(Timestamp),
 }
 
-/// When to look; now if nothing is said.
-pub fn as_of(fields: &mut Fields, as_of: Option<proto::AsOf>) -> Read<Option<AsOf>> {
+/// The time of a query; none means now.
+pub fn as_of(fields: &mut Fields, as_of: Option<proto::AsOf>) -> FieldResult<Option<AsOf>> {
     let Some(proto::AsOf { moment }) = as_of else { return Ok(None) };
     match moment {
         Some(proto::as_of::Moment::Revision(number)) => Ok(Some(AsOf::Revision(Revision(number)))),
         Some(proto::as_of::Moment::Time(time)) => {
             fields.time("as_of.time", time).map(|time| Some(AsOf::Time(time)))
         }
-        None => Err(fields.fault("as_of", "has no moment: a revision or a time is asked for")),
+        None => Err(fields.invalid("as_of", "is empty: expected a revision or a time")),
     }
 }
 
 /// Which records to list.
-pub fn filter(fields: &mut Fields, filter: proto::AssignmentFilter) -> Read<Filter> {
-    let namespace = fields.namespaces("filter.namespace", &filter.namespace);
+pub fn filter(fields: &mut Fields, filter: proto::AssignmentFilter) -> FieldResult<Filter> {
+    let namespace = fields.namespace_or_all("filter.namespace", &filter.namespace);
     let sources = each(&filter.sources, |number| fields.source("filter.sources", number));
     let states = each(&filter.states, |number| fields.state("filter.states", number));
     let transports =
         each(&filter.transports, |number| fields.transport("filter.transports", number));
     let ports =
         filter.ports.map(|ports| fields.port_range("filter.ports", Some(ports))).transpose();
-    let prefix = fields.short("filter.service_name_prefix", &filter.service_name_prefix);
+    let prefix = fields.short_text("filter.service_name_prefix", &filter.service_name_prefix);
     let assignee = fields.text::<255>("filter.assignee", filter.assignee);
     let labels = fields.labels("filter.labels", filter.labels);
     let pool = fields.optional("filter.pool", &filter.pool);
@@ -60,18 +60,24 @@ pub fn filter(fields: &mut Fields, filter: proto::AssignmentFilter) -> Read<Filt
     })
 }
 
-/// The values of a list, each once however often it is given.
-fn each<T: Ord>(numbers: &[i32], read: impl FnMut(i32) -> Result<T, Noted>) -> Read<BTreeSet<T>> {
+/// The distinct values of a list.
+fn each<T: Ord>(
+    numbers: &[i32],
+    read: impl FnMut(i32) -> FieldResult<T>,
+) -> FieldResult<BTreeSet<T>> {
     numbers.iter().copied().map(read).collect()
 }
 
-/// Which changes to tell.
-pub fn change_filter(fields: &mut Fields, filter: proto::ChangeFilter) -> Read<ChangeFilter> {
-    let namespace = fields.namespaces("filter.namespace", &filter.namespace);
+/// Which changes to list.
+pub fn change_filter(
+    fields: &mut Fields,
+    filter: proto::ChangeFilter,
+) -> FieldResult<ChangeFilter> {
+    let namespace = fields.namespace_or_all("filter.namespace", &filter.namespace);
     let ports =
         filter.ports.map(|ports| fields.port_range("filter.ports", Some(ports))).transpose();
     let transport = fields.transport("filter.transport", filter.transport);
-    let service = fields.short("filter.service_name", &filter.service_name);
+    let service = fields.short_text("filter.service_name", &filter.service_name);
     let uid = fields.optional("filter.uid", &filter.uid);
     let actor = fields.text::<63>("filter.actor", filter.actor);
     let kinds = each(&filter.kinds, |number| fields.change_kind("filter.kinds", number));
@@ -80,17 +86,17 @@ pub fn change_filter(fields: &mut Fields, filter: proto::ChangeFilter) -> Read<C
     if let (Ok(Some(start)), Ok(Some(end))) = (start, end)
         && end <= start
     {
-        fields.fault("filter.end_time", "is not after start_time");
+        fields.invalid("filter.end_time", "is not after start_time");
     }
-    let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let non_empty = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     Ok(ChangeFilter {
         namespace: namespace?,
         with_settings: false,
         ports: ports?,
         transport: transport?,
-        service: given(&fold(service?)),
+        service: non_empty(&fold(service?)),
         uid: uid?,
-        actor: given(actor?.as_str()),
+        actor: non_empty(actor?.as_str()),
         kinds: kinds?,
         start_time: start?,
         end_time: end?,
@@ -98,11 +104,11 @@ pub fn change_filter(fields: &mut Fields, filter: proto::ChangeFilter) -> Read<C
 }
 
 /// Which changes of assignments to watch.
-pub fn watch_filter(fields: &mut Fields, filter: &proto::WatchFilter) -> Read<ChangeFilter> {
-    let namespace = fields.namespaces("filter.namespace", &filter.namespace);
+pub fn watch_filter(fields: &mut Fields, filter: &proto::WatchFilter) -> FieldResult<ChangeFilter> {
+    let namespace = fields.namespace_or_all("filter.namespace", &filter.namespace);
     let ports =
         filter.ports.map(|ports| fields.port_range("filter.ports", Some(ports))).transpose();
-    let service = fields.short("filter.service_name", &filter.service_name);
+    let service = fields.short_text("filter.service_name", &filter.service_name);
     let service = fold(service?).into_owned();
     Ok(ChangeFilter {
         namespace: namespace?,
@@ -112,14 +118,14 @@ pub fn watch_filter(fields: &mut Fields, filter: &proto::WatchFilter) -> Read<Ch
     })
 }
 
-/// The most runs of ports that are checked together.
-const MAX_CHECKED: usize = 100;
+/// The most port ranges that are checked together.
+const MAX_CHECKED_RANGES: usize = 100;
 
-/// Runs of ports that somebody thinks of, each a wish of its own.
+/// Port ranges to check, each separately.
 pub fn check(
     fields: &mut Fields,
     request: &proto::CheckPortRequest,
-) -> Read<Vec<ProposedRegistration>> {
+) -> FieldResult<Vec<ProposedRegistration>> {
     let template = |ports| proto::RegisterPortRequest {
         namespace: request.namespace.clone(),
         service_name: request.service_name.clone(),
@@ -129,45 +135,48 @@ pub fn check(
         acknowledge: request.acknowledge.clone(),
         ..proto::RegisterPortRequest::default()
     };
-    fields.batch("ports", request.ports.len(), MAX_CHECKED)?;
-    let first = wish(fields, &template(Some(proto::PortRange { first: Some(1), last: None })));
+    fields.batch_size("ports", request.ports.len(), MAX_CHECKED_RANGES)?;
+    let first = proposed(fields, &template(Some(proto::PortRange { first: Some(1), last: None })));
     let ports: Vec<_> = (0..)
         .zip(&request.ports)
-        .map(|(place, ports): (usize, _)| {
-            fields.port_range(&format!("ports[{place}]"), Some(*ports))
+        .map(|(index, ports): (usize, _)| {
+            fields.port_range(&format!("ports[{index}]"), Some(*ports))
         })
         .collect();
-    let ports = ports.into_iter().collect::<Read<Vec<_>>>()?;
+    let ports = ports.into_iter().collect::<FieldResult<Vec<_>>>()?;
     let mut first = first?;
     first.service_name = first.service_name.filter(|name| !name.is_empty());
-    fields.judged("ports", ports.iter().map(|ports| (*ports, first.transports.len())))?;
+    fields.port_count("ports", ports.iter().map(|ports| (*ports, first.transports.len())))?;
     Ok(ports.into_iter().map(|ports| ProposedRegistration { ports, ..first.clone() }).collect())
 }
 
-/// Registrations that somebody thinks of.
-pub fn wishes(
+/// Registrations to check together.
+pub fn check_batch(
     fields: &mut Fields,
     requests: &[proto::RegisterPortRequest],
-) -> Read<Vec<ProposedRegistration>> {
-    fields.batch("requests", requests.len(), MAX_REGISTRATIONS)?;
-    let wishes: Vec<_> = requests
+) -> FieldResult<Vec<ProposedRegistration>> {
+    fields.batch_size("requests", requests.len(), MAX_REGISTRATIONS)?;
+    let proposed: Vec<_> = requests
         .iter()
         .enumerate()
-        .map(|(place, one)| {
-            fields.within(&format!("requests[{place}]"), |fields| wish(fields, one))
+        .map(|(index, one)| {
+            fields.within(&format!("requests[{index}]"), |fields| proposed(fields, one))
         })
         .collect();
-    let wishes = wishes.into_iter().collect::<Read<Vec<_>>>()?;
-    let asked = wishes.iter().map(|one| (one.ports, one.transports.len()));
-    fields.judged("requests", asked)?;
-    Ok(wishes)
+    let proposed = proposed.into_iter().collect::<FieldResult<Vec<_>>>()?;
+    let requested = proposed.iter().map(|one| (one.ports, one.transports.len()));
+    fields.port_count("requests", requested)?;
+    Ok(proposed)
 }
 
-fn wish(fields: &mut Fields, request: &proto::RegisterPortRequest) -> Read<ProposedRegistration> {
+fn proposed(
+    fields: &mut Fields,
+    request: &proto::RegisterPortRequest,
+) -> FieldResult<ProposedRegistration> {
     let namespace = fields.namespace("namespace", &request.namespace);
-    let name = fields.take("service_name", Text::<128>::parse(request.service_name.as_str()));
+    let name = fields.parsed("service_name", Text::<128>::parse(request.service_name.as_str()));
     let ports = fields.port_range("ports", request.ports);
-    let transports = fields.transports_to_take("transports", &request.transports);
+    let transports = fields.transports_to_register("transports", &request.transports);
     let pool = fields.optional("pool", &request.pool);
     let acknowledge = fields.acknowledge("acknowledge", &request.acknowledge);
     Ok(ProposedRegistration {

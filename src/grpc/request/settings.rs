@@ -1,7 +1,7 @@
 //! Writes of namespaces and pools.
 
 use super::{Mask, WriteOptions, note};
-use crate::grpc::fields::{Fields, Read};
+use crate::grpc::fields::{FieldResult, Fields};
 use crate::grpc::proto;
 use crate::registry::command::{
     Command, CreateNamespace, CreatePool, DeleteNamespace, DeletePool, UpdateNamespace, UpdatePool,
@@ -10,7 +10,7 @@ use crate::registry::namespace::Policy;
 use crate::registry::port::Transport;
 use crate::registry::port_set::PortSet;
 
-fn policy(fields: &mut Fields, policy: Option<proto::NamespacePolicy>) -> Read<Policy> {
+fn policy(fields: &mut Fields, policy: Option<proto::NamespacePolicy>) -> FieldResult<Policy> {
     let policy = policy.unwrap_or_default();
     let accept = fields.accept("namespace.policy.accept", &policy.accept);
     let forbid = fields.forbid("namespace.policy.forbid", &policy.forbid);
@@ -18,7 +18,7 @@ fn policy(fields: &mut Fields, policy: Option<proto::NamespacePolicy>) -> Read<P
     if let (Ok(accept), Ok(forbid)) = (&accept, &forbid)
         && let Some(both) = accept.intersection(forbid).next()
     {
-        fields.fault("namespace.policy.forbid", format!("{both} is accepted as well"));
+        fields.invalid("namespace.policy.forbid", format!("{both} is also in accept"));
     }
     Ok(Policy { accept: accept?, forbid: forbid?, cool_down: cool_down? })
 }
@@ -28,10 +28,10 @@ pub fn create_namespace(
     fields: &mut Fields,
     request: proto::CreateNamespaceRequest,
     fingerprint: [u8; 32],
-) -> Read<(Command, WriteOptions)> {
+) -> FieldResult<(Command, WriteOptions)> {
     let note = note(fields, request.validate_only, request.request_id, request.reason, fingerprint);
     let Some(namespace) = request.namespace else {
-        return Err(fields.fault("namespace", "is missing"));
+        return Err(fields.invalid("namespace", "is missing"));
     };
     let name = fields.required("namespace.name", &namespace.name);
     let description = fields.text("namespace.description", namespace.description);
@@ -40,15 +40,15 @@ pub fn create_namespace(
     Ok((Command::CreateNamespace(create), note?))
 }
 
-/// A change of a namespace.
+/// An update of a namespace.
 pub fn update_namespace(
     fields: &mut Fields,
     request: proto::UpdateNamespaceRequest,
     fingerprint: [u8; 32],
-) -> Read<(Command, WriteOptions)> {
+) -> FieldResult<(Command, WriteOptions)> {
     let note = note(fields, request.validate_only, request.request_id, request.reason, fingerprint);
     let Some(namespace) = request.namespace else {
-        return Err(fields.fault("namespace", "is missing"));
+        return Err(fields.invalid("namespace", "is missing"));
     };
     let mask = Mask::read(fields, request.update_mask, &["description", "policy"])?;
     let name = fields.required("namespace.name", &namespace.name);
@@ -63,32 +63,32 @@ pub fn update_namespace(
     Ok((Command::UpdateNamespace(update), note?))
 }
 
-/// The end of a namespace.
+/// A deletion of a namespace.
 pub fn delete_namespace(
     fields: &mut Fields,
     request: proto::DeleteNamespaceRequest,
     fingerprint: [u8; 32],
-) -> Read<(Command, WriteOptions)> {
+) -> FieldResult<(Command, WriteOptions)> {
     let name = fields.required("name", &request.name);
     let etag = fields.optional("etag", &request.etag);
     let note = note(fields, request.validate_only, request.request_id, request.reason, fingerprint);
     Ok((Command::DeleteNamespace(DeleteNamespace { name: name?, etag: etag? }), note?))
 }
 
-/// The most runs of a pool, and the most that are excluded from it.
+/// The most ranges of a pool, and the most excluded ranges.
 const MAX_RANGES: usize = 16;
 const MAX_EXCLUDED: usize = 256;
 
-fn runs(fields: &mut Fields, runs: &[proto::PortRange]) -> Read<PortSet> {
-    fields.port_set("pool.ports", runs, 1..=MAX_RANGES)
+fn ports(fields: &mut Fields, ranges: &[proto::PortRange]) -> FieldResult<PortSet> {
+    fields.port_set("pool.ports", ranges, 1..=MAX_RANGES)
 }
 
-fn excluded(fields: &mut Fields, runs: &[proto::PortRange]) -> Read<PortSet> {
-    fields.port_set("pool.excluded_ports", runs, 0..=MAX_EXCLUDED)
+fn excluded(fields: &mut Fields, ranges: &[proto::PortRange]) -> FieldResult<PortSet> {
+    fields.port_set("pool.excluded_ports", ranges, 0..=MAX_EXCLUDED)
 }
 
-fn transports(fields: &mut Fields, numbers: &[i32]) -> Read<Vec<Transport>> {
-    fields.transports_to_take("pool.transports", numbers)
+fn transports(fields: &mut Fields, numbers: &[i32]) -> FieldResult<Vec<Transport>> {
+    fields.transports_to_register("pool.transports", numbers)
 }
 
 /// A new pool.
@@ -96,15 +96,15 @@ pub fn create_pool(
     fields: &mut Fields,
     request: proto::CreatePoolRequest,
     fingerprint: [u8; 32],
-) -> Read<(Command, WriteOptions)> {
+) -> FieldResult<(Command, WriteOptions)> {
     let note = note(fields, request.validate_only, request.request_id, request.reason, fingerprint);
     let Some(pool) = request.pool else {
-        return Err(fields.fault("pool", "is missing"));
+        return Err(fields.invalid("pool", "is missing"));
     };
     let namespace = fields.namespace("pool.namespace", &pool.namespace);
     let name = fields.required("pool.name", &pool.name);
     let description = fields.text("pool.description", pool.description);
-    let ports = runs(fields, &pool.ports);
+    let ports = ports(fields, &pool.ports);
     let transports = transports(fields, &pool.transports);
     let excluded_ports = excluded(fields, &pool.excluded_ports);
     let cool_down = fields.cool_down("pool.cool_down", pool.cool_down);
@@ -125,15 +125,15 @@ pub fn create_pool(
 const EDITABLE: [&str; 6] =
     ["description", "ports", "transports", "excluded_ports", "cool_down", "accept"];
 
-/// A change of a pool.
+/// An update of a pool.
 pub fn update_pool(
     fields: &mut Fields,
     request: proto::UpdatePoolRequest,
     fingerprint: [u8; 32],
-) -> Read<(Command, WriteOptions)> {
+) -> FieldResult<(Command, WriteOptions)> {
     let note = note(fields, request.validate_only, request.request_id, request.reason, fingerprint);
     let Some(pool) = request.pool else {
-        return Err(fields.fault("pool", "is missing"));
+        return Err(fields.invalid("pool", "is missing"));
     };
     let mask = Mask::read(fields, request.update_mask, &EDITABLE)?;
     let namespace = fields.namespace("pool.namespace", &pool.namespace);
@@ -142,7 +142,7 @@ pub fn update_pool(
     let description = mask.value("description", pool.description.is_empty(), || {
         fields.text("pool.description", pool.description)
     });
-    let ports = mask.value("ports", pool.ports.is_empty(), || runs(fields, &pool.ports));
+    let ports = mask.value("ports", pool.ports.is_empty(), || ports(fields, &pool.ports));
     let transports = mask
         .value("transports", pool.transports.is_empty(), || transports(fields, &pool.transports));
     let excluded_ports = mask.value("excluded_ports", pool.excluded_ports.is_empty(), || {
@@ -167,12 +167,12 @@ pub fn update_pool(
     Ok((Command::UpdatePool(update), note?))
 }
 
-/// The end of a pool.
+/// A deletion of a pool.
 pub fn delete_pool(
     fields: &mut Fields,
     request: proto::DeletePoolRequest,
     fingerprint: [u8; 32],
-) -> Read<(Command, WriteOptions)> {
+) -> FieldResult<(Command, WriteOptions)> {
     let namespace = fields.namespace("namespace", &request.namespace);
     let name = fields.required("name", &request.name);
     let etag = fields.optional("etag", &request.etag);

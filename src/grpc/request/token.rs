@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::Mask;
 use crate::access::{CreateToken, Grants, Role, TokenHash, UpdateToken};
-use crate::grpc::fields::{Fields, Read};
+use crate::grpc::fields::{FieldResult, Fields};
 use crate::grpc::proto;
 use crate::registry::name::PoolName;
 
@@ -14,18 +14,19 @@ use crate::registry::name::PoolName;
 const MAX_GRANTS: usize = 100;
 const MAX_POOLS: usize = 100;
 
-/// A new token, with what is to be stored of its secret if it has one.
+/// A new token, with the hash of its secret if it has one.
 pub fn create_token(
     fields: &mut Fields,
     request: proto::CreateTokenRequest,
     hash: Option<TokenHash>,
-) -> Read<CreateToken> {
+) -> FieldResult<CreateToken> {
     let Some(token) = request.token else {
-        return Err(fields.fault("token", "is missing"));
+        return Err(fields.invalid("token", "is missing"));
     };
     let name = fields.required("token.name", &token.name);
     if proto::Credential::try_from(token.credential).is_err() {
-        fields.fault("token.credential", format!("{} is no Credential", token.credential));
+        fields
+            .invalid("token.credential", format!("{} is not a valid Credential", token.credential));
     }
     let role = role(fields, token.role, &token.grants);
     let description = fields.text("token.description", token.description);
@@ -39,21 +40,25 @@ pub fn create_token(
     })
 }
 
-/// A change of a token.
-pub fn update_token(fields: &mut Fields, request: proto::UpdateTokenRequest) -> Read<UpdateToken> {
+/// An update of a token.
+pub fn update_token(
+    fields: &mut Fields,
+    request: proto::UpdateTokenRequest,
+) -> FieldResult<UpdateToken> {
     let Some(token) = request.token else {
-        return Err(fields.fault("token", "is missing"));
+        return Err(fields.invalid("token", "is missing"));
     };
     let editable = ["description", "role", "grants", "expire_time"];
     let mask = Mask::read(fields, request.update_mask, &editable)?;
     let name = fields.required("token.name", &token.name);
-    let is_said = mask.has("role", token.role == 0) || mask.has("grants", token.grants.is_empty());
-    // Grants are for registrars only, so they say the role.
-    let said = match token.role {
+    let updates_role =
+        mask.has("role", token.role == 0) || mask.has("grants", token.grants.is_empty());
+    // Only registrars have grants, so grants imply the role.
+    let number = match token.role {
         0 if !token.grants.is_empty() => proto::Role::Registrar.into(),
-        said => said,
+        number => number,
     };
-    let role = is_said.then(|| role(fields, said, &token.grants)).transpose();
+    let role = updates_role.then(|| role(fields, number, &token.grants)).transpose();
     let description = mask.value("description", token.description.is_empty(), || {
         fields.text("token.description", token.description)
     });
@@ -68,42 +73,46 @@ pub fn update_token(fields: &mut Fields, request: proto::UpdateTokenRequest) -> 
     })
 }
 
-fn role(fields: &mut Fields, role: i32, grants: &[proto::Grant]) -> Read<Role> {
+fn role(fields: &mut Fields, role: i32, grants: &[proto::Grant]) -> FieldResult<Role> {
     let role = match proto::Role::try_from(role) {
         Ok(proto::Role::Viewer) => Role::Viewer,
         Ok(proto::Role::Admin) => Role::Admin,
         Ok(proto::Role::Registrar) if grants.is_empty() => {
-            return Err(fields.fault("token.grants", "is missing: say where it may register"));
+            return Err(
+                fields.invalid("token.grants", "is missing: a REGISTRAR needs at least one grant")
+            );
         }
         Ok(proto::Role::Registrar) => return Ok(Role::Registrar(read_grants(fields, grants)?)),
         Ok(proto::Role::Unspecified) => {
-            return Err(fields.fault("token.role", "is missing: VIEWER, REGISTRAR or ADMIN"));
+            return Err(
+                fields.invalid("token.role", "is missing: expected VIEWER, REGISTRAR or ADMIN")
+            );
         }
-        Err(_) => return Err(fields.fault("token.role", format!("{role} is no Role"))),
+        Err(_) => return Err(fields.invalid("token.role", format!("{role} is not a valid Role"))),
     };
     if grants.is_empty() {
         Ok(role)
     } else {
-        Err(fields.fault("token.grants", "is for a REGISTRAR only"))
+        Err(fields.invalid("token.grants", "is only valid for a REGISTRAR"))
     }
 }
 
-fn read_grants(fields: &mut Fields, grants: &[proto::Grant]) -> Read<Grants> {
+fn read_grants(fields: &mut Fields, grants: &[proto::Grant]) -> FieldResult<Grants> {
     if grants.len() > MAX_GRANTS {
-        return Err(fields.fault("token.grants", format!("has more than {MAX_GRANTS}")));
+        return Err(fields.invalid("token.grants", format!("has more than {MAX_GRANTS}")));
     }
     let mut read = BTreeMap::new();
-    for (place, grant) in grants.iter().enumerate() {
-        let field = format!("token.grants[{place}]");
+    for (index, grant) in grants.iter().enumerate() {
+        let field = format!("token.grants[{index}]");
         let namespace = fields.required(&format!("{field}.namespace"), &grant.namespace);
         if grant.pools.len() > MAX_POOLS {
-            fields.fault(&format!("{field}.pools"), format!("has more than {MAX_POOLS}"));
+            fields.invalid(&format!("{field}.pools"), format!("has more than {MAX_POOLS}"));
         }
         let pools = grant.pools.iter().take(MAX_POOLS);
         let pools = pools.map(|pool| fields.required(&format!("{field}.pools"), pool));
-        let pools = pools.collect::<Read<BTreeSet<PoolName>>>();
+        let pools = pools.collect::<FieldResult<BTreeSet<PoolName>>>();
         if read.insert(namespace?, pools?).is_some() {
-            fields.fault(&field, format!("has {} a second time", grant.namespace));
+            fields.invalid(&field, format!("contains {} twice", grant.namespace));
         }
     }
     Ok(Grants(read.into()))
@@ -112,6 +121,6 @@ fn read_grants(fields: &mut Fields, grants: &[proto::Grant]) -> Read<Grants> {
 fn expire_time(
     fields: &mut Fields,
     time: Option<prost_types::Timestamp>,
-) -> Read<Option<Timestamp>> {
+) -> FieldResult<Option<Timestamp>> {
     time.map(|time| fields.time("token.expire_time", time)).transpose()
 }

@@ -1,13 +1,13 @@
-//! How a refusal looks that is about who calls.
+//! The statuses of authentication, authorization and changes of tokens.
 
 use tonic::{Code, Status};
 
-use super::{FieldViolation, fields, status};
+use super::{FieldViolation, invalid_fields, status};
 use crate::access::{AuthError, Denied, TokenRefusal};
 use crate::grpc::proto::ErrorReason;
 
-pub(super) fn unauthenticated(message: &str, fault: &AuthError) -> Status {
-    let (reason, end) = match fault {
+pub(super) fn unauthenticated(message: &str, error: &AuthError) -> Status {
+    let (reason, end) = match error {
         AuthError::Unknown => (ErrorReason::TokenInvalid, String::new()),
         AuthError::Expired(end) => (ErrorReason::TokenExpired, end.to_string()),
     };
@@ -15,18 +15,18 @@ pub(super) fn unauthenticated(message: &str, fault: &AuthError) -> Status {
 }
 
 pub(super) fn denied(message: &str, denied: &Denied) -> Status {
-    let mut facts = [("role", ""), ("namespace", ""), ("pool", "")];
+    let mut metadata = [("role", ""), ("namespace", ""), ("pool", "")];
     match denied {
-        Denied::Role { needed } => facts[0].1 = needed,
-        Denied::SystemPort => facts[0].1 = "admin",
+        Denied::Role { needed } => metadata[0].1 = needed,
+        Denied::SystemPort => metadata[0].1 = "admin",
         Denied::NotGranted { namespace, pool } => {
-            facts[1].1 = namespace.as_str();
-            facts[2].1 = pool.as_ref().map(|pool| pool.as_str()).unwrap_or_default();
+            metadata[1].1 = namespace.as_str();
+            metadata[2].1 = pool.as_ref().map(|pool| pool.as_str()).unwrap_or_default();
         }
         Denied::Assignment => {}
     }
-    let facts = facts.map(|(name, fact)| (name, fact.to_owned()));
-    status(Code::PermissionDenied, message, ErrorReason::PermissionDenied, facts)
+    let metadata = metadata.map(|(key, value)| (key, value.to_owned()));
+    status(Code::PermissionDenied, message, ErrorReason::PermissionDenied, metadata)
 }
 
 pub(super) fn token_refused(message: &str, refusal: TokenRefusal) -> Status {
@@ -39,12 +39,12 @@ pub(super) fn token_refused(message: &str, refusal: TokenRefusal) -> Status {
         TokenRefusal::NoSecret(name) => (Code::FailedPrecondition, ErrorReason::NoSecret, name),
         TokenRefusal::LastAdmin(name) => (Code::FailedPrecondition, ErrorReason::LastAdmin, name),
         TokenRefusal::ExpiryInPast(end) => {
-            let fault = FieldViolation {
+            let violation = FieldViolation {
                 field: "token.expire_time".into(),
-                description: format!("{end} is not to come"),
+                description: format!("{end} is not in the future"),
                 reason: ErrorReason::InvalidField,
             };
-            return fields(message, vec![fault]);
+            return invalid_fields(message, vec![violation]);
         }
     };
     status(code, message, reason, [("token", name.to_string())])

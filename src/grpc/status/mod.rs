@@ -1,7 +1,7 @@
-//! How a refusal looks to clients: the one place that builds a status.
+//! The errors of calls and their statuses: the only place that builds a status.
 //!
-//! Every status of our services has one `ErrorInfo` of domain `portbook`. What went wrong inside is logged here,
-//! once, and never sent.
+//! Every status of Portbook's services has one `ErrorInfo` of domain `portbook`. Internal errors are
+//! logged here, once, and never sent.
 
 mod access;
 mod refusal;
@@ -27,34 +27,34 @@ use crate::writer::{AdministerError, WriteError};
 use proto::ErrorReason;
 
 const DOMAIN: &str = "portbook";
-/// How much of a text that a client sent is sent back to it.
+/// The most characters of a message, which may quote the client's text.
 const MAX_ECHO: usize = 300;
-/// How much of a fact is told: all codes, or five leases, are less than that.
-const MAX_FACT: usize = 600;
-/// How many bad fields, or findings, one status names: it travels in a header.
+/// The most characters of a metadata value: all finding codes, or five leases, are shorter.
+const MAX_METADATA: usize = 600;
+/// The most violations or findings in a status, which is sent as a header.
 const MAX_VIOLATIONS: usize = 20;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A field of a request that is missing or not valid.
 #[derive(Debug)]
 pub struct FieldViolation {
-    /// Which.
+    /// The path of the field.
     pub field: String,
-    /// What is wrong with it.
+    /// The description of the violation.
     pub description: String,
-    /// Its reason.
+    /// The reason.
     pub reason: ErrorReason,
 }
 
-/// Why a call is refused.
+/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     /// Fields are missing or not valid.
-    #[error("{}", .0.iter().map(|fault| format!("{}: {}", fault.field, fault.description)).collect::<Vec<_>>().join("; "))]
+    #[error("{}", .0.iter().map(|it| format!("{}: {}", it.field, it.description)).collect::<Vec<_>>().join("; "))]
     Fields(Vec<FieldViolation>),
-    /// The page token was not made here, or for another filter.
+    /// The page token was not issued here, or for another filter.
     #[error(
-        "page_token: this token was not made by this server for this filter: leave it out to begin anew"
+        "page_token: was not issued by this server for this filter: omit it to start at the first page"
     )]
     PageToken,
     /// No such namespace.
@@ -66,69 +66,69 @@ pub enum CallError {
     /// No such service.
     #[error(transparent)]
     UnknownService(#[from] UnknownService),
-    /// A name that stands for several ports.
-    #[error("{service_name} is on several ports ({}): write the number instead", join(.ports))]
+    /// A service name with several ports.
+    #[error("{service_name} has several ports ({}): use the port number", join(.ports))]
     ServiceAmbiguous {
         /// The name.
         service_name: String,
         /// The ports.
         ports: Vec<PortRange>,
     },
-    /// A name that has no port.
-    #[error("{0} is registered without a port: write the number")]
+    /// A service name without a port.
+    #[error("{0} is registered without a port: use the port number")]
     ServiceWithoutPort(String),
-    /// An answer beyond what one may hold.
-    #[error("the answer would have more than {most} bytes: ask for fewer ports at once")]
+    /// The response would be too large.
+    #[error("the response would exceed {max} bytes: request fewer ports at once")]
     AnswerTooLarge {
-        /// The most it may have.
-        most: usize,
+        /// The limit.
+        max: usize,
     },
-    /// A moment that is still to come.
-    #[error("that is still to come: the registry is at revision {0} now")]
+    /// A revision or time in the future.
+    #[error("the requested revision or time is in the future: the current revision is {0}")]
     InTheFuture(Revision),
-    /// A moment from which nothing is known.
-    #[error("that is before the beginning: this registry was made at {0:.0}")]
+    /// A time before the registry was created.
+    #[error("the requested time is before the creation of this registry at {0:.0}")]
     BeforeTheBeginning(Timestamp),
     /// The history can't be read.
     #[error("the history could not be read: try again, and see the server's log")]
     History(#[source] StoreError),
-    /// A write that changed nothing.
+    /// A write failed.
     #[error(transparent)]
     Write(#[from] WriteError),
     /// No token.
     #[error("this call needs a token: send the metadata authorization: Bearer <token>")]
     TokenMissing,
-    /// Not a good token.
+    /// An invalid token.
     #[error(transparent)]
     Unauthenticated(#[from] AuthError),
-    /// Not a token of the role that the rpc needs.
+    /// The token's role or grants do not allow the call.
     #[error(transparent)]
     Denied(#[from] Denied),
-    /// No such token.
+    /// A change of a token was refused.
     #[error(transparent)]
     Token(#[from] TokenRefusal),
-    /// No randomness for a secret.
-    #[error("a secret could not be made: try again, and see the server's log")]
+    /// No random bytes for a secret.
+    #[error("a secret could not be generated: try again, and see the server's log")]
     Random(getrandom::Error),
-    /// Not a call as gRPC makes it.
-    #[error("this is no gRPC call: one is a POST whose content-type is application/grpc")]
+    /// Not a gRPC call.
+    #[error("this is not a gRPC call: expected a POST with content-type application/grpc")]
     NotGrpc,
-    /// Too many calls are under way.
-    #[error("the server has more calls under way than it can do in time: try again in a moment")]
+    /// Too many calls are in progress.
+    #[error("the server is overloaded: try again in a moment")]
     Overloaded,
-    /// The caller calls too often.
-    #[error("more calls than the server takes from one caller: try again in {} ms", .0.as_millis() + 1)]
+    /// The caller exceeded the rate limit.
+    #[error("rate limit exceeded: try again in {} ms", .0.as_millis() + 1)]
     RateLimited(Duration),
-    /// The time of the call is over.
+    /// The deadline of the call has passed.
     #[error("the deadline of the call has passed")]
     DeadlinePassed,
-    /// The server ends a stream because it stops.
+    /// The server is shutting down.
     #[error("the server is stopping: try again in a moment")]
     Stopping,
-    /// The server ends a watch because it stops.
-    #[error("the server is stopping: watch again in a moment, from revision {start_revision} on")]
+    /// The server ended a watch because it is shutting down.
+    #[error("the server is stopping: watch again in a moment, from revision {start_revision}")]
     WatchEnded {
-        /// The first revision that was not told.
+        /// The first revision that was not sent.
         start_revision: Revision,
     },
 }
@@ -142,26 +142,26 @@ impl From<Refusal> for CallError {
 impl From<AdministerError> for CallError {
     fn from(error: AdministerError) -> Self {
         match error {
-            AdministerError::Unauthenticated(fault) => Self::Unauthenticated(fault),
+            AdministerError::Unauthenticated(error) => Self::Unauthenticated(error),
             AdministerError::Denied(denied) => Self::Denied(denied),
             AdministerError::Refused(refusal) => Self::Token(refusal),
-            AdministerError::Store(fault) => Self::Write(WriteError::Store(Arc::new(fault))),
+            AdministerError::Store(error) => Self::Write(WriteError::Store(Arc::new(error))),
             AdministerError::Stopping => Self::Stopping,
         }
     }
 }
 
 impl CallError {
-    /// It as an answer, where no service is reached.
+    /// The response to a call that reaches no service.
     #[must_use]
     pub fn into_http(self) -> http::Response<Body> {
         let code = match self {
             Self::NotGrpc => http::StatusCode::UNSUPPORTED_MEDIA_TYPE,
             _ => http::StatusCode::OK,
         };
-        let mut answer = Status::from(self).into_http();
-        *answer.status_mut() = code;
-        answer
+        let mut response = Status::from(self).into_http();
+        *response.status_mut() = code;
+        response
     }
 }
 
@@ -169,12 +169,12 @@ impl From<CallError> for Status {
     fn from(error: CallError) -> Self {
         let message = error.to_string();
         match error {
-            CallError::Fields(faults) => fields(&message, faults),
-            CallError::PageToken => fields(
+            CallError::Fields(violations) => invalid_fields(&message, violations),
+            CallError::PageToken => invalid_fields(
                 &message,
                 vec![FieldViolation {
                     field: "page_token".into(),
-                    description: "was not made by this server for this filter".into(),
+                    description: "was not issued by this server for this filter".into(),
                     reason: ErrorReason::PageTokenInvalid,
                 }],
             ),
@@ -182,41 +182,46 @@ impl From<CallError> for Status {
             CallError::UnknownPool(unknown) => refused(&message, unknown.into(), "").into(),
             CallError::UnknownService(unknown) => {
                 let nearest = unknown.nearest.join(",");
-                let facts = [("service_name", unknown.name), ("nearest", nearest)];
-                status(Code::NotFound, &message, ErrorReason::ServiceNotFound, facts)
+                let metadata = [("service_name", unknown.name), ("nearest", nearest)];
+                status(Code::NotFound, &message, ErrorReason::ServiceNotFound, metadata)
             }
             CallError::ServiceAmbiguous { service_name, ports } => {
-                let facts = [("service_name", service_name), ("ports", join(&ports))];
-                status(Code::FailedPrecondition, &message, ErrorReason::ServiceAmbiguous, facts)
+                let metadata = [("service_name", service_name), ("ports", join(&ports))];
+                status(Code::FailedPrecondition, &message, ErrorReason::ServiceAmbiguous, metadata)
             }
             CallError::ServiceWithoutPort(name) => {
-                let facts = [("service_name", name)];
-                status(Code::FailedPrecondition, &message, ErrorReason::ServiceWithoutPort, facts)
+                let metadata = [("service_name", name)];
+                status(
+                    Code::FailedPrecondition,
+                    &message,
+                    ErrorReason::ServiceWithoutPort,
+                    metadata,
+                )
             }
             CallError::AnswerTooLarge { .. } => {
                 status(Code::ResourceExhausted, &message, ErrorReason::AnswerTooLarge, [])
             }
             CallError::InTheFuture(now) => {
-                let facts = [("revision", now.to_string())];
-                status(Code::OutOfRange, &message, ErrorReason::InTheFuture, facts)
+                let metadata = [("revision", now.to_string())];
+                status(Code::OutOfRange, &message, ErrorReason::InTheFuture, metadata)
             }
             CallError::BeforeTheBeginning(beginning) => {
-                let facts = [("create_time", beginning.to_string())];
-                status(Code::OutOfRange, &message, ErrorReason::BeforeTheBeginning, facts)
+                let metadata = [("create_time", beginning.to_string())];
+                status(Code::OutOfRange, &message, ErrorReason::BeforeTheBeginning, metadata)
             }
-            CallError::History(fault) => {
-                tracing::error!(error = &fault as &dyn std::error::Error, "history not read");
+            CallError::History(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "history not read");
                 unavailable(&message, ErrorReason::HistoryUnavailable, [])
             }
             CallError::Write(error) => write(&message, error),
             CallError::TokenMissing => {
                 status(Code::Unauthenticated, &message, ErrorReason::TokenMissing, [])
             }
-            CallError::Unauthenticated(fault) => access::unauthenticated(&message, &fault),
+            CallError::Unauthenticated(error) => access::unauthenticated(&message, &error),
             CallError::Denied(denied) => access::denied(&message, &denied),
             CallError::Token(refusal) => access::token_refused(&message, refusal),
-            CallError::Random(fault) => {
-                tracing::error!(error = &fault as &dyn std::error::Error, "no randomness");
+            CallError::Random(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "no random bytes");
                 unavailable(&message, ErrorReason::StoreUnavailable, [])
             }
             CallError::NotGrpc => {
@@ -233,32 +238,32 @@ impl From<CallError> for Status {
             }
             CallError::Stopping => unavailable(&message, ErrorReason::ShuttingDown, []),
             CallError::WatchEnded { start_revision } => {
-                let facts = [("start_revision", start_revision.to_string())];
-                unavailable(&message, ErrorReason::ShuttingDown, facts)
+                let metadata = [("start_revision", start_revision.to_string())];
+                unavailable(&message, ErrorReason::ShuttingDown, metadata)
             }
         }
     }
 }
 
-/// The reason that a status tells: that of its `ErrorInfo`.
+/// The reason in the status's `ErrorInfo`.
 #[must_use]
 pub fn reason(status: &Status) -> Option<String> {
     status.get_details_error_info().map(|info| info.reason)
 }
 
-/// The reason's name, as `ErrorInfo` carries it.
+/// The reason as a string, as in `ErrorInfo`.
 fn name(reason: ErrorReason) -> &'static str {
     reason.as_str_name().trim_start_matches("ERROR_REASON_")
 }
 
-fn details<'f>(
+fn details<'k>(
     reason: ErrorReason,
-    facts: impl IntoIterator<Item = (&'f str, String)>,
+    metadata: impl IntoIterator<Item = (&'k str, String)>,
 ) -> ErrorDetails {
-    let metadata: HashMap<String, String> = facts
+    let metadata: HashMap<String, String> = metadata
         .into_iter()
         .filter(|(_, value)| !value.is_empty())
-        .map(|(key, value)| (key.to_owned(), shorten_to(&value, MAX_FACT)))
+        .map(|(key, value)| (key.to_owned(), shorten_to(&value, MAX_METADATA)))
         .collect();
     ErrorDetails::with_error_info(name(reason), DOMAIN, metadata)
 }
@@ -267,23 +272,23 @@ fn status<const N: usize>(
     code: Code,
     message: &str,
     reason: ErrorReason,
-    facts: [(&str, String); N],
+    metadata: [(&str, String); N],
 ) -> Status {
-    Status::with_error_details(code, shorten(message), details(reason, facts))
+    Status::with_error_details(code, shorten(message), details(reason, metadata))
 }
 
-fn fields(message: &str, faults: Vec<FieldViolation>) -> Status {
-    let reason = faults.first().map_or(ErrorReason::InvalidField, |fault| fault.reason);
+fn invalid_fields(message: &str, violations: Vec<FieldViolation>) -> Status {
+    let reason = violations.first().map_or(ErrorReason::InvalidField, |first| first.reason);
     let mut details = details(reason, []);
-    for fault in faults.into_iter().take(MAX_VIOLATIONS) {
-        details.add_bad_request_violation(fault.field, shorten(&fault.description));
+    for violation in violations.into_iter().take(MAX_VIOLATIONS) {
+        details.add_bad_request_violation(violation.field, shorten(&violation.description));
     }
     Status::with_error_details(Code::InvalidArgument, shorten(message), details)
 }
 
 fn write(message: &str, error: WriteError) -> Status {
     match error {
-        WriteError::Unauthenticated(fault) => access::unauthenticated(message, &fault),
+        WriteError::Unauthenticated(error) => access::unauthenticated(message, &error),
         WriteError::Denied(denied) => access::denied(message, &denied),
         WriteError::Refused(refusal) => refused(message, refusal, "").into(),
         WriteError::RequestIdReused(id) => {
@@ -291,11 +296,11 @@ fn write(message: &str, error: WriteError) -> Status {
             details.add_bad_request_violation("request_id", message);
             Status::with_error_details(Code::InvalidArgument, message, details)
         }
-        WriteError::Store(fault) => {
-            let message = match *fault {
+        WriteError::Store(error) => {
+            let message = match *error {
                 StoreError::Full(_) => {
-                    "the disk of the server is full, so nothing was changed: have space freed on \
-                     it, and try again"
+                    "the server's disk is full, and nothing was changed: free space on it, and try \
+                     again"
                 }
                 _ => {
                     "the change could not be stored, and nothing was changed: try again, and see \
@@ -320,19 +325,19 @@ fn retry_later(code: Code, message: &str, reason: ErrorReason, wait: Duration) -
 fn unavailable<const N: usize>(
     message: &str,
     reason: ErrorReason,
-    facts: [(&str, String); N],
+    metadata: [(&str, String); N],
 ) -> Status {
-    let mut details = details(reason, facts);
+    let mut details = details(reason, metadata);
     details.set_retry_info(Some(RETRY_AFTER));
     Status::with_error_details(Code::Unavailable, message, details)
 }
 
-/// Gives the statuses that the transport makes by itself, before a service is reached, the code and
-/// the details that all others have.
+/// Adds the code and details that all other statuses have to a status that the transport returned
+/// before a service was reached.
 #[must_use]
 pub fn add_details(response: http::Response<Body>) -> http::Response<Body> {
     match Status::from_header_map(response.headers()) {
-        Some(made) if made.details().is_empty() => match transport_error(&made) {
+        Some(status) if status.details().is_empty() => match transport_error(&status) {
             Some(status) => status.into_http(),
             None => response,
         },
@@ -340,24 +345,24 @@ pub fn add_details(response: http::Response<Body>) -> http::Response<Body> {
     }
 }
 
-/// What the transport means by a status of its own, if it is about the message or the method.
+/// The status to send instead of the transport's own, if that is about the message or the method.
 #[must_use]
-pub fn transport_error(made: &Status) -> Option<Status> {
-    let message = made.message();
-    match made.code() {
+pub fn transport_error(original: &Status) -> Option<Status> {
+    let message = original.message();
+    match original.code() {
         Code::OutOfRange => {
             Some(status(Code::ResourceExhausted, message, ErrorReason::MessageTooLarge, []))
         }
         Code::Unimplemented if message.is_empty() => Some(status(
             Code::Unimplemented,
-            "there is no such service or rpc here: reflection lists what there is",
+            "unknown service or rpc: reflection lists the available ones",
             ErrorReason::UnknownMethod,
             [],
         )),
         Code::Unimplemented => {
             Some(status(Code::Unimplemented, message, ErrorReason::UnsupportedCompression, []))
         }
-        // The transport calls bytes that are no message an internal fault.
+        // The transport reports bytes that are not a message as an internal error.
         Code::Internal => {
             Some(status(Code::InvalidArgument, message, ErrorReason::MalformedMessage, []))
         }
@@ -373,9 +378,9 @@ fn shorten(text: &str) -> String {
     shorten_to(text, MAX_ECHO)
 }
 
-fn shorten_to(text: &str, most: usize) -> String {
-    if text.chars().count() <= most {
+fn shorten_to(text: &str, max: usize) -> String {
+    if text.chars().count() <= max {
         return text.to_owned();
     }
-    text.chars().take(most).chain(['…']).collect()
+    text.chars().take(max).chain(['…']).collect()
 }

@@ -1,4 +1,4 @@
-//! How the refusal of a command looks to clients.
+//! The statuses of refused commands.
 
 use std::collections::BTreeSet;
 
@@ -16,88 +16,90 @@ use crate::registry::name::NamespaceName;
 use crate::registry::pool::SharedPool;
 use crate::registry::port::Transport;
 
-/// A status before it is one.
-pub(super) struct Answer {
+/// The parts of a status.
+pub(super) struct StatusParts {
     code: Code,
     message: String,
     details: ErrorDetails,
 }
 
-impl From<Answer> for Status {
-    fn from(Answer { code, message, details }: Answer) -> Self {
+impl From<StatusParts> for Status {
+    fn from(StatusParts { code, message, details }: StatusParts) -> Self {
         Self::with_error_details(code, message, details)
     }
 }
 
-/// The answer to a refused command. `prefix` is the path of the message that was refused, with its
-/// dot, if it was part of another.
-pub(super) fn refused(message: &str, refusal: Refusal, prefix: &str) -> Answer {
+/// The status of a refused command. `prefix` is the path of the refused message with a trailing dot, if
+/// it is nested in a request.
+pub(super) fn refused(message: &str, refusal: Refusal, prefix: &str) -> StatusParts {
     match refusal {
         Refusal::InBatch { index, refusal } => {
-            let mut answer = refused(message, *refusal, &format!("requests[{index}]."));
-            if let Some(info) = answer.details.error_info().cloned() {
+            let mut parts = refused(message, *refusal, &format!("requests[{index}]."));
+            if let Some(info) = parts.details.error_info().cloned() {
                 let mut metadata = info.metadata;
                 metadata.insert("index".into(), index.to_string());
-                answer.details.set_error_info(info.reason, DOMAIN, metadata);
+                parts.details.set_error_info(info.reason, DOMAIN, metadata);
             }
-            answer
+            parts
         }
-        Refusal::Findings { namespace, findings } => found(message, &namespace, &findings, prefix),
+        Refusal::Findings { namespace, findings } => {
+            refused_by_rules(message, &namespace, &findings, prefix)
+        }
         other => {
-            let (code, reason, facts) = told(&other);
-            let mut answer =
-                Answer { code, message: shorten(message), details: details(reason, facts) };
-            let bad_field = match other {
+            let (code, reason, metadata) = refused_by_state(&other);
+            let mut parts =
+                StatusParts { code, message: shorten(message), details: details(reason, metadata) };
+            let invalid_field = match other {
                 Refusal::CountTooLarge { .. } => Some("count"),
                 Refusal::PoolEmpty => Some("pool.excluded_ports"),
                 _ => None,
             };
-            if let Some(field) = bad_field {
-                answer.details.add_bad_request_violation(field, message);
+            if let Some(field) = invalid_field {
+                parts.details.add_bad_request_violation(field, message);
             }
-            answer
+            parts
         }
     }
 }
 
-type Facts = Vec<(&'static str, String)>;
+type Metadata = Vec<(&'static str, String)>;
 
-/// The code, the reason and the facts of a refusal that is about one thing.
-fn told(refusal: &Refusal) -> (Code, ErrorReason, Facts) {
+/// The code, the reason and the metadata of a refusal that the current state causes.
+fn refused_by_state(refusal: &Refusal) -> (Code, ErrorReason, Metadata) {
     let not_now = Code::FailedPrecondition;
     match refusal {
         Refusal::UnknownNamespace(unknown) => {
             let nearest = unknown.nearest.join(",");
-            let facts = vec![("namespace", unknown.name.to_string()), ("nearest", nearest)];
-            (Code::NotFound, ErrorReason::NamespaceNotFound, facts)
+            let metadata = vec![("namespace", unknown.name.to_string()), ("nearest", nearest)];
+            (Code::NotFound, ErrorReason::NamespaceNotFound, metadata)
         }
         Refusal::UnknownPool(unknown) => {
-            let facts = vec![
+            let metadata = vec![
                 ("namespace", unknown.namespace.to_string()),
                 ("pool", unknown.name.to_string()),
                 ("nearest", unknown.nearest.join(",")),
             ];
-            (Code::NotFound, ErrorReason::PoolNotFound, facts)
+            (Code::NotFound, ErrorReason::PoolNotFound, metadata)
         }
         Refusal::UnknownUid(uid) => {
             (Code::NotFound, ErrorReason::AssignmentNotFound, vec![("uid", uid.to_string())])
         }
         Refusal::NotRegistered { namespace, port, transport } => {
-            let facts = vec![
+            let metadata = vec![
                 ("namespace", namespace.to_string()),
                 ("port", port.to_string()),
                 ("transport", transport.map(|of| of.to_string()).unwrap_or_default()),
             ];
-            (Code::NotFound, ErrorReason::AssignmentNotFound, facts)
+            (Code::NotFound, ErrorReason::AssignmentNotFound, metadata)
         }
         Refusal::NotCustom { uid, source } => {
-            let facts = vec![("uid", uid.to_string()), ("source", source.name().to_owned())];
-            (not_now, ErrorReason::NotCustom, facts)
+            let metadata = vec![("uid", uid.to_string()), ("source", source.name().to_owned())];
+            (not_now, ErrorReason::NotCustom, metadata)
         }
         Refusal::EtagMismatch { uid, current, .. } => {
             let uid = uid.map(|uid| uid.to_string()).unwrap_or_default();
-            let facts = vec![("uid", uid), ("etag", current.to_string())];
-            (Code::Aborted, ErrorReason::EtagMismatch, facts)
+            let metadata = vec![("uid", uid), ("etag", current.to_string())];
+            (Code::Aborted, ErrorReason::EtagMismatch, metadata)
         }
         Refusal::TransportAmbiguous { holders, .. } => {
             (not_now, ErrorReason::TransportAmbiguous, vec![("holders", holders.join(","))])
@@ -108,68 +110,69 @@ fn told(refusal: &Refusal) -> (Code, ErrorReason, Facts) {
         }
         Refusal::NoLease(uid) => (not_now, ErrorReason::NoLease, vec![("uid", uid.to_string())]),
         Refusal::NameKeptByPool { uid, pool } => {
-            let facts = vec![("uid", uid.to_string()), ("pool", pool.to_string())];
-            (not_now, ErrorReason::NameKeptByPool, facts)
+            let metadata = vec![("uid", uid.to_string()), ("pool", pool.to_string())];
+            (not_now, ErrorReason::NameKeptByPool, metadata)
         }
-        about_settings => told_of_settings(about_settings),
+        other => refused_settings(other),
     }
 }
 
-fn told_of_settings(refusal: &Refusal) -> (Code, ErrorReason, Facts) {
+/// The same for namespaces and pools.
+fn refused_settings(refusal: &Refusal) -> (Code, ErrorReason, Metadata) {
     let not_now = Code::FailedPrecondition;
     match refusal {
         Refusal::NamespaceExists(name) => {
-            let facts = vec![("namespace", name.to_string())];
-            (Code::AlreadyExists, ErrorReason::NamespaceAlreadyExists, facts)
+            let metadata = vec![("namespace", name.to_string())];
+            (Code::AlreadyExists, ErrorReason::NamespaceAlreadyExists, metadata)
         }
         Refusal::NamespacePermanent(name) => {
-            let facts = vec![("namespace", name.to_string())];
-            (not_now, ErrorReason::NamespacePermanent, facts)
+            let metadata = vec![("namespace", name.to_string())];
+            (not_now, ErrorReason::NamespacePermanent, metadata)
         }
         Refusal::NamespaceNotEmpty { name, assignments, pools } => {
-            let facts = vec![
+            let metadata = vec![
                 ("namespace", name.to_string()),
                 ("assignments", assignments.to_string()),
                 ("pools", pools.to_string()),
             ];
-            (not_now, ErrorReason::NamespaceNotEmpty, facts)
+            (not_now, ErrorReason::NamespaceNotEmpty, metadata)
         }
         Refusal::PoolExists { namespace, name } => {
-            let facts = vec![("namespace", namespace.to_string()), ("pool", name.to_string())];
-            (Code::AlreadyExists, ErrorReason::PoolAlreadyExists, facts)
+            let metadata = vec![("namespace", namespace.to_string()), ("pool", name.to_string())];
+            (Code::AlreadyExists, ErrorReason::PoolAlreadyExists, metadata)
         }
         Refusal::PoolNotEmpty { pool, count, first } => {
             let count = [("assignments", count.to_string())];
-            let facts = named(pool).into_iter().chain(count).chain(holder(first)).collect();
-            (not_now, ErrorReason::PoolNotEmpty, facts)
+            let metadata = pool_name(pool).into_iter().chain(count).chain(holder(first)).collect();
+            (not_now, ErrorReason::PoolNotEmpty, metadata)
         }
         Refusal::PoolOverlapsPool { ports, transport, other } => {
-            let place = [("ports", ports.to_string()), ("transport", transport.to_string())];
-            let facts = named(other).into_iter().chain(place).collect();
-            (not_now, ErrorReason::PoolOverlap, facts)
+            let overlap = [("ports", ports.to_string()), ("transport", transport.to_string())];
+            let metadata = pool_name(other).into_iter().chain(overlap).collect();
+            (not_now, ErrorReason::PoolOverlap, metadata)
         }
         Refusal::PoolOverlapsAssignment(record) => {
             (not_now, ErrorReason::PoolOverlap, holder(record))
         }
         Refusal::TransportOutsidePool { pool, .. } => {
-            (not_now, ErrorReason::OutsidePool, named(pool).into())
+            (not_now, ErrorReason::OutsidePool, pool_name(pool).into())
         }
         Refusal::CountTooLarge { pool, .. } => {
-            (Code::InvalidArgument, ErrorReason::InvalidField, named(pool).into())
+            (Code::InvalidArgument, ErrorReason::InvalidField, pool_name(pool).into())
         }
         Refusal::PoolExhausted(exhausted) => {
-            (Code::ResourceExhausted, ErrorReason::PoolExhausted, figures(exhausted))
+            (Code::ResourceExhausted, ErrorReason::PoolExhausted, pool_usage(exhausted))
         }
         Refusal::EnsuredOtherwise(held) => {
             let ports = held.iter().filter_map(|record| record.ports).unique().join(",");
             let transports =
                 held.iter().filter_map(|record| record.transport).map(Transport::name).join(",");
             let uids = held.iter().map(|record| record.uid).join(",");
-            let facts = vec![("ports", ports), ("transports", transports), ("uids", uids)];
-            (not_now, ErrorReason::EnsuredOtherwise, facts)
+            let metadata = vec![("ports", ports), ("transports", transports), ("uids", uids)];
+            (not_now, ErrorReason::EnsuredOtherwise, metadata)
         }
         Refusal::PoolEmpty
-        // What is told elsewhere.
+        // Handled by the callers.
         | Refusal::UnknownNamespace(_)
         | Refusal::UnknownPool(_)
         | Refusal::UnknownUid(_)
@@ -185,31 +188,31 @@ fn told_of_settings(refusal: &Refusal) -> (Code, ErrorReason, Facts) {
     }
 }
 
-fn named(pool: &SharedPool) -> [(&'static str, String); 2] {
+fn pool_name(pool: &SharedPool) -> [(&'static str, String); 2] {
     [("namespace", pool.namespace.to_string()), ("pool", pool.name.to_string())]
 }
 
-fn figures(exhausted: &Exhausted) -> Facts {
-    let usage = exhausted.usage;
+fn pool_usage(exhausted: &Exhausted) -> Metadata {
+    let numbers = exhausted.usage;
     let leases = exhausted.next_leases.iter().filter_map(|record| {
         let lease = record.registration()?.lease?;
         let name = record.service_name.as_deref().unwrap_or_default();
         Some(format!("{} {}/{} {name}", lease.expire_time, record.ports?, record.transport?))
     });
-    let rested = exhausted.next_cool_down_end.map(|time| time.to_string()).unwrap_or_default();
-    let figures = [
-        ("size", usage.size.to_string()),
-        ("held", usage.held.to_string()),
-        ("cooling", usage.cooling.to_string()),
-        ("skipped", usage.skipped.to_string()),
+    let cooled_down = exhausted.next_cool_down_end.map(|time| time.to_string()).unwrap_or_default();
+    let usage = [
+        ("size", numbers.size.to_string()),
+        ("held", numbers.held.to_string()),
+        ("cooling", numbers.cooling.to_string()),
+        ("skipped", numbers.skipped.to_string()),
         ("next_expire_times", leases.collect::<Vec<_>>().join(",")),
-        ("next_cool_down_end_time", rested),
+        ("next_cool_down_end_time", cooled_down),
     ];
-    named(&exhausted.pool).into_iter().chain(figures).collect()
+    pool_name(&exhausted.pool).into_iter().chain(usage).collect()
 }
 
-/// Who holds ports, and where.
-fn holder(record: &Record) -> Facts {
+/// The holder of ports.
+fn holder(record: &Record) -> Metadata {
     let registration = record.registration();
     let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
     vec![
@@ -223,10 +226,15 @@ fn holder(record: &Record) -> Facts {
     ]
 }
 
-/// What the rules found. The first of the heaviest gives the reason.
-fn found(message: &str, namespace: &NamespaceName, findings: &[Finding], prefix: &str) -> Answer {
+/// A refusal by findings. The first finding, one of the highest severity, determines the reason.
+fn refused_by_rules(
+    message: &str,
+    namespace: &NamespaceName,
+    findings: &[Finding],
+    prefix: &str,
+) -> StatusParts {
     let Some(first) = findings.first() else {
-        return Answer {
+        return StatusParts {
             code: Code::FailedPrecondition,
             message: shorten(message),
             details: details(ErrorReason::AcknowledgementRequired, []),
@@ -245,7 +253,7 @@ fn found(message: &str, namespace: &NamespaceName, findings: &[Finding], prefix:
     };
     let record = first.evidence.record.as_deref();
     let pool = first.evidence.pool.as_ref().map(ToString::to_string).unwrap_or_default();
-    let facts = match (reason, record) {
+    let metadata = match (reason, record) {
         (ErrorReason::PortTaken, Some(record)) => holder(record),
         _ => vec![
             ("namespace", namespace.to_string()),
@@ -260,7 +268,7 @@ fn found(message: &str, namespace: &NamespaceName, findings: &[Finding], prefix:
             ),
         ],
     };
-    let mut details = details(reason, facts);
+    let mut details = details(reason, metadata);
     match code {
         Code::InvalidArgument => {
             let field = if reason == ErrorReason::PortZero { "ports" } else { "service_name" };
@@ -280,17 +288,17 @@ fn found(message: &str, namespace: &NamespaceName, findings: &[Finding], prefix:
     let message = match reason {
         ErrorReason::AcknowledgementRequired => {
             let codes = codes(findings).replace(',', ", ");
-            format!("{message}; to take it all the same, acknowledge {codes}")
+            format!("{message}; to override, acknowledge {codes}")
         }
         ErrorReason::ForbiddenByPolicy => {
             format!("{message}; the policy of namespace {namespace} forbids it")
         }
         _ => message.to_owned(),
     };
-    Answer { code, message: shorten(&message), details }
+    StatusParts { code, message: shorten(&message), details }
 }
 
-/// The codes of the findings, as `acknowledge` takes them, comma-separated.
+/// The codes of the findings as `acknowledge` accepts them, comma-separated.
 fn codes(findings: &[Finding]) -> String {
     let codes: BTreeSet<FindingCode> = findings.iter().map(|finding| finding.code).collect();
     codes.into_iter().map(|code| convert::finding_code(code).as_str_name()).join(",")
