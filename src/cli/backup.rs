@@ -9,7 +9,7 @@ use super::args::DatabaseArgs;
 use super::copy_progress::Progress;
 use super::output::{self, quoted};
 use super::{Error, ExitStatus};
-use crate::store::sqlite::{Saved, backup};
+use crate::store::sqlite::{Backup, backup};
 
 /// The arguments of `portbook backup`.
 #[derive(Args, Debug)]
@@ -37,8 +37,8 @@ impl BackupArgs {
     }
 }
 
-fn told(database: &Path, file: &Path, saved: Saved) -> String {
-    let Saved { revision, assignments, bytes } = saved;
+fn told(database: &Path, file: &Path, saved: Backup) -> String {
+    let Backup { revision, assignments, bytes } = saved;
     let (database, file) = (quoted(database), quoted(file));
     format!(
         "Backed up {database} to {file}: revision {revision}, {assignments} registered, {bytes} bytes\n\

@@ -256,7 +256,7 @@ impl Error {
                 port_registry_service_server::SERVICE_NAME,
                 port_admin_service_server::SERVICE_NAME
             )),
-            Self::Restore(RestoreError::Faulty { backup, .. }) => {
+            Self::Restore(RestoreError::Invalid { backup, .. }) => {
                 Some(format!("see what is wrong: portbook verify {}", quoted(backup)))
             }
             _ => self.damaged().map(|database| {
@@ -273,7 +273,7 @@ impl Error {
     fn damaged(&self) -> Option<&PathBuf> {
         let open = match self {
             Self::Serve(ServeError::Load { database, .. })
-            | Self::Backup(BackupError::Copy(CopyError::Faulty { from: database, .. })) => {
+            | Self::Backup(BackupError::Copy(CopyError::Invalid { from: database, .. })) => {
                 return Some(database);
             }
             Self::Backup(BackupError::Copy(CopyError::Open(open)))
@@ -318,7 +318,7 @@ impl Error {
             | Self::Connection { .. }
             | Self::NotServing(_) => 4,
             Self::Stopped { source, .. } | Self::AtLine { source, .. } => source.code(),
-            Self::Restore(RestoreError::Faulty { .. }) => 6,
+            Self::Restore(RestoreError::Invalid { .. }) => 6,
             _ if self.requires_force() => 3,
             _ if self.damaged().is_some() => 6,
             _ => 5,

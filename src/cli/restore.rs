@@ -38,13 +38,13 @@ impl RestoreArgs {
 }
 
 fn told(database: &Path, file: &Path, restored: &Restored) -> String {
-    let Restored { revision, assignments, aside } = restored;
+    let Restored { revision, assignments, previous } = restored;
     let (database, file) = (quoted(database), quoted(file));
-    let aside = aside.as_ref().map_or_else(String::new, |aside| {
-        format!("the database that was there before: {}\n", quoted(aside))
+    let previous = previous.as_ref().map_or_else(String::new, |previous| {
+        format!("the database that was there before: {}\n", quoted(previous))
     });
     format!(
-        "Restored {database} from {file}: revision {revision}, {assignments} registered\n{aside}\
+        "Restored {database} from {file}: revision {revision}, {assignments} registered\n{previous}\
          to serve it: portbook serve --database {database}\n"
     )
 }

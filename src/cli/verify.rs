@@ -31,7 +31,7 @@ impl VerifyArgs {
         let file = file.unwrap_or(database);
         let report = verify(&file, Timestamp::now()).await?;
         output::show(output.output, &report)?;
-        if report.is_right() {
+        if report.is_ok() {
             return Ok(ExitStatus::Success);
         }
         let file = quoted(&file);
@@ -49,9 +49,9 @@ impl VerifyArgs {
 
 const fn outcome(outcome: Outcome) -> &'static str {
     match outcome {
-        Outcome::Right => "ok",
-        Outcome::Left => "-",
-        Outcome::Wrong => "WRONG",
+        Outcome::Passed => "ok",
+        Outcome::Skipped => "-",
+        Outcome::Failed => "WRONG",
     }
 }
 
@@ -67,9 +67,9 @@ impl output::View for Report {
     fn objects(&self) -> Vec<Value> {
         let object = |check: &Check| {
             let result = match check.outcome {
-                Outcome::Right => "OK",
-                Outcome::Left => "NOT_CHECKED",
-                Outcome::Wrong => "WRONG",
+                Outcome::Passed => "OK",
+                Outcome::Skipped => "NOT_CHECKED",
+                Outcome::Failed => "WRONG",
             };
             json!({"check": check.name, "result": result, "detail": check.detail})
         };
@@ -78,7 +78,7 @@ impl output::View for Report {
 
     fn json(&self) -> Value {
         json!({
-            "is_right": self.is_right(),
+            "is_right": self.is_ok(),
             "is_backup": self.is_backup,
             "revision": self.revision.map(|revision| revision.0),
             "assignments": self.assignments,

@@ -135,7 +135,7 @@ async fn a_backup_is_its_owners_and_replaces_nothing_unasked() {
     let first = fs::read(&file).unwrap();
     server.writes().await.register_port(register("billing", FREE)).await.unwrap();
     let said = refused(&mut back_up(&server.database(), &file), 3);
-    assert!(said.contains("exists already") && said.contains("--force"), "{said}");
+    assert!(said.contains("already exists") && said.contains("--force"), "{said}");
     assert!(fs::read(&file).unwrap() == first);
     let said = done(back_up(&server.database(), &file).arg("--force"));
     assert!(said.contains("revision 1, 1 registered"), "{said}");
@@ -185,7 +185,7 @@ async fn a_failed_backup_leaves_nothing_behind_and_says_why() {
     let said = refused(&mut back_up(&database, &folder.join("none/b")), 5);
     assert!(said.contains("none/b does not exist: create it first"), "{said}");
     let said = refused(&mut back_up(&folder.join("none.db"), &folder.join("b")), 5);
-    assert!(said.contains("there is no file") && said.contains("none.db"), "{said}");
+    assert!(said.contains("does not exist") && said.contains("none.db"), "{said}");
     let said = refused(back_up(&database, folder).arg("--force"), 5);
     assert!(said.contains("is a folder"), "{said}");
     // A disk with no room for it, as far as the process can see.
@@ -204,7 +204,7 @@ async fn a_backup_of_a_damaged_database_is_refused() {
     let database = server.database();
     forge(&database, "update custom_assignment set service_name = 'other'").await;
     let said = refused(&mut back_up(&database, &database.with_extension("backup")), 6);
-    assert!(said.contains("does not pass its verification"), "{said}");
+    assert!(said.contains("failed its verification"), "{said}");
     assert!(said.contains(&format!("portbook verify {}", database.display())), "{said}");
     assert_eq!(files(database.parent().unwrap()).len(), 1);
 }
@@ -226,7 +226,7 @@ async fn a_restore_puts_what_was_there_aside() {
     // What was written last is in the log only.
     server.kill();
     let said = refused(&mut restore(&file, &server.database()), 3);
-    assert!(said.contains("exists already") && said.contains("--force"), "{said}");
+    assert!(said.contains("already exists") && said.contains("--force"), "{said}");
     fs::set_permissions(server.database(), fs::Permissions::from_mode(0o640)).unwrap();
     let said = done(restore(&file, &server.database()).arg("--force"));
     let aside = said.split("was there before: ").nth(1).unwrap().lines().next().unwrap();
@@ -274,7 +274,7 @@ async fn the_log_of_another_database_is_not_taken_for_a_part_of_the_restored_one
     fs::copy(other.database().with_extension("db-wal"), &log).unwrap();
     let (code, said) = crate::harness::failed_start(&mut crate::harness::serve(&server.database()));
     assert_eq!(code, Some(5));
-    assert!(said.contains("is gone or empty, but its log"), "{said}");
+    assert!(said.contains("is missing or empty, but its log"), "{said}");
     done(&mut restore(&file, &server.database()));
     assert!(!log.exists(), "put aside");
     server.launch();
@@ -349,7 +349,7 @@ async fn a_server_that_starts_while_a_restore_copies_keeps_its_database() {
         server.launch();
         server.writes().await.register_port(register("billing", FREE)).await.unwrap();
         let fault = restoring.await.unwrap_err().to_string();
-        let says = if was_there { "is in use by another program" } else { "exists already" };
+        let says = if was_there { "is in use by another program" } else { "already exists" };
         assert!(fault.contains(says), "{fault}");
         server.writes().await.register_port(register("later", FREE + 1)).await.unwrap();
         server.kill();
@@ -371,7 +371,7 @@ async fn a_damaged_backup_is_not_restored() {
     fs::write(&file, &bytes).unwrap();
     let before = files(server.database().parent().unwrap());
     let said = refused(restore(&file, &server.database()).arg("--force"), 6);
-    assert!(said.contains("does not pass its verification"), "{said}");
+    assert!(said.contains("failed its verification"), "{said}");
     assert!(said.contains("checksum: "), "{said}");
     bytes[place] ^= 0x40;
     fs::write(&file, &bytes[..bytes.len() - 4096]).unwrap();

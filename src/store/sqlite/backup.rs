@@ -1,5 +1,5 @@
-//! Backups: a copy of a database in one sealed file, made while a server goes on writing, or before a
-//! newer Portbook changes the schema.
+//! Backups: a copy of a database in one sealed file, made while a server is running, or before a newer
+//! Portbook changes the schema.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -9,51 +9,51 @@ use jiff::Timestamp;
 use sqlx::sqlite::SqliteConnection;
 
 use super::open::OpenError;
-use super::partial::{CopyError, Partial, copy, passed};
-use super::source::beside;
-use super::verify::{examine, examine_form};
+use super::partial::{CopyError, PartialCopy, check_copy, copy};
+use super::source::with_suffix;
+use super::verify::{verify_format, verify_source};
 use crate::registry::assignment::Revision;
 
-/// A backup that was made.
+/// A backup that was written.
 #[derive(Clone, Copy, Debug)]
-pub struct Saved {
+pub struct Backup {
     /// The last revision in it.
     pub revision: Revision,
     /// How many assignments are registered in it.
     pub assignments: u64,
-    /// How long the file is.
+    /// The size of the file.
     pub bytes: u64,
 }
 
-/// Why there is no backup.
+/// Why no backup was written.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    /// The database can't be its own backup.
+    /// The target is the database.
     #[error("{0} is the database itself: give the name of another file")]
     IsDatabase(PathBuf),
-    /// It could not be copied.
+    /// The database could not be copied.
     #[error(transparent)]
     Copy(#[from] CopyError),
 }
 
-/// Whether both names are of one file.
+/// Whether both paths lead to one file.
 pub(super) fn is_same_file(one: &Path, other: &Path) -> bool {
-    let place = |path| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
-    place(one).is_some_and(|place_of_one| Some(place_of_one) == place(other))
+    let identity = |path| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
+    identity(one).is_some_and(|one| Some(one) == identity(other))
 }
 
-/// Backs the database up as it is at one moment, whoever writes it. `tell` is told how many bytes of
-/// how many were copied.
+/// Writes a consistent backup of the database, which a server may be writing. `report_progress`
+/// receives the number of bytes copied and the total.
 ///
 /// # Errors
-/// If it can't be read or the backup can't be written. Nothing is left behind then.
+/// If the database can't be read or the backup can't be written. No file remains then.
 pub async fn backup(
     database: &Path,
     target: &Path,
     overwrite: bool,
     now: Timestamp,
-    tell: impl FnMut(u64, u64),
-) -> Result<Saved, BackupError> {
+    report_progress: impl FnMut(u64, u64),
+) -> Result<Backup, BackupError> {
     if is_same_file(database, target) {
         return Err(BackupError::IsDatabase(target.to_owned()));
     }
@@ -63,29 +63,29 @@ pub async fn backup(
     if target.symlink_metadata().is_ok() && !overwrite {
         return Err(CopyError::Exists(target.to_owned()).into());
     }
-    let mut partial = copy(database, target, tell).await?;
-    let report =
-        passed(examine(&partial.source()?, now).await.map_err(CopyError::from)?, database)?;
+    let mut partial = copy(database, target, report_progress).await?;
+    let report = verify_source(&partial.source()?, now).await.map_err(CopyError::from)?;
+    let report = check_copy(report, database)?;
     let bytes = partial.seal()?;
-    partial.put(overwrite)?;
-    Ok(Saved {
+    partial.persist(overwrite)?;
+    Ok(Backup {
         revision: report.revision.unwrap_or_default(),
         assignments: report.assignments.unwrap_or_default(),
         bytes,
     })
 }
 
-/// Backs a database up beside itself, before its schema is changed, and says where.
+/// Backs up a database in its own folder before its schema is changed. Returns the path.
 pub(super) async fn before_upgrade(
     connection: &mut SqliteConnection,
     database: &Path,
     schema: i64,
 ) -> Result<PathBuf, CopyError> {
-    let first = beside(database, &format!(".schema-{schema}.backup"));
-    let mut partial = Partial::beside(&first)?;
+    let first = with_suffix(database, &format!(".schema-{schema}.backup"));
+    let mut partial = PartialCopy::create(&first)?;
     partial.fill(database, connection, &mut |_, _| ()).await?;
-    passed(examine_form(&partial.source()?).await?, database)?;
+    check_copy(verify_format(&partial.source()?).await?, database)?;
     partial.seal()?;
-    let others = (2..).map(|n: u32| beside(database, &format!(".schema-{schema}.{n}.backup")));
-    partial.put_at_first_free(std::iter::once(first).chain(others))
+    let others = (2..).map(|n: u32| with_suffix(database, &format!(".schema-{schema}.{n}.backup")));
+    partial.persist_at_first_free(std::iter::once(first).chain(others))
 }

@@ -25,7 +25,7 @@ use jiff::Timestamp;
 use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
 
-pub use backup::{BackupError, Saved, backup};
+pub use backup::{Backup, BackupError, backup};
 pub use open::OpenError;
 pub use partial::CopyError;
 pub use restore::{RestoreError, Restored, restore};

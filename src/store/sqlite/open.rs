@@ -1,5 +1,5 @@
-//! Opening a database: whose file it is, that nobody else serves it, and that its schema is up to
-//! date.
+//! Opening a database: checks that the file is Portbook's, locks it against other servers, and brings
+//! its schema up to date.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -18,17 +18,17 @@ use super::{LockedFile, SqliteStore, backup, source};
 
 pub(super) static MIGRATIONS: Migrator = sqlx::migrate!();
 
-/// Tells a Portbook file from other SQLite files: "PBOK".
+/// Identifies a Portbook file among SQLite files: "PBOK".
 pub(super) const APPLICATION_ID: i64 = 0x5042_4f4b;
 
 /// Why a database could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// A folder stands there.
+    /// The path is a folder.
     #[error("the database path {0} is a folder: give the path of a file")]
     IsFolder(PathBuf),
-    /// There is nothing to be read.
-    #[error("there is no file {0}")]
+    /// The file does not exist.
+    #[error("the file {0} does not exist")]
     NoFile(PathBuf),
     /// The file could not be read.
     #[error("{path} can't be read")]
@@ -38,12 +38,12 @@ pub enum OpenError {
         /// Why.
         source: io::Error,
     },
-    /// There is no folder to put it in.
+    /// The folder of the database does not exist.
     #[error("the folder of the database {0} does not exist: create it first")]
     NoFolder(PathBuf),
-    /// Another server has it.
+    /// Another server has locked the file.
     #[error(
-        "the database {0} is in use by another portbook server: stop that one first, or give \
+        "the database {0} is in use by another portbook server: stop that server first, or choose \
          another --database"
     )]
     InUse(PathBuf),
@@ -55,44 +55,44 @@ pub enum OpenError {
         /// Why.
         source: io::Error,
     },
-    /// It is no SQLite file.
+    /// The file is not a SQLite database.
     #[error("{0} is not a SQLite database: give the path of a Portbook database or of a new file")]
     NotSqlite(PathBuf),
-    /// Its pages contradict each other.
+    /// SQLite reports that the file is corrupt.
     #[error("the database {0} is damaged")]
     Damaged(PathBuf),
-    /// Its log is there, and it is not.
+    /// The database is missing or empty, but its write-ahead log exists.
     #[error(
-        "the database {0} is gone or empty, but its log {0}-wal is there: put the database back, or \
-         move the log away to begin with a new one"
+        "the database {0} is missing or empty, but its log {0}-wal exists: put the database back, or \
+         move the log away to start with a new database"
     )]
-    Gone(PathBuf),
-    /// It is a SQLite file of something else.
+    Missing(PathBuf),
+    /// The SQLite database belongs to another application.
     #[error(
-        "{0} is a SQLite database, but not one of Portbook's: give the path of a Portbook \
+        "{0} is a SQLite database, but not a Portbook database: give the path of a Portbook \
          database or of a new file"
     )]
     NotPortbook(PathBuf),
-    /// It was written by a newer Portbook.
+    /// The database was written by a newer Portbook.
     #[error(
-        "the database {path} was written by a newer Portbook (schema {found}, this one knows up to \
-         {known}): use that version"
+        "the database {path} was written by a newer Portbook (schema {found}; this version supports \
+         up to {known}): use that version"
     )]
     Newer {
         /// The file.
         path: PathBuf,
         /// Its schema version.
         found: i64,
-        /// The newest one known here.
+        /// The newest version that this Portbook supports.
         known: i64,
     },
-    /// It can't be written.
+    /// The file or its folder is not writable.
     #[error("the database {0} can't be written: check the permissions of the file and its folder")]
     ReadOnly(PathBuf),
-    /// There is no space for it.
+    /// The disk is full.
     #[error("the disk of the database {0} is full: free some space on it, and start again")]
     Full(PathBuf),
-    /// SQLite says no.
+    /// SQLite returned another error.
     #[error("the database {path} could not be opened")]
     Database {
         /// The file.
@@ -100,23 +100,23 @@ pub enum OpenError {
         /// Why.
         source: sqlx::Error,
     },
-    /// It could not be backed up, which comes before its schema is changed.
+    /// The backup that precedes a schema upgrade failed.
     #[error(
-        "the database {path} has the older schema {schema}, and it could not be backed up before an \
-         upgrade to {known}: nothing was changed"
+        "the database {path} has the older schema {schema}, and it could not be backed up before \
+         the upgrade to {known}: nothing was changed"
     )]
     Backup {
         /// The file.
         path: PathBuf,
         /// Its schema version.
         schema: i64,
-        /// The newest one known here.
+        /// The newest version that this Portbook supports.
         known: i64,
         /// Why.
         source: Box<CopyError>,
     },
-    /// The schema could not be brought up to date.
-    #[error("the schema of the database {path} could not be brought up to date")]
+    /// A migration failed.
+    #[error("the schema of the database {path} could not be upgraded")]
     Migrate {
         /// The file.
         path: PathBuf,
@@ -126,11 +126,10 @@ pub enum OpenError {
 }
 
 impl SqliteStore {
-    /// Opens the file, creating and seeding it if it is not there, and keeps every other server
-    /// off it.
+    /// Opens the file and locks it against other servers. A new file is created and seeded.
     ///
     /// # Errors
-    /// If it can't be used; the error says why and what to do.
+    /// If the file can't be used; the error states the reason and what to do.
     pub async fn open(path: &Path) -> Result<Self, OpenError> {
         if path.is_dir() {
             return Err(OpenError::IsFolder(path.to_owned()));
@@ -139,28 +138,28 @@ impl SqliteStore {
         if folder.is_some_and(|folder| !folder.is_dir()) {
             return Err(OpenError::NoFolder(path.to_owned()));
         }
-        // SQLite would delete the log of a database that is gone, and begin anew.
-        let is_gone = path.metadata().map_or(true, |file| file.len() == 0);
-        let log = source::beside(path, "-wal").metadata();
-        if is_gone && log.is_ok_and(|log| log.len() > 0) {
-            return Err(OpenError::Gone(path.to_owned()));
+        // SQLite would delete the log of a missing database and create an empty one.
+        let is_missing = path.metadata().map_or(true, |file| file.len() == 0);
+        let log = source::with_suffix(path, "-wal").metadata();
+        if is_missing && log.is_ok_and(|log| log.len() > 0) {
+            return Err(OpenError::Missing(path.to_owned()));
         }
         let mut file = lock(path)?;
-        // It begins as a backup and is none from now on: its seal would be taken for a promise that
-        // nothing is written to it.
-        Seal::take_off(&mut file).map_err(|source| open_failed(path, source))?;
-        // In full, for SQLite has a meaning of its own for names such as `:memory:`.
-        let real = path.canonicalize().map_err(|source| open_failed(path, source))?;
-        let options = SqliteConnectOptions::new().filename(&real);
+        // A served backup is not a backup any more: its seal would guarantee that the file has not
+        // changed.
+        Seal::remove(&mut file).map_err(|source| open_failed(path, source))?;
+        // The canonical path, because SQLite interprets names such as `:memory:`.
+        let canonical = path.canonicalize().map_err(|source| open_failed(path, source))?;
+        let options = SqliteConnectOptions::new().filename(&canonical);
         let history = Some(SqliteHistory::of(&options));
         let connection = prepare(options, path).await?;
-        Ok(Self { connection, file: Some(LockedFile { path: real, file }), history })
+        Ok(Self { connection, file: Some(LockedFile { path: canonical, file }), history })
     }
 
-    /// A new registry in memory, with IANA's registry and the guides and nothing else.
+    /// A new registry in memory that contains only the seed: IANA's registry and the guides.
     ///
     /// # Errors
-    /// If there is no memory for it.
+    /// If there is not enough memory.
     pub async fn in_memory() -> Result<Self, OpenError> {
         let options = SqliteConnectOptions::new().in_memory(true);
         let connection = prepare(options, Path::new(":memory:")).await?;
@@ -168,12 +167,12 @@ impl SqliteStore {
     }
 }
 
-/// A lock on the file itself, so that two names of one file meet at it. It is of another kind than
-/// SQLite's own locks, and the system releases it however the process ends.
+/// Locks the file itself, so that two paths to one file conflict. This lock is independent of
+/// SQLite's locks, and the system releases it however the process ends.
 pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
     let failed = |source| open_failed(path, source);
     let mut options = File::options();
-    // A new one is its owner's alone: it has the hashes of tokens.
+    // A new file is readable only by its owner, because it contains the hashes of tokens.
     let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
     let file = file.map_err(failed)?;
     match file.try_lock() {
@@ -195,7 +194,7 @@ fn open_failed(path: &Path, source: io::Error) -> OpenError {
     }
 }
 
-/// Opens the connection, makes sure that the file is Portbook's, and brings its schema up to date.
+/// Opens the connection, checks that the file is Portbook's, and brings its schema up to date.
 async fn prepare(
     options: SqliteConnectOptions,
     path: &Path,
@@ -203,7 +202,7 @@ async fn prepare(
     let failed = |source: sqlx::Error| open_error(path, source);
     let mut connection = options.disable_statement_logging().connect().await.map_err(failed)?;
     let schema = check_owner(&mut connection, path).await?;
-    keep_what_was(&mut connection, path, schema).await?;
+    back_up_before_upgrade(&mut connection, path, schema).await?;
     make_durable(&mut connection).await.map_err(failed)?;
     MIGRATIONS.run(&mut connection).await.map_err(|source| match source {
         sqlx::migrate::MigrateError::Execute(source)
@@ -213,7 +212,8 @@ async fn prepare(
     Ok(connection)
 }
 
-/// That the file is Portbook's, and no newer one's; the schema it has, 0 if it is new.
+/// Checks that the file is Portbook's and not of a newer version. Returns its schema version, 0 for a
+/// new file.
 async fn check_owner(connection: &mut SqliteConnection, path: &Path) -> Result<i64, OpenError> {
     let failed = |source: sqlx::Error| open_error(path, source);
     let tables: i64 = sqlx::query_scalar("select count(*) from sqlite_schema")
@@ -241,13 +241,13 @@ async fn check_owner(connection: &mut SqliteConnection, path: &Path) -> Result<i
     Ok(0)
 }
 
-/// The newest schema that is known here.
+/// The newest schema version that this Portbook supports.
 pub(super) fn newest_schema() -> i64 {
     MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or_default()
 }
 
-/// Backs up a database whose schema is about to be changed, unless nobody has used it yet.
-async fn keep_what_was(
+/// Backs up a database whose schema is about to be changed, unless it was never written to.
+async fn back_up_before_upgrade(
     connection: &mut SqliteConnection,
     path: &Path,
     schema: i64,
@@ -261,16 +261,16 @@ async fn keep_what_was(
     )
     .fetch_one(&mut *connection)
     .await
-    .map_err(|fault| open_error(path, fault))?;
+    .map_err(|source| open_error(path, source))?;
     if !is_used {
         return Ok(());
     }
-    let real = path.canonicalize().map_err(|source| open_failed(path, source))?;
-    match backup::before_upgrade(connection, &real, schema).await {
+    let canonical = path.canonicalize().map_err(|source| open_failed(path, source))?;
+    match backup::before_upgrade(connection, &canonical, schema).await {
         Ok(backup) => {
             tracing::info!(
                 backup = %backup.display(), schema, known,
-                "the database has an older schema: it was backed up, and is brought up to date"
+                "the database has an older schema: it was backed up and is being upgraded"
             );
             Ok(())
         }
@@ -281,7 +281,7 @@ async fn keep_what_was(
     }
 }
 
-/// The newest migration that the file has, 0 for a new file.
+/// The newest migration that was applied to the file, 0 for a new file.
 async fn applied_version(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
     let has_table: bool = sqlx::query_scalar(
         "select exists (select 1 from sqlite_schema where name = '_sqlx_migrations')",
@@ -296,8 +296,8 @@ async fn applied_version(connection: &mut SqliteConnection) -> Result<i64, sqlx:
         .await
 }
 
-/// A commit is on the disk when it returns, and readers of the file never wait for it. No other
-/// folder is needed, which may be one that can't be written.
+/// A commit is on the disk when it returns, and readers never wait for a writer. Temporary data stays
+/// in memory, because the folder for temporary files may not be writable.
 async fn make_durable(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     sqlx::raw_sql(
         "pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on; \

@@ -1,5 +1,5 @@
-//! A copy of a database that is made beside the place it is meant for, and put there whole or not at
-//! all. What becomes of no copy is removed.
+//! A copy of a database, written to a temporary file beside its target and renamed when it is
+//! complete. An incomplete copy is removed.
 
 use std::fs::{self, File};
 use std::io;
@@ -16,20 +16,20 @@ use super::seal::Seal;
 use super::source::{Source, close};
 use super::verify::Report;
 
-/// How often is said how far a copy has come.
-const TELL_EVERY: Duration = Duration::from_millis(100);
+/// How often progress is reported.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Why a database could not be copied.
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {
-    /// What is to be copied can't be opened.
+    /// The source can't be opened.
     #[error(transparent)]
     Open(#[from] Box<OpenError>),
-    /// There is no folder to put the copy in.
+    /// The folder of the target does not exist.
     #[error("the folder of {0} does not exist: create it first")]
     NoFolder(PathBuf),
-    /// Something stands where the copy is to be.
-    #[error("{0} exists already: give another name, or --force to put a new one in its place")]
+    /// The target exists, and overwriting was not requested.
+    #[error("{0} already exists: give another name, or --force to replace it")]
     Exists(PathBuf),
     /// The disk is full.
     #[error("there is no space for {0} on its disk")]
@@ -37,7 +37,7 @@ pub enum CopyError {
     /// SQLite can't copy.
     #[error("{path} can't be written")]
     Copy {
-        /// Where the copy was to be.
+        /// The target.
         path: PathBuf,
         /// Why.
         source: sqlx::Error,
@@ -45,61 +45,58 @@ pub enum CopyError {
     /// The file can't be written.
     #[error("{path} can't be written")]
     Write {
-        /// Where the copy was to be.
+        /// The target.
         path: PathBuf,
         /// Why.
         source: io::Error,
     },
-    /// The copy is not what a database should be.
-    #[error(
-        "what was copied of {from} does not pass its verification, so it was not kept: {faults}"
-    )]
-    Faulty {
-        /// What was copied.
+    /// The copy failed its verification.
+    #[error("the copy of {from} failed its verification, so it was removed: {problems}")]
+    Invalid {
+        /// The source.
         from: PathBuf,
-        /// What is wrong.
-        faults: String,
+        /// The failed checks.
+        problems: String,
     },
 }
 
 impl From<OpenError> for CopyError {
-    fn from(fault: OpenError) -> Self {
-        Self::Open(Box::new(fault))
+    fn from(error: OpenError) -> Self {
+        Self::Open(Box::new(error))
     }
 }
 
-/// A copy that is not in its place yet.
+/// A copy in a temporary file.
 #[derive(Debug)]
-pub(super) struct Partial {
+pub(super) struct PartialCopy {
     file: NamedTempFile,
     target: PathBuf,
 }
 
-/// Copies the database as it is at one moment, whoever writes it.
-///
-/// `tell` is told how many bytes of how many were copied.
+/// Writes a consistent copy of the database, which a server may be writing. `report_progress` receives
+/// the number of bytes copied and the total.
 pub(super) async fn copy(
     from: &Path,
     target: &Path,
-    mut tell: impl FnMut(u64, u64),
-) -> Result<Partial, CopyError> {
+    mut report_progress: impl FnMut(u64, u64),
+) -> Result<PartialCopy, CopyError> {
     loop {
         let source = Source::of(from)?;
         let mut connection = source.connect().await?;
-        let partial = Partial::beside(target)?;
-        partial.fill(from, &mut connection, &mut tell).await?;
+        let partial = PartialCopy::create(target)?;
+        partial.fill(from, &mut connection, &mut report_progress).await?;
         close(connection).await;
-        if source.has_kept_still() {
+        if source.is_unchanged() {
             return Ok(partial);
         }
     }
 }
 
-impl Partial {
-    /// An empty file in the folder of the target, which nobody else may read: a database holds the
-    /// hashes of tokens.
-    pub(super) fn beside(target: &Path) -> Result<Self, CopyError> {
-        let target = std::path::absolute(target).map_err(|fault| write_failed(target, fault))?;
+impl PartialCopy {
+    /// An empty file in the folder of the target. Only its owner may read it, because a database
+    /// contains the hashes of tokens.
+    pub(super) fn create(target: &Path) -> Result<Self, CopyError> {
+        let target = std::path::absolute(target).map_err(|error| write_failed(target, error))?;
         let (Some(folder), Some(name)) = (target.parent(), target.file_name()) else {
             return Err(OpenError::IsFolder(target).into());
         };
@@ -113,16 +110,16 @@ impl Partial {
             .prefix(&hidden)
             .suffix(".partial")
             .tempfile_in(folder)
-            .map_err(|fault| write_failed(&target, fault))?;
+            .map_err(|error| write_failed(&target, error))?;
         Ok(Self { file, target })
     }
 
-    /// Copies all that the connection reads at one moment.
+    /// Copies the database that the connection reads, in one transaction.
     pub(super) async fn fill(
         &self,
         from: &Path,
         connection: &mut SqliteConnection,
-        tell: &mut impl FnMut(u64, u64),
+        report_progress: &mut impl FnMut(u64, u64),
     ) -> Result<(), CopyError> {
         let failed = |source: sqlx::Error| match primary_code(&source) {
             Some(11) => OpenError::Damaged(from.to_owned()).into(),
@@ -131,8 +128,8 @@ impl Partial {
             _ => CopyError::Copy { path: self.target.clone(), source },
         };
         let Some(path) = self.file.path().to_str() else {
-            let fault = io::Error::new(io::ErrorKind::InvalidFilename, "its name is not UTF-8");
-            return Err(write_failed(&self.target, fault));
+            let error = io::Error::new(io::ErrorKind::InvalidFilename, "its name is not UTF-8");
+            return Err(write_failed(&self.target, error));
         };
         let size: i64 = sqlx::query_scalar(
             "select page_count * page_size from pragma_page_count, pragma_page_size",
@@ -143,89 +140,88 @@ impl Partial {
         let copying = sqlx::query("vacuum into ?").bind(path).execute(connection);
         tokio::pin!(copying);
         loop {
-            match tokio::time::timeout(TELL_EVERY, &mut copying).await {
+            match tokio::time::timeout(PROGRESS_INTERVAL, &mut copying).await {
                 Ok(copied) => return copied.map(drop).map_err(failed),
                 Err(_) => {
                     let done = self.file.as_file().metadata().map_or(0, |metadata| metadata.len());
-                    tell(done, size.unsigned_abs());
+                    report_progress(done, size.unsigned_abs());
                 }
             }
         }
     }
 
-    /// It, to be verified.
+    /// The copy as a source, for verification.
     pub(super) fn source(&self) -> Result<Source, CopyError> {
         Ok(Source::of(self.file.path())?)
     }
 
-    /// Seals it as a backup, and says how long that makes it.
+    /// Appends the seal of a backup. Returns the size of the file.
     pub(super) fn seal(&mut self) -> Result<u64, CopyError> {
         let file = self.file.as_file_mut();
-        let sealed = Seal::put_on(file).and_then(|()| Ok(file.metadata()?.len()));
-        sealed.map_err(|fault| write_failed(&self.target, fault))
+        let sealed = Seal::append(file).and_then(|()| Ok(file.metadata()?.len()));
+        sealed.map_err(|error| write_failed(&self.target, error))
     }
 
-    /// Lets whoever may use the other file use this one in its place.
-    pub(super) fn belong_like(&self, other: &Path) -> Result<(), CopyError> {
-        let failed = |fault| write_failed(&self.target, fault);
-        let (own, other) = (self.file.as_file(), fs::metadata(other).map_err(failed)?);
-        let is = own.metadata().map_err(failed)?;
-        if (is.uid(), is.gid()) != (other.uid(), other.gid()) {
-            std::os::unix::fs::fchown(own, Some(other.uid()), Some(other.gid())).map_err(failed)?;
+    /// Sets owner, group and mode to those of the other file.
+    pub(super) fn copy_permissions_from(&self, other: &Path) -> Result<(), CopyError> {
+        let failed = |error| write_failed(&self.target, error);
+        let (file, other) = (self.file.as_file(), fs::metadata(other).map_err(failed)?);
+        let current = file.metadata().map_err(failed)?;
+        if (current.uid(), current.gid()) != (other.uid(), other.gid()) {
+            std::os::unix::fs::fchown(file, Some(other.uid()), Some(other.gid()))
+                .map_err(failed)?;
         }
-        own.set_permissions(other.permissions()).map_err(failed)
+        file.set_permissions(other.permissions()).map_err(failed)
     }
 
-    /// Puts it in its place, in that of what stands there only if it may. On the disk when this
-    /// returns.
-    pub(super) fn put(self, overwrite: bool) -> Result<(), CopyError> {
+    /// Renames the copy to its target. It is on the disk when this returns.
+    pub(super) fn persist(self, overwrite: bool) -> Result<(), CopyError> {
         let target = self.target.clone();
-        self.file.as_file().sync_all().map_err(|fault| write_failed(&target, fault))?;
-        let put = if overwrite {
+        self.file.as_file().sync_all().map_err(|error| write_failed(&target, error))?;
+        let persisted = if overwrite {
             self.file.persist(&target)
         } else {
             self.file.persist_noclobber(&target)
         };
-        put.map_err(|fault| write_failed(&target, fault.error))?;
+        persisted.map_err(|error| write_failed(&target, error.error))?;
         sync_folder(&target)
     }
 
-    /// Puts it where the first of these names is free, and says where that is.
-    pub(super) fn put_at_first_free(
+    /// Renames the copy to the first of these names that is free. Returns it.
+    pub(super) fn persist_at_first_free(
         mut self,
         names: impl Iterator<Item = PathBuf>,
     ) -> Result<PathBuf, CopyError> {
-        self.file.as_file().sync_all().map_err(|fault| write_failed(&self.target, fault))?;
+        self.file.as_file().sync_all().map_err(|error| write_failed(&self.target, error))?;
         for name in names {
             match self.file.persist_noclobber(&name) {
                 Ok(_) => {
                     sync_folder(&name)?;
                     return Ok(name);
                 }
-                Err(fault) if fault.error.kind() == io::ErrorKind::AlreadyExists => {
-                    self.file = fault.file;
+                Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {
+                    self.file = error.file;
                 }
-                Err(fault) => return Err(write_failed(&name, fault.error)),
+                Err(error) => return Err(write_failed(&name, error.error)),
             }
         }
         Err(CopyError::Exists(self.target))
     }
 }
 
-/// What was found in a copy, if nothing is wrong with it.
-pub(super) fn passed(report: Report, from: &Path) -> Result<Report, CopyError> {
-    let faults: Vec<_> = report.faults().map(|check| check.told()).collect();
-    if faults.is_empty() {
-        return Ok(report);
+/// Returns the report if every check passed.
+pub(super) fn check_copy(report: Report, from: &Path) -> Result<Report, CopyError> {
+    match report.problems() {
+        None => Ok(report),
+        Some(problems) => Err(CopyError::Invalid { from: from.to_owned(), problems }),
     }
-    Err(CopyError::Faulty { from: from.to_owned(), faults: faults.join("; ") })
 }
 
-/// Puts on the disk which files the folder of this one has.
+/// Flushes the folder of the file to the disk.
 pub(super) fn sync_folder(path: &Path) -> Result<(), CopyError> {
     let folder = path.parent().unwrap_or(path);
     let synced = File::open(folder).and_then(|folder| folder.sync_all());
-    synced.map_err(|fault| write_failed(path, fault))
+    synced.map_err(|error| write_failed(path, error))
 }
 
 pub(super) fn write_failed(path: &Path, source: io::Error) -> CopyError {

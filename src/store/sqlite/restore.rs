@@ -1,5 +1,5 @@
-//! Putting a backup in the place of a database. However it ends, the old one or the new one stands
-//! there, and the old one is put aside, not deleted.
+//! Replacing a database with a backup. At every moment either the old or the new database is in place,
+//! and the old one is renamed, not deleted.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -14,12 +14,12 @@ use super::LockedFile;
 use super::backup::is_same_file;
 use super::fault::primary_code;
 use super::open::{OpenError, lock};
-use super::partial::{CopyError, copy, passed, sync_folder, write_failed};
-use super::source::beside;
-use super::verify::{examine_form, verify};
+use super::partial::{CopyError, check_copy, copy, sync_folder, write_failed};
+use super::source::with_suffix;
+use super::verify::{verify, verify_format};
 use crate::registry::assignment::Revision;
 
-/// What SQLite keeps beside a database, and would take for a part of any other one of that name.
+/// The files that SQLite stores companion a database. It would apply them to any database of that name.
 const COMPANIONS: [&str; 3] = ["-wal", "-journal", "-shm"];
 
 /// A backup that was restored.
@@ -29,39 +29,39 @@ pub struct Restored {
     pub revision: Revision,
     /// How many assignments are registered in it.
     pub assignments: u64,
-    /// Where the database is that stood there before, if one did.
-    pub aside: Option<PathBuf>,
+    /// The new path of the previous database, if there was one.
+    pub previous: Option<PathBuf>,
 }
 
 /// Why nothing was restored.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
-    /// The backup is damaged.
-    #[error("{backup} does not pass its verification, so it was not restored: {faults}")]
-    Faulty {
+    /// The backup failed its verification.
+    #[error("{backup} failed its verification, so it was not restored: {problems}")]
+    Invalid {
         /// The backup.
         backup: PathBuf,
-        /// What is wrong.
-        faults: String,
+        /// The failed checks.
+        problems: String,
     },
     /// A database can't be restored from itself.
     #[error("{0} is the database itself: give the name of a backup")]
     IsDatabase(PathBuf),
-    /// There is a database already.
+    /// The database exists, and overwriting was not requested.
     #[error(
-        "the database {0} exists already: give another --database, or --force to put the backup in \
-         its place; the old one is kept beside it"
+        "the database {0} already exists: give another --database, or --force to replace it; the old \
+         database is kept under another name"
     )]
     Exists(PathBuf),
-    /// Another program has it open.
-    #[error("the database {0} is in use by another program: end that one first")]
+    /// Another program has the database open.
+    #[error("the database {0} is in use by another program: stop that program first")]
     Busy(PathBuf),
     /// The database can't be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The old database could not be completed.
-    #[error("what was written last to the old database {path} can't be put into its file")]
-    Settle {
+    /// The checkpoint of the old database failed.
+    #[error("the write-ahead log of the old database {path} can't be written into its file")]
+    Checkpoint {
         /// The database.
         path: PathBuf,
         /// Why.
@@ -72,18 +72,18 @@ pub enum RestoreError {
     Copy(#[from] CopyError),
 }
 
-/// Verifies the backup and puts it in the place of the database. `tell` is told how many bytes of
-/// how many were copied.
+/// Verifies the backup and replaces the database with it. `report_progress` receives the number of
+/// bytes copied and the total.
 ///
 /// # Errors
-/// If it is damaged, a server has the database, a database is there that may not be replaced, or it
-/// can't be written. The database that was there still is then.
+/// If the backup is damaged, a server uses the database, the database exists and `overwrite` is not
+/// set, or it can't be written. An existing database is then unchanged.
 pub async fn restore(
     backup: &Path,
     database: &Path,
     overwrite: bool,
     now: Timestamp,
-    tell: impl FnMut(u64, u64),
+    report_progress: impl FnMut(u64, u64),
 ) -> Result<Restored, RestoreError> {
     if is_same_file(backup, database) {
         return Err(RestoreError::IsDatabase(backup.to_owned()));
@@ -91,7 +91,7 @@ pub async fn restore(
     if database.is_dir() {
         return Err(OpenError::IsFolder(database.to_owned()).into());
     }
-    // Held to the end: no server may open what is about to be another file.
+    // Locked until the end: no server may open a file that is about to be replaced.
     let old = match database.canonicalize() {
         Ok(path) => Some(LockedFile { file: lock(database)?, path }),
         Err(_) => None,
@@ -100,91 +100,90 @@ pub async fn restore(
         return Err(RestoreError::Exists(database.to_owned()));
     }
     let report = verify(backup, now).await?;
-    let faults: Vec<_> = report.faults().map(|check| check.told()).collect();
-    if !faults.is_empty() {
-        let (backup, faults) = (backup.to_owned(), faults.join("; "));
-        return Err(RestoreError::Faulty { backup, faults });
+    if let Some(problems) = report.problems() {
+        return Err(RestoreError::Invalid { backup: backup.to_owned(), problems });
     }
     let target = old.as_ref().map_or(database, |old| &old.path);
-    let partial = copy(backup, target, tell).await?;
-    let report = passed(examine_form(&partial.source()?).await?, backup)?;
-    let aside = match &old {
+    let partial = copy(backup, target, report_progress).await?;
+    let report = check_copy(verify_format(&partial.source()?).await?, backup)?;
+    let previous = match &old {
         Some(old) => {
-            // What was locked may have been moved, and another one put in its place.
+            // The locked file may have been moved, and another one put in its place.
             let in_place = || {
                 let busy = || RestoreError::Busy(database.to_owned());
                 old.is_in_place().then_some(()).ok_or_else(busy)
             };
             in_place()?;
-            partial.belong_like(&old.path)?;
-            settle(&old.path).await?;
+            partial.copy_permissions_from(&old.path)?;
+            checkpoint(&old.path).await?;
             in_place()?;
-            let aside = put_aside(&old.path, now)?;
-            partial.put(true)?;
-            Some(aside)
+            let previous = link_to_free_name(&old.path, now)?;
+            partial.persist(true)?;
+            Some(previous)
         }
         None => {
-            let place = Place::take(target)?;
-            put_companions_aside(target, &free_name(target, now))?;
-            partial.put(true)?;
-            place.filled();
+            let placeholder = Placeholder::create(target)?;
+            move_companions(target, &free_name(target, now))?;
+            partial.persist(true)?;
+            placeholder.replaced();
             None
         }
     };
     Ok(Restored {
         revision: report.revision.unwrap_or_default(),
         assignments: report.assignments.unwrap_or_default(),
-        aside,
+        previous,
     })
 }
 
-/// The place of a database where none is: an empty file, held so that no server begins to write it
-/// and takes what lies beside it for its own. Removed again, unless a database takes its place.
-struct Place {
+/// A locked empty file at the path of a new database, so that no server starts to write there and
+/// applies the old companion files. Dropping it removes the file, unless a database has replaced it.
+struct Placeholder {
     file: LockedFile,
-    is_filled: bool,
+    is_replaced: bool,
 }
 
-impl Place {
-    /// Takes it, unless something stands there.
-    fn take(path: &Path) -> Result<Self, RestoreError> {
+impl Placeholder {
+    /// Creates and locks the file. Fails if the path exists.
+    fn create(path: &Path) -> Result<Self, RestoreError> {
         let new = File::options().read(true).write(true).create_new(true).mode(0o600).open(path);
-        let file = new.map_err(|fault| match fault.kind() {
+        let file = new.map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => RestoreError::Exists(path.to_owned()),
-            _ => write_failed(path, fault).into(),
+            _ => write_failed(path, error).into(),
         })?;
         match file.try_lock() {
             Ok(()) => {
                 let file = LockedFile { path: path.to_owned(), file };
-                Ok(Self { file, is_filled: false })
+                Ok(Self { file, is_replaced: false })
             }
-            // A server was faster, and goes on with the file.
+            // A server has opened the new file in between, and continues with it.
             Err(TryLockError::WouldBlock) => Err(RestoreError::Exists(path.to_owned())),
-            Err(TryLockError::Error(fault)) => Err(write_failed(path, fault).into()),
+            Err(TryLockError::Error(error)) => Err(write_failed(path, error).into()),
         }
     }
 
-    /// A database has taken it.
-    fn filled(mut self) {
-        self.is_filled = true;
+    /// Keeps the database that has replaced the empty file.
+    fn replaced(mut self) {
+        self.is_replaced = true;
     }
 }
 
-impl Drop for Place {
+impl Drop for Placeholder {
     fn drop(&mut self) {
-        if !self.is_filled
+        if !self.is_replaced
             && self.file.is_in_place()
-            && let Err(fault) = fs::remove_file(&self.file.path)
+            && let Err(error) = fs::remove_file(&self.file.path)
         {
-            tracing::debug!(error = &fault as &dyn std::error::Error, "left an empty file");
+            let error = &error as &dyn std::error::Error;
+            tracing::debug!(error, "could not remove an empty file");
         }
     }
 }
 
-/// Moves all that was written to the database into its one file, so that one renaming can replace it
-/// whole. A file in which SQLite finds no database is left as it is: SQLite would delete its log.
-async fn settle(database: &Path) -> Result<(), RestoreError> {
-    let settled = async {
+/// Writes the write-ahead log into the database file, so that one rename replaces the database
+/// completely. Skips a file that SQLite does not recognise: SQLite would delete its log.
+async fn checkpoint(database: &Path) -> Result<(), RestoreError> {
+    let checkpointed = async {
         if !is_database(database).await? {
             return Ok(true);
         }
@@ -195,49 +194,49 @@ async fn settle(database: &Path) -> Result<(), RestoreError> {
         connection.close().await?;
         Ok(busy == 0)
     };
-    match settled.await {
+    match checkpointed.await {
         Ok(true) => Ok(()),
         Ok(false) => Err(RestoreError::Busy(database.to_owned())),
         Err(source) => match primary_code(&source) {
             Some(5) => Err(RestoreError::Busy(database.to_owned())),
             Some(11 | 26) => Ok(()),
-            _ => Err(RestoreError::Settle { path: database.to_owned(), source }),
+            _ => Err(RestoreError::Checkpoint { path: database.to_owned(), source }),
         },
     }
 }
 
-/// Whether SQLite finds a database in the file, read alone, without what lies beside it.
+/// Whether SQLite recognises the file as a database, ignoring its companion files.
 async fn is_database(file: &Path) -> Result<bool, sqlx::Error> {
     if file.metadata()?.len() == 0 {
         return Ok(false);
     }
     let options = SqliteConnectOptions::new().filename(file).read_only(true).immutable(true);
-    let found = async {
+    let opened = async {
         let mut connection = options.disable_statement_logging().connect().await?;
         sqlx::query("select count(*) from sqlite_schema").execute(&mut connection).await?;
         connection.close().await
     };
-    match found.await {
-        Err(fault) if matches!(primary_code(&fault), Some(11 | 26)) => Ok(false),
-        found => found.map(|()| true),
+    match opened.await {
+        Err(error) if matches!(primary_code(&error), Some(11 | 26)) => Ok(false),
+        opened => opened.map(|()| true),
     }
 }
 
-/// Gives the database a second name, so that it is still there when the first one is another's.
-fn put_aside(database: &Path, now: Timestamp) -> Result<PathBuf, CopyError> {
-    let aside = free_name(database, now);
-    fs::hard_link(database, &aside).map_err(|fault| write_failed(&aside, fault))?;
-    put_companions_aside(database, &aside)?;
-    sync_folder(&aside)?;
-    Ok(aside)
+/// Links the database to a second name, which remains when the first one is replaced. Returns it.
+fn link_to_free_name(database: &Path, now: Timestamp) -> Result<PathBuf, CopyError> {
+    let link = free_name(database, now);
+    fs::hard_link(database, &link).map_err(|error| write_failed(&link, error))?;
+    move_companions(database, &link)?;
+    sync_folder(&link)?;
+    Ok(link)
 }
 
-fn put_companions_aside(database: &Path, aside: &Path) -> Result<(), CopyError> {
+fn move_companions(database: &Path, target: &Path) -> Result<(), CopyError> {
     for suffix in COMPANIONS {
-        let aside = beside(aside, suffix);
-        match fs::rename(beside(database, suffix), &aside) {
-            Err(fault) if fault.kind() != io::ErrorKind::NotFound => {
-                return Err(write_failed(&aside, fault));
+        let target = with_suffix(target, suffix);
+        match fs::rename(with_suffix(database, suffix), &target) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(write_failed(&target, error));
             }
             _ => {}
         }
@@ -245,14 +244,14 @@ fn put_companions_aside(database: &Path, aside: &Path) -> Result<(), CopyError> 
     Ok(())
 }
 
-/// `portbook.db.replaced-20261124T131041Z`, or that with a number.
+/// An unused name such as `portbook.db.replaced-20261124T131041Z`, with a number appended if needed.
 fn free_name(database: &Path, now: Timestamp) -> PathBuf {
     let time = now.strftime("%Y%m%dT%H%M%SZ");
-    let mut name = beside(database, &format!(".replaced-{time}"));
+    let mut name = with_suffix(database, &format!(".replaced-{time}"));
     let mut number = 1;
     while name.symlink_metadata().is_ok() {
         number += 1;
-        name = beside(database, &format!(".replaced-{time}-{number}"));
+        name = with_suffix(database, &format!(".replaced-{time}-{number}"));
     }
     name
 }

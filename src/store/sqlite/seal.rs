@@ -1,101 +1,100 @@
-//! The seal of a backup: what stands behind the pages of the file, so that any byte that changes is
-//! found.
+//! The seal of a backup: a trailer after the pages of the file that detects any changed byte.
 //!
-//! A word that tells it is there, and the SHA-256 of all that precedes it, as etcd's snapshots have
-//! it. SQLite reads a file up to the number of pages that its header tells, so it opens a sealed one
-//! like any other.
+//! It consists of a magic string and the SHA-256 of everything before it, as in etcd's snapshots.
+//! SQLite reads only the number of pages given in its header, so it opens a sealed file like any other.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use sha2::{Digest, Sha256};
 
-/// Tells a seal.
-const WORD: &[u8; 16] = b"portbook-backup\n";
-/// How long a seal is. Pages are longer, and no number of them is a seal longer than another.
+/// The first bytes of a seal.
+const MAGIC: &[u8; 16] = b"portbook-backup\n";
+/// The length of a seal. It is less than the smallest page, so a sealed file never has a length that is
+/// a multiple of the page size.
 const LENGTH: u64 = 16 + 32;
 
-/// What stands behind the pages.
+/// The result of reading the seal of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Seal {
-    /// Nothing: a database as a server leaves it.
-    None,
-    /// A seal, and all that precedes it is as it was.
-    Whole,
-    /// A seal, and something that precedes it is not as it was.
-    Broken,
-    /// Something else: the file was cut short, or its seal was changed.
-    Strange,
+    /// The file has no seal: a database that a server writes.
+    Absent,
+    /// The checksum matches.
+    Valid,
+    /// The checksum does not match.
+    Mismatch,
+    /// The file ends in something else: it was truncated, or its seal was changed.
+    Malformed,
 }
 
 impl Seal {
-    /// Whether the file was written as a backup, and is not meant to change.
+    /// Whether the file was written as a backup, which must not change.
     pub(super) const fn is_of_backup(self) -> bool {
-        matches!(self, Self::Whole | Self::Broken)
+        matches!(self, Self::Valid | Self::Mismatch)
     }
 
-    /// Reads the file from its beginning and says what stands at its end.
-    pub(super) fn of(file: &mut File) -> io::Result<Self> {
+    /// Reads the complete file and checks its seal.
+    pub(super) fn read(file: &mut File) -> io::Result<Self> {
         let length = file.metadata()?.len();
-        if let Some((sealed, told)) = end_of(file)? {
+        if let Some((content_length, expected)) = trailer(file)? {
             file.rewind()?;
-            let sum = sum(&mut file.take(sealed))?;
-            return Ok(if sum == told { Self::Whole } else { Self::Broken });
+            let actual = checksum(&mut file.take(content_length))?;
+            return Ok(if actual == expected { Self::Valid } else { Self::Mismatch });
         }
         file.rewind()?;
         Ok(match page_size(file)? {
-            Some(page_size) if !length.is_multiple_of(page_size) => Self::Strange,
-            _ => Self::None,
+            Some(page_size) if !length.is_multiple_of(page_size) => Self::Malformed,
+            _ => Self::Absent,
         })
     }
 
-    /// Seals a file that has no seal.
-    pub(super) fn put_on(file: &mut File) -> io::Result<()> {
+    /// Appends a seal to a file that has none.
+    pub(super) fn append(file: &mut File) -> io::Result<()> {
         file.rewind()?;
-        let sum = sum(file)?;
+        let checksum = checksum(file)?;
         file.seek(SeekFrom::End(0))?;
-        file.write_all(WORD)?;
-        file.write_all(&sum)
+        file.write_all(MAGIC)?;
+        file.write_all(&checksum)
     }
 
-    /// Takes the seal off a file that is about to change, if it has one. On the disk when this
-    /// returns.
-    pub(super) fn take_off(file: &mut File) -> io::Result<()> {
-        let Some((sealed, _)) = end_of(file)? else { return Ok(()) };
-        file.set_len(sealed)?;
+    /// Removes the seal of a file that is about to change, if it has one. The change is on the disk
+    /// when this returns.
+    pub(super) fn remove(file: &mut File) -> io::Result<()> {
+        let Some((content_length, _)) = trailer(file)? else { return Ok(()) };
+        file.set_len(content_length)?;
         file.sync_all()
     }
 }
 
-/// How long what precedes the seal is, and its checksum as the seal tells it, if there is a seal.
-fn end_of(file: &mut File) -> io::Result<Option<(u64, [u8; 32])>> {
-    let Some(sealed) = file.metadata()?.len().checked_sub(LENGTH) else { return Ok(None) };
-    let (mut word, mut sum) = ([0; WORD.len()], [0; 32]);
-    file.seek(SeekFrom::Start(sealed))?;
-    file.read_exact(&mut word)?;
-    file.read_exact(&mut sum)?;
-    Ok((word == *WORD).then_some((sealed, sum)))
+/// The length of the content before the seal and the checksum in the seal, if there is a seal.
+fn trailer(file: &mut File) -> io::Result<Option<(u64, [u8; 32])>> {
+    let Some(content_length) = file.metadata()?.len().checked_sub(LENGTH) else { return Ok(None) };
+    let (mut magic, mut checksum) = ([0; MAGIC.len()], [0; 32]);
+    file.seek(SeekFrom::Start(content_length))?;
+    file.read_exact(&mut magic)?;
+    file.read_exact(&mut checksum)?;
+    Ok((magic == *MAGIC).then_some((content_length, checksum)))
 }
 
-fn sum(bytes: &mut impl Read) -> io::Result<[u8; 32]> {
+fn checksum(bytes: &mut impl Read) -> io::Result<[u8; 32]> {
     let mut hasher = Sha256::new();
     let mut block = vec![0; 64 * 1024];
     loop {
         match bytes.read(&mut block) {
             Ok(0) => return Ok(hasher.finalize().into()),
             Ok(length) => hasher.update(&block[..length]),
-            Err(fault) if fault.kind() == io::ErrorKind::Interrupted => {}
-            Err(fault) => return Err(fault),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
 }
 
-/// The size of the pages of a SQLite file, which its header tells; nothing for any other file.
+/// The page size in the header of a SQLite file, `None` for any other file.
 fn page_size(file: &mut File) -> io::Result<Option<u64>> {
     let mut header = Vec::new();
     file.take(18).read_to_end(&mut header)?;
     let Some(&[high, low]) = header.strip_prefix(b"SQLite format 3\0") else { return Ok(None) };
-    // 65536 does not fit, and is written as 1.
+    // 65536 does not fit and is stored as 1.
     Ok(match u16::from_be_bytes([high, low]) {
         1 => Some(1 << 16),
         size if size >= 512 && size.is_power_of_two() => Some(size.into()),

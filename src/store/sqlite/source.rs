@@ -1,5 +1,5 @@
-//! A database that is only read: to back it up, or to verify it. Beside a server or without one,
-//! nothing is created by it and nothing changes.
+//! Read-only access to a database, for backup and verification. A server may be using the file; reading
+//! creates no file beside it and changes nothing.
 
 use std::fs::{self, File, Metadata, TryLockError};
 use std::io;
@@ -13,30 +13,32 @@ use super::open::{OpenError, open_error};
 use super::run;
 use super::seal::Seal;
 
-/// A database file that is only read.
+/// A database file opened read-only.
 pub(super) struct Source {
     path: PathBuf,
-    real: PathBuf,
+    canonical: PathBuf,
     seal: Seal,
-    way: Way,
+    mode: ReadMode,
 }
 
-/// How the file has to be read. A reader that SQLite takes for one of many puts files of its own
-/// beside the database; only a server, or what one has left, gives it what it needs.
-enum Way {
-    /// The file alone has everything, and nobody writes it. Whether that stayed so is told by how
-    /// the file was before.
-    Still(Stamp),
-    /// A server has it, or has left its log and the index of it.
+/// How to read the file. SQLite creates the index of the write-ahead log (`-shm`) beside a database
+/// that it opens normally, unless a server has created it.
+enum ReadMode {
+    /// The file contains everything, and no process writes it. The fingerprint shows whether that
+    /// remained true.
+    Immutable(Fingerprint),
+    /// A server uses the database, or has left its log and the index of the log.
     Shared,
-    /// It has a log without an index, which is made for the reading. No server may meet it.
-    Alone { _lock: File },
+    /// The log has no index. SQLite creates one for the time of the reading; the lock keeps servers
+    /// away from it.
+    Exclusive { _lock: File },
 }
 
+/// Inode, length and modification time of a file.
 #[derive(PartialEq, Eq)]
-struct Stamp([i64; 4]);
+struct Fingerprint([i64; 4]);
 
-impl Stamp {
+impl Fingerprint {
     fn of(metadata: &Metadata) -> Self {
         let length = metadata.len().cast_signed();
         let inode = metadata.ino().cast_signed();
@@ -44,17 +46,17 @@ impl Stamp {
     }
 }
 
-/// The name of a file that SQLite keeps beside a database.
-pub(super) fn beside(database: &Path, suffix: &str) -> PathBuf {
+/// The path with a suffix appended, such as `-wal` for the write-ahead log.
+pub(super) fn with_suffix(database: &Path, suffix: &str) -> PathBuf {
     let mut name = database.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
 
-/// How many bytes a database has on the disk, with its log; none if it is not there.
+/// The size of a database and its write-ahead log in bytes, 0 if it does not exist.
 #[must_use]
 pub fn size(database: &Path) -> u64 {
-    [database, &beside(database, "-wal")].into_iter().filter_map(length).sum()
+    [database, &with_suffix(database, "-wal")].into_iter().filter_map(length).sum()
 }
 
 fn length(path: &Path) -> Option<u64> {
@@ -62,66 +64,66 @@ fn length(path: &Path) -> Option<u64> {
 }
 
 impl Source {
-    /// Finds out how the file is to be read. Its seal is read with it, and so all of it.
+    /// Determines how to read the file, and checks its seal, which reads the complete file.
     pub(super) fn of(path: &Path) -> Result<Self, OpenError> {
         let failed = |source: io::Error| match source.kind() {
             io::ErrorKind::NotFound => OpenError::NoFile(path.to_owned()),
             _ => OpenError::Unreadable { path: path.to_owned(), source },
         };
-        let real = path.canonicalize().map_err(failed)?;
-        let metadata = fs::metadata(&real).map_err(failed)?;
+        let canonical = path.canonicalize().map_err(failed)?;
+        let metadata = fs::metadata(&canonical).map_err(failed)?;
         if metadata.is_dir() {
             return Err(OpenError::IsFolder(path.to_owned()));
         }
-        let mut file = File::open(&real).map_err(failed)?;
-        let seal = Seal::of(&mut file).map_err(failed)?;
-        let log = length(&beside(&real, "-wal"));
-        // What has a log is written, whatever it began as.
-        let seal = if seal.is_of_backup() && log > Some(0) { Seal::None } else { seal };
-        let has_index = beside(&real, "-shm").exists();
-        let way = match log {
-            _ if seal.is_of_backup() => Way::Still(Stamp::of(&metadata)),
-            Some(_) if has_index => Way::Shared,
+        let mut file = File::open(&canonical).map_err(failed)?;
+        let seal = Seal::read(&mut file).map_err(failed)?;
+        let log = length(&with_suffix(&canonical, "-wal"));
+        // A file with a log is being written, even if it was a backup before.
+        let seal = if seal.is_of_backup() && log > Some(0) { Seal::Absent } else { seal };
+        let has_index = with_suffix(&canonical, "-shm").exists();
+        let mode = match log {
+            _ if seal.is_of_backup() => ReadMode::Immutable(Fingerprint::of(&metadata)),
+            Some(_) if has_index => ReadMode::Shared,
             Some(1..) => match file.try_lock() {
-                Ok(()) => Way::Alone { _lock: file },
+                Ok(()) => ReadMode::Exclusive { _lock: file },
                 Err(TryLockError::WouldBlock) => return Err(OpenError::InUse(path.to_owned())),
                 Err(TryLockError::Error(source)) => return Err(failed(source)),
             },
-            _ => Way::Still(Stamp::of(&metadata)),
+            _ => ReadMode::Immutable(Fingerprint::of(&metadata)),
         };
-        Ok(Self { path: path.to_owned(), real, seal, way })
+        Ok(Self { path: path.to_owned(), canonical, seal, mode })
     }
 
-    /// What stands behind its pages.
+    /// The seal of the file.
     pub(super) const fn seal(&self) -> Seal {
         self.seal
     }
 
-    /// Opens it, within a transaction: all that is read is of one moment.
-    pub(super) async fn open(&self) -> Result<SqliteConnection, OpenError> {
+    /// Opens the database and starts a transaction, so that all reads see the same state.
+    pub(super) async fn begin(&self) -> Result<SqliteConnection, OpenError> {
         let mut connection = self.connect().await?;
-        run(&mut connection, "begin").await.map_err(|fault| self.failed(fault))?;
+        run(&mut connection, "begin").await.map_err(|error| self.open_error(error))?;
         Ok(connection)
     }
 
-    /// Opens it, for a statement that reads all it reads at one moment by itself.
+    /// Opens the database without a transaction, for a single statement.
     pub(super) async fn connect(&self) -> Result<SqliteConnection, OpenError> {
         let options = SqliteConnectOptions::new().read_only(true).disable_statement_logging();
-        let options = match &self.way {
-            Way::Still(_) => options.filename(&self.real).immutable(true),
-            Way::Shared => options.filename(self.without_writing_the_index()?),
-            Way::Alone { .. } => options.filename(&self.real),
+        let options = match &self.mode {
+            ReadMode::Immutable(_) => options.filename(&self.canonical).immutable(true),
+            ReadMode::Shared => options.filename(self.uri_with_readonly_index()?),
+            ReadMode::Exclusive { .. } => options.filename(&self.canonical),
         };
-        options.connect().await.map_err(|fault| self.failed(fault))
+        options.connect().await.map_err(|error| self.open_error(error))
     }
 
-    fn failed(&self, fault: sqlx::Error) -> OpenError {
-        open_error(&self.path, fault)
+    fn open_error(&self, error: sqlx::Error) -> OpenError {
+        open_error(&self.path, error)
     }
 
-    /// The name that tells SQLite to take the index as it is.
-    fn without_writing_the_index(&self) -> Result<String, OpenError> {
-        let Some(name) = self.real.to_str() else {
+    /// The URI that makes SQLite use the index of the log without writing to it.
+    fn uri_with_readonly_index(&self) -> Result<String, OpenError> {
+        let Some(name) = self.canonical.to_str() else {
             let source = io::Error::new(io::ErrorKind::InvalidFilename, "its name is not UTF-8");
             return Err(OpenError::Unreadable { path: self.path.clone(), source });
         };
@@ -129,31 +131,32 @@ impl Source {
         Ok(format!("file:{escaped}?readonly_shm=1"))
     }
 
-    /// Whether what was read is what stood there. If not, a server has begun to write the file
-    /// meanwhile, and it is to be read again.
-    pub(super) fn has_kept_still(&self) -> bool {
-        match &self.way {
-            Way::Still(before) => {
-                fs::metadata(&self.real).is_ok_and(|now| Stamp::of(&now) == *before)
+    /// Whether the data that was read is consistent. If not, a server has started to write the file in
+    /// between, and the caller must read it again.
+    pub(super) fn is_unchanged(&self) -> bool {
+        match &self.mode {
+            ReadMode::Immutable(before) => {
+                fs::metadata(&self.canonical).is_ok_and(|now| Fingerprint::of(&now) == *before)
             }
-            Way::Shared | Way::Alone { .. } => true,
+            ReadMode::Shared | ReadMode::Exclusive { .. } => true,
         }
     }
 }
 
-/// Closes a connection that has only read. Nothing is lost where it does not close as it should.
+/// Closes a connection that has only read. A failure loses no data, so it is only logged.
 pub(super) async fn close(connection: SqliteConnection) {
-    if let Err(fault) = connection.close().await {
-        tracing::debug!(error = &fault as &dyn std::error::Error, "not closed");
+    if let Err(error) = connection.close().await {
+        tracing::debug!(error = &error as &dyn std::error::Error, "could not close a connection");
     }
 }
 
 impl Drop for Source {
     fn drop(&mut self) {
-        if let Way::Alone { .. } = self.way {
-            // Made by the reading; the lock is still held, so nobody else uses it.
-            if let Err(fault) = fs::remove_file(beside(&self.real, "-shm")) {
-                tracing::debug!(error = &fault as &dyn std::error::Error, "no index to remove");
+        if let ReadMode::Exclusive { .. } = self.mode {
+            // SQLite created the index for this reading; the lock is still held, so no other process
+            // uses it.
+            if let Err(error) = fs::remove_file(with_suffix(&self.canonical, "-shm")) {
+                tracing::debug!(error = &error as &dyn std::error::Error, "no index to remove");
             }
         }
     }
@@ -164,13 +167,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_database_holds_back_in_its_log_counts() {
+    fn size_includes_the_write_ahead_log() {
         let folder = tempfile::tempdir().unwrap();
         let database = folder.path().join("portbook.db");
         assert_eq!(size(&database), 0);
         fs::write(&database, [0; 100]).unwrap();
         assert_eq!(size(&database), 100);
-        fs::write(beside(&database, "-wal"), [0; 20]).unwrap();
+        fs::write(with_suffix(&database, "-wal"), [0; 20]).unwrap();
         assert_eq!(size(&database), 120);
     }
 }

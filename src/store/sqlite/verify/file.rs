@@ -1,11 +1,11 @@
-//! What a file is, apart from what it says: its seal, its pages, the links between its tables, and its
+//! Checks of the file format, independent of the content: the seal, the pages, the foreign keys and the
 //! schema.
 
 use std::collections::BTreeMap;
 
 use sqlx::sqlite::SqliteConnection;
 
-use super::{Faults, Outcome, Report};
+use super::{Outcome, Problems, Report};
 use crate::store::sqlite::fault::primary_code;
 use crate::store::sqlite::open::{APPLICATION_ID, MIGRATIONS, newest_schema};
 use crate::store::sqlite::seal::Seal;
@@ -15,98 +15,100 @@ use crate::store::{StoreError, error_chain};
 /// Which schema a file has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Schema {
-    /// This version's.
+    /// That of this version.
     Current,
-    /// An older version's.
+    /// That of an older version.
     Older,
-    /// A newer version's, or nobody's.
-    Strange,
+    /// That of a newer version, or an invalid one.
+    Unsupported,
 }
 
-/// Whether all bytes are as they were written, as far as that can be told.
+/// Checks that all bytes are unchanged, if the file has a seal.
 pub(super) fn seal(source: &Source, report: &mut Report) {
     let (outcome, detail) = match source.seal() {
-        Seal::None => (Outcome::Left, "none: only backups have one"),
-        Seal::Whole => (Outcome::Right, "SHA-256, of a backup: every byte is as it was written"),
-        Seal::Broken => {
-            (Outcome::Wrong, "the bytes of this backup are not those that were written")
+        Seal::Absent => (Outcome::Skipped, "none: only backups have one"),
+        Seal::Valid => (Outcome::Passed, "SHA-256 of a backup: every byte is unchanged"),
+        Seal::Mismatch => {
+            (Outcome::Failed, "the content of this backup does not match its SHA-256")
         }
-        Seal::Strange => (
-            Outcome::Wrong,
-            "the end of the file is neither the end of a page nor a checksum: it was cut short, or \
-             something was written behind it",
+        Seal::Malformed => (
+            Outcome::Failed,
+            "the file ends neither at the end of a page nor in a checksum: it was truncated, or data \
+             was appended to it",
         ),
     };
-    report.say("checksum", outcome, detail);
+    report.add("checksum", outcome, detail);
 }
 
-/// Whether it is a database of Portbook's; if not, there is nothing more to look at.
+/// Checks that the file is a Portbook database. If it is not, no other check is possible.
 pub(super) async fn owner(connection: &mut SqliteConnection, report: &mut Report) -> bool {
     let owner: Result<i64, _> =
         sqlx::query_scalar("pragma application_id").fetch_one(connection).await;
-    let fault = match owner {
+    let problem = match owner {
         Ok(APPLICATION_ID) => return true,
-        Ok(_) => "a SQLite database, but not one of Portbook's".to_owned(),
-        Err(fault) if primary_code(&fault) == Some(26) => "not a SQLite database".to_owned(),
-        Err(fault) => error_chain(&fault),
+        Ok(_) => "a SQLite database, but not a Portbook database".to_owned(),
+        Err(error) if primary_code(&error) == Some(26) => "not a SQLite database".to_owned(),
+        Err(error) => error_chain(&error),
     };
-    report.say("pages", Outcome::Wrong, fault);
+    report.add("pages", Outcome::Failed, problem);
     false
 }
 
-/// Whether the pages fit together, and each row the rules of its table.
+/// Runs SQLite's integrity check on the pages and the constraints of the tables.
 pub(super) async fn pages(connection: &mut SqliteConnection, report: &mut Report) {
-    let found: Result<Vec<String>, _> =
+    let result: Result<Vec<String>, _> =
         sqlx::query_scalar("pragma integrity_check").fetch_all(&mut *connection).await;
-    let faults =
-        found.map_or_else(|fault| Faults::of([error_chain(&fault)]), |lines| of_pages(&lines));
+    let problems = result.map_or_else(
+        |error| Problems::of([error_chain(&error)]),
+        |lines| integrity_problems(&lines),
+    );
     let count: Result<i64, _> = sqlx::query_scalar("pragma page_count").fetch_one(connection).await;
-    report.judge("pages", faults, format!("{} pages that fit together", count.unwrap_or_default()));
+    report.conclude("pages", problems, format!("{} consistent pages", count.unwrap_or_default()));
 }
 
-/// What SQLite finds wrong; only where it says that all is right, nothing is.
-fn of_pages(lines: &[String]) -> Faults {
+/// The problems in the result of SQLite's integrity check. Anything but a single "ok" is a problem.
+fn integrity_problems(lines: &[String]) -> Problems {
     match lines {
-        [line] if line == "ok" => Faults::default(),
-        [] => Faults::of(["SQLite has not come to look at them".to_owned()]),
-        lines => Faults::of(lines.iter().map(|line| line.replace('\n', ", "))),
+        [line] if line == "ok" => Problems::default(),
+        [] => Problems::of(["SQLite's integrity check gave no result".to_owned()]),
+        lines => Problems::of(lines.iter().map(|line| line.replace('\n', ", "))),
     }
 }
 
-/// Whether each row that another one speaks of is there.
+/// Checks that every referenced row exists.
 pub(super) async fn links(connection: &mut SqliteConnection, report: &mut Report) {
     type Link = (Option<String>, Option<i64>, Option<String>, i64);
-    let mut faults = Faults::default();
-    let broken: Result<Vec<Link>, _> =
+    let mut problems = Problems::default();
+    let violations: Result<Vec<Link>, _> =
         sqlx::query_as("pragma foreign_key_check").fetch_all(connection).await;
-    match broken {
-        Ok(broken) => {
-            for (table, _, parent, _) in broken {
+    match violations {
+        Ok(violations) => {
+            for (table, _, parent, _) in violations {
                 let name = |table: Option<String>| table.unwrap_or_else(|| "?".into());
-                faults.add(format!(
-                    "a row of {} speaks of one of {} that is not there",
+                problems.add(format!(
+                    "a row of {} refers to a row of {} that does not exist",
                     name(table),
                     name(parent)
                 ));
             }
         }
-        Err(fault) => faults.add(error_chain(&fault)),
+        Err(error) => problems.add(error_chain(&error)),
     }
-    report.judge("links", faults, "every row that is spoken of is there");
+    report.conclude("links", problems, "every referenced row exists");
 }
 
-/// Whether the migrations that the file has had are those of this version.
+/// Checks that the applied migrations are those of this version.
 pub(super) async fn schema(connection: &mut SqliteConnection, report: &mut Report) -> Schema {
-    let mut faults = Faults::default();
+    let mut problems = Problems::default();
     let applied: Result<Vec<(i64, bool, Vec<u8>)>, _> =
         sqlx::query_as("select version, success, checksum from _sqlx_migrations order by version")
             .fetch_all(connection)
             .await;
     let applied = match applied {
         Ok(applied) => applied,
-        Err(fault) => {
-            report.say("schema", Outcome::Wrong, error_chain(&fault));
-            return Schema::Strange;
+        Err(error) => {
+            report.add("schema", Outcome::Failed, error_chain(&error));
+            return Schema::Unsupported;
         }
     };
     let mut known = MIGRATIONS.iter();
@@ -114,18 +116,18 @@ pub(super) async fn schema(connection: &mut SqliteConnection, report: &mut Repor
         match known.next() {
             Some(migration) if migration.version == *version => {
                 if *migration.checksum != checksum[..] {
-                    faults.add(format!("migration {version} is not the one that is known here"));
+                    problems.add(format!("migration {version} differs from that of this version"));
                 } else if !is_done {
-                    faults.add(format!("migration {version} was not done to its end"));
+                    problems.add(format!("migration {version} was not completed"));
                 }
             }
             Some(migration) => {
-                faults.add(format!("migration {} is missing", migration.version));
+                problems.add(format!("migration {} is missing", migration.version));
                 break;
             }
             None => {
-                faults.add(format!(
-                    "schema {version} is newer than this Portbook, which knows up to {}: use that \
+                problems.add(format!(
+                    "schema {version} is newer than this Portbook, which supports up to {}: use that \
                      version",
                     newest_schema()
                 ));
@@ -134,24 +136,24 @@ pub(super) async fn schema(connection: &mut SqliteConnection, report: &mut Repor
         }
     }
     let last = applied.last().map_or(0, |(version, ..)| *version);
-    let schema = match (faults.first.is_empty(), last == newest_schema()) {
-        (false, _) => Schema::Strange,
+    let schema = match (problems.first.is_empty(), last == newest_schema()) {
+        (false, _) => Schema::Unsupported,
         (true, true) => Schema::Current,
         (true, false) => Schema::Older,
     };
     let detail = match schema {
         Schema::Older => format!(
-            "{last}, older than this Portbook's {}: the next start brings it up to date, and what \
-             follows was looked at in a copy that is",
+            "{last}, older than this Portbook's {}: the next start upgrades it; the following checks \
+             were made on an upgraded copy",
             newest_schema()
         ),
         _ => format!("{last}, that of this Portbook"),
     };
-    report.judge("schema", faults, detail);
+    report.conclude("schema", problems, detail);
     schema
 }
 
-/// How many assignments are registered, if they can be counted.
+/// The number of registered assignments, if they can be counted.
 pub(super) async fn assignments(connection: &mut SqliteConnection) -> Option<u64> {
     let count = sqlx::query_scalar!("select count(*) from custom_assignment")
         .fetch_one(connection)
@@ -160,42 +162,46 @@ pub(super) async fn assignments(connection: &mut SqliteConnection) -> Option<u64
     u64::try_from(count).ok()
 }
 
-/// Whether the file has the tables, indexes and triggers that a fresh one has: without a trigger,
-/// a rule is not kept.
-pub(super) async fn compare_parts(
+/// Checks that the file has the tables, indexes and triggers of a new database: a rule whose trigger is
+/// missing is not enforced.
+pub(super) async fn compare_schema_objects(
     connection: &mut SqliteConnection,
-    fresh: &mut SqliteConnection,
+    seeded: &mut SqliteConnection,
     report: &mut Report,
 ) {
-    let mut faults = Faults::default();
-    let found = faults.take(parts(connection).await, "the list of tables").unwrap_or_default();
-    let meant = faults.take(parts(fresh).await, "the seed").unwrap_or_default();
+    let mut problems = Problems::default();
+    let found = problems.check(schema_objects(connection).await, "the list of tables");
+    let found = found.unwrap_or_default();
+    let expected = problems.check(schema_objects(seeded).await, "the seed").unwrap_or_default();
     for (name, statement) in &found {
-        match meant.get(name) {
-            Some(meant) if meant == statement => {}
-            Some(_) => faults.add(format!("the {name} is not the one this version has")),
-            None => faults.add(format!("the {name} is not one this version has")),
+        match expected.get(name) {
+            Some(expected) if expected == statement => {}
+            Some(_) => problems.add(format!("the {name} differs from that of this version")),
+            None => problems.add(format!("the {name} does not exist in this version")),
         }
     }
-    for name in meant.keys().filter(|name| !found.contains_key(*name)) {
-        faults.add(format!("the {name} is missing"));
+    for name in expected.keys().filter(|name| !found.contains_key(*name)) {
+        problems.add(format!("the {name} is missing"));
     }
-    report.judge("tables", faults, format!("{} tables, indexes and triggers", found.len()));
+    report.conclude("tables", problems, format!("{} tables, indexes and triggers", found.len()));
 }
 
-/// What makes each of them, without what versions of SQLite write differently when they change it.
-async fn parts(connection: &mut SqliteConnection) -> Result<BTreeMap<String, String>, StoreError> {
-    // Those that SQLite makes by itself have no statement. Litestream keeps two tables of its own in
-    // what it replicates, which nobody else looks at.
-    let parts: Vec<(String, String)> = sqlx::query_as(
+/// The statement that creates each table, index and trigger, without the whitespace and quotes that
+/// differ between versions of SQLite.
+async fn schema_objects(
+    connection: &mut SqliteConnection,
+) -> Result<BTreeMap<String, String>, StoreError> {
+    // Objects that SQLite creates automatically have no statement. Litestream stores two tables in a
+    // database that it replicates.
+    let objects: Vec<(String, String)> = sqlx::query_as(
         "select type || ' ' || name, sql from sqlite_schema where sql is not null \
          and name not like 'sqlite\\_%' escape '\\' \
          and name not like '\\_litestream\\_%' escape '\\'",
     )
     .fetch_all(connection)
     .await?;
-    let plain = |sql: String| sql.replace(|c: char| c.is_whitespace() || c == '"', "");
-    Ok(parts.into_iter().map(|(name, sql)| (name, plain(sql))).collect())
+    let normalized = |sql: String| sql.replace(|c: char| c.is_whitespace() || c == '"', "");
+    Ok(objects.into_iter().map(|(name, sql)| (name, normalized(sql))).collect())
 }
 
 #[cfg(test)]
@@ -203,14 +209,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_sqlite_calls_right_is() {
-        let told = |lines: &[&str]| {
+    fn integrity_check_passes_only_with_a_single_ok() {
+        let problems = |lines: &[&str]| {
             let lines: Vec<_> = lines.iter().map(|&line| line.to_owned()).collect();
-            of_pages(&lines).told()
+            integrity_problems(&lines).into_text()
         };
-        assert_eq!(told(&["ok"]), None);
-        for strange in [&[][..], &[""], &["ok", "ok"], &["Page 3: never used"]] {
-            assert!(told(strange).is_some(), "{strange:?}");
+        assert_eq!(problems(&["ok"]), None);
+        for result in [&[][..], &[""], &["ok", "ok"], &["Page 3: never used"]] {
+            assert!(problems(result).is_some(), "{result:?}");
         }
     }
 }

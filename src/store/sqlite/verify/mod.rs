@@ -1,10 +1,11 @@
-//! Verifying a database or a backup: that its bytes are what was written, that its history leads to
-//! what stands, and that what stands keeps the rules. Nothing is repaired, and nothing is written.
+//! Verification of a database or a backup: that its bytes are unchanged, that replaying its history
+//! results in the current state, and that the current state satisfies the rules. Verification is
+//! read-only and repairs nothing.
 
+mod current_state;
 mod file;
 mod reference;
 mod replay;
-mod standing;
 
 use std::path::Path;
 
@@ -21,10 +22,10 @@ use super::{SqliteStore, last_revision, run};
 use crate::registry::assignment::Revision;
 use crate::store::{Store, StoreError, error_chain};
 
-/// What was found.
+/// The result of a verification.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// Each check, in the order in which they were made.
+    /// The checks, in the order in which they were made.
     pub checks: Vec<Check>,
     /// Whether the file is a backup.
     pub is_backup: bool,
@@ -34,93 +35,94 @@ pub struct Report {
     pub assignments: Option<u64>,
 }
 
-/// What one check has found.
+/// The result of one check.
 #[derive(Clone, Debug)]
 pub struct Check {
-    /// What was checked, in a word or two.
+    /// A short name of the check.
     pub name: &'static str,
-    /// What came of it.
+    /// Whether it passed.
     pub outcome: Outcome,
-    /// What there is, or what is wrong and where.
+    /// A summary of the checked data, or the problems and their places.
     pub detail: String,
 }
 
-/// What came of a check.
+/// Whether a check passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// All is as it should be.
-    Right,
-    /// It could not be made, or does not apply.
-    Left,
-    /// Something is not as it should be.
-    Wrong,
-}
-
-impl Check {
-    /// What was checked and what was found.
-    #[must_use]
-    pub fn told(&self) -> String {
-        format!("{}: {}", self.name, self.detail)
-    }
+    /// The check found no problem.
+    Passed,
+    /// The check was not possible, or does not apply.
+    Skipped,
+    /// The check found a problem.
+    Failed,
 }
 
 impl Report {
-    /// Whether nothing is wrong.
+    /// Whether no check failed.
     #[must_use]
-    pub fn is_right(&self) -> bool {
-        self.faults().next().is_none()
+    pub fn is_ok(&self) -> bool {
+        self.failed_checks().next().is_none()
     }
 
-    /// The checks that have found something wrong.
-    pub fn faults(&self) -> impl Iterator<Item = &Check> {
-        self.checks.iter().filter(|check| check.outcome == Outcome::Wrong)
+    /// The checks that failed.
+    pub fn failed_checks(&self) -> impl Iterator<Item = &Check> {
+        self.checks.iter().filter(|check| check.outcome == Outcome::Failed)
     }
 
-    fn say(&mut self, name: &'static str, outcome: Outcome, detail: impl Into<String>) {
+    /// The failed checks as one line of text, if there are any.
+    #[must_use]
+    pub fn problems(&self) -> Option<String> {
+        let failed = self.failed_checks().map(|check| format!("{}: {}", check.name, check.detail));
+        let failed: Vec<_> = failed.collect();
+        (!failed.is_empty()).then(|| failed.join("; "))
+    }
+
+    fn add(&mut self, name: &'static str, outcome: Outcome, detail: impl Into<String>) {
         self.checks.push(Check { name, outcome, detail: detail.into() });
     }
 
-    /// Says what faults there are, or what there is.
-    fn judge(&mut self, name: &'static str, faults: Faults, detail: impl Into<String>) {
-        match faults.told() {
-            None => self.say(name, Outcome::Right, detail),
-            Some(told) => self.say(name, Outcome::Wrong, told),
+    /// Adds a check: failed with these problems, or passed with this detail if there are none.
+    fn conclude(&mut self, name: &'static str, problems: Problems, detail: impl Into<String>) {
+        match problems.into_text() {
+            None => self.add(name, Outcome::Passed, detail),
+            Some(problems) => self.add(name, Outcome::Failed, problems),
         }
     }
 }
 
-/// What a check has found wrong.
+/// The problems that a check has found.
 #[derive(Debug, Default)]
-struct Faults {
+struct Problems {
     first: Vec<String>,
     more: usize,
 }
 
-impl Faults {
-    /// How many are told; the others are counted.
-    const MOST_TOLD: usize = 3;
+impl Problems {
+    /// How many problems are listed; the others are counted.
+    const MAX_LISTED: usize = 3;
 
-    fn of(faults: impl IntoIterator<Item = String>) -> Self {
+    fn of(problems: impl IntoIterator<Item = String>) -> Self {
         let mut all = Self::default();
-        faults.into_iter().for_each(|fault| all.add(fault));
+        problems.into_iter().for_each(|problem| all.add(problem));
         all
     }
 
-    fn add(&mut self, fault: impl Into<String>) {
-        if self.first.len() < Self::MOST_TOLD {
-            self.first.push(fault.into());
+    fn add(&mut self, problem: impl Into<String>) {
+        if self.first.len() < Self::MAX_LISTED {
+            self.first.push(problem.into());
         } else {
             self.more += 1;
         }
     }
 
-    /// What was read; nothing if that failed, which is a fault of the thing it was read from.
-    fn take<T>(&mut self, read: Result<T, StoreError>, from: &str) -> Option<T> {
-        read.map_err(|fault| self.add(format!("{from} can't be read: {}", error_chain(&fault))))
+    /// The value that was read. An error becomes a problem of the place it was read from.
+    fn check<T>(&mut self, result: Result<T, StoreError>, from: &str) -> Option<T> {
+        result
+            .map_err(|error| self.add(format!("{from} can't be read: {}", error_chain(&error))))
             .ok()
     }
 
-    fn told(self) -> Option<String> {
+    fn into_text(self) -> Option<String> {
         if self.first.is_empty() {
             return None;
         }
@@ -129,39 +131,39 @@ impl Faults {
     }
 }
 
-/// Verifies the file, as it is at one moment, whoever writes it.
+/// Verifies a consistent state of the file, which a server may be writing.
 ///
 /// # Errors
-/// If there is no such file, or it can't be read. What is wrong with the file is in the report.
+/// If the file does not exist or can't be read. Problems of its content are in the report.
 pub async fn verify(path: &Path, now: Timestamp) -> Result<Report, OpenError> {
     loop {
         let source = Source::of(path)?;
-        let report = examine(&source, now).await?;
-        if source.has_kept_still() {
+        let report = verify_source(&source, now).await?;
+        if source.is_unchanged() {
             return Ok(report);
         }
     }
 }
 
-/// Verifies what the source reads: its form, and what it says.
-pub(super) async fn examine(source: &Source, now: Timestamp) -> Result<Report, OpenError> {
-    let (mut report, mut connection, schema) = look_at_form(source).await?;
+/// Verifies the format and the content of the source.
+pub(super) async fn verify_source(source: &Source, now: Timestamp) -> Result<Report, OpenError> {
+    let (mut report, mut connection, schema) = check_format(source).await?;
     if let Some(schema) = schema {
-        meaning(&mut connection, schema, now, &mut report).await;
+        check_content(&mut connection, schema, now, &mut report).await;
     }
     close(connection).await;
     Ok(report)
 }
 
-/// Verifies what the source reads, as far as its bytes, its pages and its schema go.
-pub(super) async fn examine_form(source: &Source) -> Result<Report, OpenError> {
-    let (report, connection, _) = look_at_form(source).await?;
+/// Verifies only the format of the source: its bytes, its pages and its schema.
+pub(super) async fn verify_format(source: &Source) -> Result<Report, OpenError> {
+    let (report, connection, _) = check_format(source).await?;
     close(connection).await;
     Ok(report)
 }
 
-/// What is found, and which schema the file has, if it is one of Portbook's.
-async fn look_at_form(
+/// The report on the format, and the schema of the file if it is a Portbook database.
+async fn check_format(
     source: &Source,
 ) -> Result<(Report, SqliteConnection, Option<Schema>), OpenError> {
     let mut report = Report {
@@ -171,75 +173,75 @@ async fn look_at_form(
         assignments: None,
     };
     file::seal(source, &mut report);
-    let mut connection = source.open().await?;
+    let mut connection = source.begin().await?;
     if !file::owner(&mut connection, &mut report).await {
         return Ok((report, connection, None));
     }
     file::pages(&mut connection, &mut report).await;
     file::links(&mut connection, &mut report).await;
     let schema = file::schema(&mut connection, &mut report).await;
-    // What a backup says that is broken is of no use to anybody.
-    let schema = if source.seal() == Seal::Broken { Schema::Strange } else { schema };
+    // The content of a backup with a wrong checksum can't be trusted.
+    let schema = if source.seal() == Seal::Mismatch { Schema::Unsupported } else { schema };
     report.revision = last_revision(&mut connection).await.ok();
     report.assignments = file::assignments(&mut connection).await;
     Ok((report, connection, Some(schema)))
 }
 
-const OF_MEANING: [&str; 5] = ["history", "state", "assignments", "reference data", "tables"];
+const CONTENT_CHECKS: [&str; 5] = ["history", "state", "assignments", "reference data", "tables"];
 
-/// Verifies what the tables say.
-async fn meaning(
+/// Verifies the content of the tables.
+async fn check_content(
     connection: &mut SqliteConnection,
     schema: Schema,
     now: Timestamp,
     report: &mut Report,
 ) {
-    let read = match schema {
-        Schema::Current => contents(connection, now, report).await,
-        Schema::Older => match upgraded(connection).await {
-            Ok(mut copy) => contents(&mut copy, now, report).await,
-            Err(fault) => Err(fault),
+    let checked = match schema {
+        Schema::Current => compare_content(connection, now, report).await,
+        Schema::Older => match upgraded_copy(connection).await {
+            Ok(mut copy) => compare_content(&mut copy, now, report).await,
+            Err(error) => Err(error),
         },
-        Schema::Strange => {
-            for name in OF_MEANING {
-                report.say(name, Outcome::Left, "not looked at");
+        Schema::Unsupported => {
+            for name in CONTENT_CHECKS {
+                report.add(name, Outcome::Skipped, "not checked");
             }
             return;
         }
     };
-    if let Err(fault) = read {
+    if let Err(error) = checked {
         let name = if schema == Schema::Older { "upgrade" } else { "contents" };
-        report.say(name, Outcome::Wrong, error_chain(&fault));
+        report.add(name, Outcome::Failed, error_chain(&error));
     }
 }
 
-async fn contents(
+async fn compare_content(
     connection: &mut SqliteConnection,
     now: Timestamp,
     report: &mut Report,
 ) -> Result<(), StoreError> {
-    let fresh = |fault: OpenError| StoreError::Corrupt(error_chain(&fault));
-    let mut fresh = SqliteStore::in_memory().await.map_err(fresh)?;
-    let beginning = fresh.load(now).await?.into_loaded().snapshot;
-    let replayed = replay::replay(connection, beginning, report).await;
-    standing::compare(connection, &replayed, now, report).await;
-    reference::compare(connection, &mut fresh.connection, report).await;
-    file::compare_parts(connection, &mut fresh.connection, report).await;
+    let corrupt = |error: OpenError| StoreError::Corrupt(error_chain(&error));
+    let mut seeded = SqliteStore::in_memory().await.map_err(corrupt)?;
+    let initial = seeded.load(now).await?.into_loaded().snapshot;
+    let replayed = replay::replay(connection, initial, report).await;
+    current_state::compare(connection, &replayed, now, report).await;
+    reference::compare(connection, &mut seeded.connection, report).await;
+    file::compare_schema_objects(connection, &mut seeded.connection, report).await;
     Ok(())
 }
 
-/// A copy in memory of a database with an older schema, brought up to date as a start would.
-async fn upgraded(connection: &mut SqliteConnection) -> Result<SqliteConnection, StoreError> {
+/// A copy in memory of a database with an older schema, upgraded as a start of the server would.
+async fn upgraded_copy(connection: &mut SqliteConnection) -> Result<SqliteConnection, StoreError> {
     let name = format!("/portbook-{}", Uuid::now_v7());
     let options = SqliteConnectOptions::new().filename(&name).vfs("memdb");
     let mut copy = options.create_if_missing(true).disable_statement_logging().connect().await?;
-    // No statement can copy a database within a transaction.
+    // SQLite can't copy a database within a transaction.
     run(connection, "rollback").await?;
     sqlx::query("vacuum into ?")
         .bind(format!("file:{name}?vfs=memdb"))
         .execute(&mut *connection)
         .await?;
-    let corrupt = |fault| StoreError::Corrupt(error_chain(&fault));
+    let corrupt = |error| StoreError::Corrupt(error_chain(&error));
     MIGRATIONS.run(&mut copy).await.map_err(corrupt)?;
     Ok(copy)
 }

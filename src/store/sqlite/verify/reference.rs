@@ -1,39 +1,40 @@
-//! What is the same for everybody: that it is what this version seeds a new database with.
+//! Reference data: compares it with the data that this version seeds into a new database.
 
 use sqlx::sqlite::SqliteConnection;
 
-use super::{Faults, Report};
+use super::{Problems, Report};
 use crate::store::StoreError;
 use crate::store::sqlite::load::{edition, reference};
 
-/// Compares what the file has with what a fresh one has.
+/// Compares the reference data of the file with that of a new database.
 pub(super) async fn compare(
     connection: &mut SqliteConnection,
-    fresh: &mut SqliteConnection,
+    seeded: &mut SqliteConnection,
     report: &mut Report,
 ) {
-    let mut faults = Faults::default();
-    let editions = (edition(connection).await, edition(fresh).await);
-    let edition = same(editions, "registry", &mut faults, |found, meant, faults| {
-        if found != meant {
-            faults.add(format!(
-                "registry says that IANA's records are of {}, and they are of {}",
-                found.iana_date, meant.iana_date
-            ));
-        }
-        meant.iana_date
+    let mut problems = Problems::default();
+    let editions = (edition(connection).await, edition(seeded).await);
+    let edition =
+        compare_table(editions, "registry", &mut problems, |found, expected, problems| {
+            if found != expected {
+                problems.add(format!(
+                    "registry gives {} as the date of IANA's records, expected {}",
+                    found.iana_date, expected.iana_date
+                ));
+            }
+            expected.iana_date
+        });
+    let records = (reference::iana(connection).await, reference::iana(seeded).await);
+    let iana = compare_table(records, "iana_record", &mut problems, |found, expected, problems| {
+        compare_rows(&found, &expected, "iana_record", problems)
     });
-    let records = (reference::iana(connection).await, reference::iana(fresh).await);
-    let iana = same(records, "iana_record", &mut faults, |found, meant, faults| {
-        rows(&found, &meant, "iana_record", faults)
+    let uses = (reference::common(connection).await, reference::common(seeded).await);
+    let common = compare_table(uses, "common_use", &mut problems, |found, expected, problems| {
+        compare_rows(&found, &expected, "common_use", problems)
     });
-    let uses = (reference::common(connection).await, reference::common(fresh).await);
-    let common = same(uses, "common_use", &mut faults, |found, meant, faults| {
-        rows(&found, &meant, "common_use", faults)
-    });
-    let all = (reference::guides(connection).await, reference::guides(fresh).await);
-    let guides = same(all, "guide", &mut faults, |found, meant, faults| {
-        rows(&found, &meant, "guide", faults)
+    let all = (reference::guides(connection).await, reference::guides(seeded).await);
+    let guides = compare_table(all, "guide", &mut problems, |found, expected, problems| {
+        compare_rows(&found, &expected, "guide", problems)
     });
     let detail = format!(
         "IANA {}: records {}, common uses {}, guides {}",
@@ -42,29 +43,34 @@ pub(super) async fn compare(
         common.unwrap_or_default(),
         guides.unwrap_or_default()
     );
-    report.judge("reference data", faults, detail);
+    report.conclude("reference data", problems, detail);
 }
 
 type Pair<T> = (Result<T, StoreError>, Result<T, StoreError>);
 
-fn same<T, R>(
-    (found, meant): Pair<T>,
+fn compare_table<T, R>(
+    (found, expected): Pair<T>,
     table: &str,
-    faults: &mut Faults,
-    compare: impl FnOnce(T, T, &mut Faults) -> R,
+    problems: &mut Problems,
+    compare: impl FnOnce(T, T, &mut Problems) -> R,
 ) -> Option<R> {
-    let (found, meant) = (faults.take(found, table)?, faults.take(meant, "the seed")?);
-    Some(compare(found, meant, faults))
+    let (found, expected) = (problems.check(found, table)?, problems.check(expected, "the seed")?);
+    Some(compare(found, expected, problems))
 }
 
-/// Compares row by row, and says how many there are.
-fn rows<T: PartialEq>(found: &[T], meant: &[T], table: &str, faults: &mut Faults) -> usize {
-    if found.len() != meant.len() {
-        faults.add(format!("{table} has {} rows of {}", found.len(), meant.len()));
+/// Compares two tables row by row. Returns the number of rows found.
+fn compare_rows<T: PartialEq>(
+    found: &[T],
+    expected: &[T],
+    table: &str,
+    problems: &mut Problems,
+) -> usize {
+    if found.len() != expected.len() {
+        problems.add(format!("{table} has {} rows, expected {}", found.len(), expected.len()));
     }
-    for (place, (found, meant)) in (1..).zip(found.iter().zip(meant)) {
-        if found != meant {
-            faults.add(format!("{table}, row {place}: not what this version has"));
+    for (number, (found, expected)) in (1..).zip(found.iter().zip(expected)) {
+        if found != expected {
+            problems.add(format!("{table}, row {number}: differs from the row in this version"));
         }
     }
     found.len()

@@ -1,12 +1,12 @@
-//! Going through the history from the beginning: each change is about what the ones before have led
-//! to, and is told the same in each of its columns.
+//! Replays the history from its first change. Checks that each change applies to the result of the
+//! changes before it, and that the columns of its row agree.
 
 use futures_util::TryStreamExt;
 use jiff::Timestamp;
 use serde_json::Value;
 use sqlx::sqlite::SqliteConnection;
 
-use super::{Faults, Report};
+use super::{Problems, Report};
 use crate::registry::assignment::Revision;
 use crate::registry::change::Change;
 use crate::registry::decide;
@@ -20,81 +20,76 @@ use crate::store::sqlite::row::{
 };
 use crate::store::sqlite::texts::SharedTexts;
 
-/// How many changes are read at a time.
+/// How many changes are read at once.
 const CHUNK: i64 = 1024;
 
-/// Goes through the history from a beginning. Where it does not fit, it goes on all the same.
+/// Replays the history from an initial snapshot. A change that does not fit is reported and applied.
 pub(super) async fn replay(
     connection: &mut SqliteConnection,
-    beginning: Snapshot,
+    initial: Snapshot,
     report: &mut Report,
 ) -> Snapshot {
-    let mut faults = Faults::default();
-    revisions(connection, &mut faults).await;
+    let mut problems = Problems::default();
+    check_revisions(connection, &mut problems).await;
     let mut replay = Replay {
-        before_the_revision: beginning.clone(),
-        snapshot: beginning,
+        previous_revision: initial.clone(),
+        snapshot: initial,
         last: None,
         texts: SharedTexts::default(),
         count: 0,
-        faults,
+        problems,
     };
     loop {
         let after = replay.last;
-        let Some(rows) = replay.faults.take(changes_after(connection, after).await, "the history")
-        else {
-            break;
-        };
+        let rows = changes_after(connection, after).await;
+        let Some(rows) = replay.problems.check(rows, "the history") else { break };
         for row in &rows {
-            replay.take(row);
+            replay.apply(row);
         }
         if replay.last == after {
             break;
         }
     }
-    replay.end(last_revision(connection).await);
-    requests(connection, &mut replay.faults).await;
-    let Replay { snapshot, count, faults, .. } = replay;
+    replay.finish(last_revision(connection).await);
+    check_requests(connection, &mut replay.problems).await;
+    let Replay { snapshot, count, problems, .. } = replay;
     let last = snapshot.revision();
-    report.judge(
-        "history",
-        faults,
-        format!("up to revision {last}, {count} changes, each fitting"),
-    );
+    let detail = format!("up to revision {last}, {count} consistent changes");
+    report.conclude("history", problems, detail);
     snapshot
 }
 
-/// Whether the revisions are numbered one by one, at times that never go back.
-async fn revisions(connection: &mut SqliteConnection, faults: &mut Faults) {
-    let strange = sqlx::query_scalar!(
+/// Checks that revision numbers are consecutive and that their times never decrease.
+async fn check_revisions(connection: &mut SqliteConnection, problems: &mut Problems) {
+    let invalid = sqlx::query_scalar!(
         r#"select revision from (
-             select revision, time, row_number() over (order by revision) as place,
+             select revision, time, row_number() over (order by revision) as expected,
                lag(time) over (order by revision) as time_before from revision)
-           where revision <> place or time < time_before"#
+           where revision <> expected or time < time_before"#
     )
     .fetch_all(connection)
     .await;
-    for revision in faults.take(strange.map_err(Into::into), "revision").unwrap_or_default() {
-        faults.add(format!(
-            "revision {revision} is not numbered one more than the one before, or is older than it"
+    for revision in problems.check(invalid.map_err(Into::into), "revision").unwrap_or_default() {
+        problems.add(format!(
+            "revision {revision} does not follow the revision before it, or has an earlier time"
         ));
     }
 }
 
-/// Whether each request that was accepted can be answered again.
-async fn requests(connection: &mut SqliteConnection, faults: &mut Faults) {
+/// Checks that the stored outcome of each accepted request can be read, to replay it to a retry.
+async fn check_requests(connection: &mut SqliteConnection, problems: &mut Problems) {
     let mut rows = sqlx::query!("select actor, request_id, fingerprint, findings from request")
         .fetch(connection);
     loop {
         let row = rows.try_next().await.map_err(Into::into);
-        let Some(row) = faults.take(row, "the list of requests").flatten() else { break };
+        let Some(row) = problems.check(row, "the list of requests").flatten() else { break };
         let name = format!("{}'s request {}", row.actor, row.request_id);
-        faults.take(hash_from(row.fingerprint), &name);
-        faults.take(findings_from(&row.findings, &mut SharedTexts::default()), &name);
+        problems.check(hash_from(row.fingerprint), &name);
+        problems.check(findings_from(&row.findings, &mut SharedTexts::default()), &name);
     }
 }
 
-/// A change as it is stored.
+/// A row of the table `change`.
 struct StoredChange {
     revision: i64,
     position: i64,
@@ -103,16 +98,16 @@ struct StoredChange {
     before: Option<String>,
     after: Option<String>,
     rest_until: Option<i64>,
-    /// What stands in the columns that are there to be looked for, as JSON.
+    /// The columns that exist for queries, as JSON.
     columns: String,
 }
 
 async fn changes_after(
     connection: &mut SqliteConnection,
-    place: Option<ChangePosition>,
+    last: Option<ChangePosition>,
 ) -> Result<Vec<StoredChange>, StoreError> {
-    let revision = place.map_or(0, |place| revision_to_sql(place.revision));
-    let position = place.map_or(-1, |place| i64::from(place.position));
+    let revision = last.map_or(0, |last| revision_to_sql(last.revision));
+    let position = last.map_or(-1, |last| i64::from(last.position));
     Ok(sqlx::query_as!(
         StoredChange,
         r#"select change.revision, position, time, kind, before, after, rest_until,
@@ -131,111 +126,112 @@ async fn changes_after(
 }
 
 struct Replay {
-    /// What stood before the revision that the last change is of: what is decided at one revision is
-    /// decided on it.
-    before_the_revision: Snapshot,
+    /// The snapshot before the revision of the last change, on which that revision was decided.
+    previous_revision: Snapshot,
     snapshot: Snapshot,
     last: Option<ChangePosition>,
     texts: SharedTexts,
     count: u64,
-    faults: Faults,
+    problems: Problems,
 }
 
 impl Replay {
-    fn take(&mut self, row: &StoredChange) {
-        let at =
-            |fault: &str| format!("change {} of revision {}: {fault}", row.position, row.revision);
-        match self.understand(row) {
-            Ok((place, time, change)) => {
+    fn apply(&mut self, row: &StoredChange) {
+        let describe = |problem: &str| {
+            format!("change {} of revision {}: {problem}", row.position, row.revision)
+        };
+        match self.parse(row) {
+            Ok((position, time, change)) => {
                 self.count += 1;
-                for fault in self.faults_of(row, place, time, &change) {
-                    self.faults.add(at(fault));
+                for problem in self.check_change(row, position, time, &change) {
+                    self.problems.add(describe(problem));
                 }
-                self.snapshot = self.snapshot.after(place.revision, &[change]);
-                self.last = Some(place);
+                self.snapshot = self.snapshot.after(position.revision, &[change]);
+                self.last = Some(position);
             }
-            Err(fault) => {
-                self.faults.add(at(&fault.to_string()));
-                self.last = place_of(row).ok().or(self.last);
+            Err(error) => {
+                self.problems.add(describe(&error.to_string()));
+                self.last = position_of(row).ok().or(self.last);
             }
         }
     }
 
-    /// Whether the history goes as far as it should.
-    fn end(&mut self, last_revision: Result<Revision, StoreError>) {
-        let meant = self.faults.take(last_revision, "the last revision");
+    /// Checks that the history ends with the last revision.
+    fn finish(&mut self, last_revision: Result<Revision, StoreError>) {
+        let expected = self.problems.check(last_revision, "the last revision");
         let found = self.last.map_or(Revision::default(), |last| last.revision);
-        if let Some(meant) = meant.filter(|meant| *meant != found) {
-            self.faults.add(format!("there is no change of the last revision, {meant}"));
+        if let Some(expected) = expected.filter(|expected| *expected != found) {
+            self.problems.add(format!("there is no change of the last revision, {expected}"));
         }
     }
 
-    fn understand(
+    fn parse(
         &mut self,
         row: &StoredChange,
     ) -> Result<(ChangePosition, Timestamp, Change), StoreError> {
-        let place = place_of(row)?;
-        if self.last.is_none_or(|last| last.revision != place.revision) {
-            self.before_the_revision = self.snapshot.clone();
+        let position = position_of(row)?;
+        if self.last.is_none_or(|last| last.revision != position.revision) {
+            self.previous_revision = self.snapshot.clone();
         }
         let (before, after) = (row.before.clone(), row.after.clone());
         let change = change_from(&row.kind, before, after, row.rest_until, &mut self.texts)?;
-        Ok((place, time_from_sql(row.time)?, change))
+        Ok((position, time_from_sql(row.time)?, change))
     }
 
-    fn faults_of(
+    /// The problems of a change, relative to the changes before it.
+    fn check_change(
         &self,
         row: &StoredChange,
-        place: ChangePosition,
+        found: ChangePosition,
         time: Timestamp,
         change: &Change,
     ) -> Vec<&'static str> {
-        // There is no revision without a change.
+        // Every revision has at least one change.
         let last =
             self.last.unwrap_or(ChangePosition { revision: Revision::default(), position: 0 });
         let next = ChangePosition { position: last.position.wrapping_add(1), ..last };
         let of_next_revision = ChangePosition { revision: last.revision.next(), position: 0 };
-        let mut faults = Vec::new();
-        if place != of_next_revision && (place != next || self.last.is_none()) {
-            faults.push("the change before it is missing");
+        let mut problems = Vec::new();
+        if found != of_next_revision && (found != next || self.last.is_none()) {
+            problems.push("the change before it is missing");
         }
         if !fits(change, &self.snapshot) {
-            faults.push("what it changes is not what the history led to");
+            problems.push("its state before differs from the replayed state");
         }
-        if !is_of(change, place.revision, time) {
-            faults.push("what it leads to is of another revision or time");
+        if !has_revision_and_time(change, found.revision, time) {
+            problems.push("its state after has another revision or time");
         }
         if let Change::Released { before, cooling_until }
         | Change::Expired { before, cooling_until } = change
-            && decide::cooling_until(&self.before_the_revision, before, time) != *cooling_until
-            && !(cooling_until.is_none() && is_from_before_rests(row))
+            && decide::cooling_until(&self.previous_revision, before, time) != *cooling_until
+            && !(cooling_until.is_none() && predates_cool_down(row))
         {
-            faults.push("the ports rest longer or shorter than they should");
+            problems.push("the end of the cool-down is wrong");
         }
-        if matches!(change, Change::Expired { .. }) && !has_ended(change, time) {
-            faults.push("no lease had ended");
+        if matches!(change, Change::Expired { .. }) && !lease_has_expired(change, time) {
+            problems.push("no lease had expired");
         }
-        match is_told_alike(row, place, change) {
+        match columns_agree(row, found, change) {
             Ok(true) => {}
-            Ok(false) | Err(_) => faults.push("its columns contradict each other"),
+            Ok(false) | Err(_) => problems.push("its columns contradict each other"),
         }
-        faults
+        problems
     }
 }
 
-/// Whether the change was written when nothing rested yet. There were no leases either, so what was
-/// changed is told without one, where it is told of with a null since.
-fn is_from_before_rests(row: &StoredChange) -> bool {
-    let told = row.before.as_deref().map(serde_json::from_str::<Value>);
-    told.is_some_and(|told| told.is_ok_and(|told| told.get("ttl").is_none()))
+/// Whether the change was written by a version without cool-downs. That version had no leases either:
+/// its JSON has no `ttl`, which later versions always write, as null if there is no lease.
+fn predates_cool_down(row: &StoredChange) -> bool {
+    let before = row.before.as_deref().map(serde_json::from_str::<Value>);
+    before.is_some_and(|before| before.is_ok_and(|before| before.get("ttl").is_none()))
 }
 
-fn place_of(row: &StoredChange) -> Result<ChangePosition, StoreError> {
+fn position_of(row: &StoredChange) -> Result<ChangePosition, StoreError> {
     let position = understood(u32::try_from(row.position))?;
     Ok(ChangePosition { revision: revision_from_sql(row.revision)?, position })
 }
 
-/// Whether the change is about what stands.
+/// Whether the state before the change equals that of the snapshot.
 fn fits(change: &Change, snapshot: &Snapshot) -> bool {
     match change {
         Change::Namespace(edit) => {
@@ -247,8 +243,8 @@ fn fits(change: &Change, snapshot: &Snapshot) -> bool {
             let held = view.pool(&edit.last().name).ok();
             held.map(|pool| &***pool) == edit.before().map(|pool| &***pool)
         }
-        about_a_registration => {
-            let Some(record) = about_a_registration.record() else { return false };
+        of_registration => {
+            let Some(record) = of_registration.record() else { return false };
             let namespace = record.registration().map(|registration| &registration.namespace);
             let held = snapshot.by_uid(record.uid);
             namespace.is_some_and(|name| snapshot.view(name).is_ok())
@@ -257,13 +253,13 @@ fn fits(change: &Change, snapshot: &Snapshot) -> bool {
     }
 }
 
-/// Whether what the change leads to says that it was changed at this revision.
-fn is_of(change: &Change, revision: Revision, time: Timestamp) -> bool {
+/// Whether the state after the change has this revision and, if it is new, this time.
+fn has_revision_and_time(change: &Change, revision: Revision, time: Timestamp) -> bool {
     match change {
         Change::Namespace(edit) => edit.after().is_none_or(|after| after.revision == revision),
         Change::Pool(edit) => edit.after().is_none_or(|after| after.revision == revision),
-        about_a_registration => {
-            let after = about_a_registration.after().and_then(|after| after.registration());
+        of_registration => {
+            let after = of_registration.after().and_then(|after| after.registration());
             let is_new = matches!(change, Change::Registered { .. });
             after.is_none_or(|after| {
                 after.revision == revision && (!is_new || after.create_time == time)
@@ -272,41 +268,43 @@ fn is_of(change: &Change, revision: Revision, time: Timestamp) -> bool {
     }
 }
 
-/// Whether the lease of what the change is about had ended by then.
-fn has_ended(change: &Change, time: Timestamp) -> bool {
+/// Whether the lease of the changed registration had expired at this time.
+fn lease_has_expired(change: &Change, time: Timestamp) -> bool {
     let registration = change.before().and_then(|before| before.registration());
     let lease = registration.and_then(|registration| registration.lease);
     lease.is_some_and(|lease| lease.expire_time <= time)
 }
 
-/// Whether the row says the same in each of its columns, and nothing beside it.
-fn is_told_alike(
+/// Whether the columns of the row equal those that would be written for the parsed change.
+fn columns_agree(
     row: &StoredChange,
-    place: ChangePosition,
+    position: ChangePosition,
     change: &Change,
 ) -> Result<bool, StoreError> {
-    let change = ChangeRow::of(place.revision, place.position.into(), change)?;
-    let meant = understood(serde_json::to_value(&change))?;
+    let change = ChangeRow::of(position.revision, position.position.into(), change)?;
+    let expected = understood(serde_json::to_value(&change))?;
     let columns: Value = understood(serde_json::from_str(&row.columns))?;
-    let is_alike = columns.as_object().is_some_and(|columns| {
-        columns.iter().all(|(name, told)| meant.get(name).is_some_and(|meant| meant == told))
+    let are_equal = columns.as_object().is_some_and(|columns| {
+        columns.iter().all(|(name, value)| expected.get(name) == Some(value))
     });
-    Ok(is_alike
-        && meant["rest_until"] == Value::from(row.rest_until)
-        && is_thing_alike(row.before.as_deref(), change.before.as_deref())?
-        && is_thing_alike(row.after.as_deref(), change.after.as_deref())?)
+    Ok(are_equal
+        && expected["rest_until"] == Value::from(row.rest_until)
+        && json_agrees(row.before.as_deref(), change.before.as_deref())?
+        && json_agrees(row.after.as_deref(), change.after.as_deref())?)
 }
 
-/// Whether the stored thing has all that was understood of it, and nothing else. What older history
-/// leaves out has no value.
-fn is_thing_alike(told: Option<&str>, meant: Option<&str>) -> Result<bool, StoreError> {
-    let read = |thing: Option<&str>| -> Result<Value, StoreError> {
-        understood(thing.map_or(Ok(Value::Null), serde_json::from_str))
+/// Whether the stored JSON has the expected fields and no others. A field that older versions did not
+/// write must have no value.
+fn json_agrees(stored: Option<&str>, expected: Option<&str>) -> Result<bool, StoreError> {
+    let parse = |json: Option<&str>| -> Result<Value, StoreError> {
+        understood(json.map_or(Ok(Value::Null), serde_json::from_str))
     };
-    let (told, meant) = (read(told)?, read(meant)?);
-    let (Some(told), Some(meant)) = (told.as_object(), meant.as_object()) else {
-        return Ok(told == meant);
+    let (stored, expected) = (parse(stored)?, parse(expected)?);
+    let (Some(stored), Some(expected)) = (stored.as_object(), expected.as_object()) else {
+        return Ok(stored == expected);
     };
-    let is_known = told.iter().all(|(name, value)| meant.get(name) == Some(value));
-    Ok(is_known && meant.iter().all(|(name, value)| told.contains_key(name) || value.is_null()))
+    let is_known = stored.iter().all(|(name, value)| expected.get(name) == Some(value));
+    let is_complete =
+        expected.iter().all(|(name, value)| stored.contains_key(name) || value.is_null());
+    Ok(is_known && is_complete)
 }
