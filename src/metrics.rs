@@ -1,4 +1,4 @@
-//! What is counted and timed, for Prometheus. Nothing here decides anything.
+//! Metrics for Prometheus. Nothing in the server depends on their values.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -33,24 +33,24 @@ pub const CODES: [&str; 17] = [
     "UNAUTHENTICATED",
 ];
 
-/// Upper ends of the classes of durations, in seconds: from a lookup to a slow disk.
+/// Upper bounds of the buckets of durations, in seconds: from a lookup to a slow disk.
 const SECONDS: [f64; 12] =
     [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.1, 0.5, 2.0, 10.0];
-/// Upper ends of the classes of sizes of commits.
+/// Upper bounds of the buckets of commit sizes.
 const ENTRIES: [f64; 8] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 500.0];
 
-/// Everything that is counted and timed.
+/// All counters, gauges and histograms.
 #[derive(Debug)]
 pub struct Metrics {
-    calls: HashMap<String, Arc<Calls>>,
-    unknown: Arc<Calls>,
+    rpcs: HashMap<String, Arc<RpcMetrics>>,
+    unknown_rpc: Arc<RpcMetrics>,
     shed: Family<ShedLabels, Counter>,
-    /// Connections that are open.
+    /// Open connections.
     pub connections: Gauge,
-    /// Connections that were closed at once because there were too many.
+    /// Connections that were closed because the limit was reached.
     pub connections_refused: Counter,
-    /// When the server's certificate ends, in seconds since 1970; 0 without one.
-    pub certificate_end: Gauge,
+    /// When the server's certificate expires, in seconds since 1970; 0 without one.
+    pub certificate_expire_time: Gauge,
     commit_entries: Histogram,
     commit_duration: Histogram,
     commit_failures: Counter,
@@ -58,28 +58,29 @@ pub struct Metrics {
 
 /// Why a call was shed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Shed {
-    /// Too many are under way.
+pub enum ShedCause {
+    /// The limit of concurrent calls was reached.
     TooMany,
-    /// It had waited too long for its turn.
+    /// The call waited too long for a CPU permit.
     Late,
-    /// Too many requests wait for the rest of them.
-    HalfSaid,
-    /// Too many answers wait to be read.
-    Unread,
-    /// Its caller calls too often.
+    /// The budget of request buffers was used up.
+    RequestBuffer,
+    /// The budget of unread responses was used up.
+    UnreadResponses,
+    /// The caller exceeded its rate limit.
     Rate,
-    /// Too many commands wait for the writer.
+    /// The writer's command queue was full.
     Queue,
 }
 
-impl Shed {
+impl ShedCause {
+    /// The value of the label `cause`, which dashboards and alerts read.
     const fn name(self) -> &'static str {
         match self {
             Self::TooMany => "too_many",
             Self::Late => "late",
-            Self::HalfSaid => "half_said",
-            Self::Unread => "unread",
+            Self::RequestBuffer => "half_said",
+            Self::UnreadResponses => "unread",
             Self::Rate => "rate",
             Self::Queue => "queue",
         }
@@ -102,10 +103,10 @@ struct CallLabels {
     code: &'static str,
 }
 
-/// The calls of one rpc.
+/// The metrics of one rpc.
 #[derive(Debug)]
-pub struct Calls {
-    /// Its name, as `portbook.v1.PortRegistryService/LookupPort`.
+pub struct RpcMetrics {
+    /// The name of the rpc, such as `portbook.v1.PortRegistryService/LookupPort`.
     pub rpc: Arc<str>,
     family: Family<CallLabels, Counter>,
     by_code: [OnceLock<Counter>; CODES.len()],
@@ -113,28 +114,28 @@ pub struct Calls {
     in_flight: Gauge,
 }
 
-impl Calls {
-    /// Notes that one has begun.
+impl RpcMetrics {
+    /// Records the start of a call.
     pub fn begin(&self) {
         self.in_flight.inc();
     }
 
-    /// Notes that one has ended with this code, after this time.
-    pub fn end(&self, code: usize, after: Duration) {
+    /// Records the end of a call with this code, after this duration.
+    pub fn end(&self, code: usize, duration: Duration) {
         self.in_flight.dec();
-        self.duration.observe(after.as_secs_f64());
+        self.duration.observe(duration.as_secs_f64());
         let Some((counter, name)) = self.by_code.get(code).zip(CODES.get(code)) else { return };
-        // Made at the first such end, so that what never happens is not told.
-        let made = || {
+        // Created at the first call with this code, so that unused codes are not exported.
+        let create = || {
             let labels = CallLabels { rpc: Arc::clone(&self.rpc), code: name };
             self.family.get_or_create_owned(&labels)
         };
-        counter.get_or_init(made).inc();
+        counter.get_or_init(create).inc();
     }
 }
 
 impl Metrics {
-    /// Nothing yet, of these rpcs, and the registry that tells it.
+    /// New metrics of these rpcs, and the registry that exports them.
     #[must_use]
     pub fn new(rpcs: impl IntoIterator<Item = String>) -> (Self, Registry) {
         let mut registry = Registry::with_prefix("portbook");
@@ -144,14 +145,14 @@ impl Metrics {
                 Histogram::new(SECONDS)
             });
         let in_flight = Family::<RpcLabels, Gauge>::default();
-        registry.register("calls", "Calls that have ended, by rpc and code", family.clone());
-        let help = "How long calls took, to the end of their answers";
+        registry.register("calls", "Completed calls, by rpc and code", family.clone());
+        let help = "Duration of calls, to the end of their responses";
         registry.register("call_duration_seconds", help, durations.clone());
-        registry.register("calls_in_flight", "Calls that are under way", in_flight.clone());
-        let of = |rpc: &str| {
+        registry.register("calls_in_flight", "Calls in progress", in_flight.clone());
+        let of_rpc = |rpc: &str| {
             let rpc: Arc<str> = rpc.into();
             let labels = RpcLabels { rpc: Arc::clone(&rpc) };
-            Arc::new(Calls {
+            Arc::new(RpcMetrics {
                 rpc,
                 family: family.clone(),
                 by_code: [const { OnceLock::new() }; CODES.len()],
@@ -160,12 +161,12 @@ impl Metrics {
             })
         };
         let metrics = Self {
-            calls: rpcs.into_iter().map(|rpc| (format!("/{rpc}"), of(&rpc))).collect(),
-            unknown: of("unknown"),
+            rpcs: rpcs.into_iter().map(|rpc| (format!("/{rpc}"), of_rpc(&rpc))).collect(),
+            unknown_rpc: of_rpc("unknown"),
             shed: Family::default(),
             connections: Gauge::default(),
             connections_refused: Counter::default(),
-            certificate_end: Gauge::default(),
+            certificate_expire_time: Gauge::default(),
             commit_entries: Histogram::new(ENTRIES),
             commit_duration: Histogram::new(SECONDS),
             commit_failures: Counter::default(),
@@ -176,41 +177,42 @@ impl Metrics {
 
     fn register(&self, registry: &mut Registry) {
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-        registry.register("build", "Which Portbook this is", version);
-        let help = "Calls that were refused to keep the others in time, by cause";
+        registry.register("build", "The version of Portbook", version);
+        let help = "Calls rejected because of load or a limit, by cause";
         registry.register("calls_shed", help, self.shed.clone());
-        registry.register("connections", "Connections that are open", self.connections.clone());
-        let help = "Connections that were closed at once because there were too many";
+        registry.register("connections", "Open connections", self.connections.clone());
+        let help = "Connections closed because the limit was reached";
         registry.register("connections_refused", help, self.connections_refused.clone());
-        let help = "When the certificate of the server ends, in seconds since 1970; 0 without one";
-        registry.register("certificate_expire_time_seconds", help, self.certificate_end.clone());
-        let help = "How many commands were committed together";
+        let help = "When the server's certificate expires, in seconds since 1970; 0 without one";
+        let gauge = self.certificate_expire_time.clone();
+        registry.register("certificate_expire_time_seconds", help, gauge);
+        let help = "Number of commands in a commit";
         registry.register("commit_entries", help, self.commit_entries.clone());
-        let help = "How long commits took";
+        let help = "Duration of commits";
         registry.register("commit_duration_seconds", help, self.commit_duration.clone());
-        let help = "Commits that failed";
+        let help = "Failed commits";
         registry.register("commit_failures", help, self.commit_failures.clone());
     }
 
-    /// The calls of the rpc with this path.
+    /// The metrics of the rpc with this path.
     #[must_use]
-    pub fn calls(&self, path: &str) -> &Arc<Calls> {
-        self.calls.get(path).unwrap_or(&self.unknown)
+    pub fn rpc(&self, path: &str) -> &Arc<RpcMetrics> {
+        self.rpcs.get(path).unwrap_or(&self.unknown_rpc)
     }
 
-    /// Notes that a call was shed.
-    pub fn shed(&self, cause: Shed) {
+    /// Records that a call was shed.
+    pub fn record_shed(&self, cause: ShedCause) {
         self.shed.get_or_create(&ShedLabels { cause: cause.name() }).inc();
     }
 
-    /// Notes a commit of this many commands.
-    pub fn committed(&self, entries: u32, after: Duration) {
+    /// Records a commit of this many commands.
+    pub fn record_commit(&self, entries: u32, duration: Duration) {
         self.commit_entries.observe(entries.into());
-        self.commit_duration.observe(after.as_secs_f64());
+        self.commit_duration.observe(duration.as_secs_f64());
     }
 
-    /// Notes a commit that failed.
-    pub fn commit_failed(&self) {
+    /// Records a failed commit.
+    pub fn record_failed_commit(&self) {
         self.commit_failures.inc();
     }
 }

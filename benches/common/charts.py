@@ -1,4 +1,4 @@
-"""Charts as SVG, the same from the same figures: text as text, no dates, no random names."""
+"""Deterministic SVG charts: text is stored as text, without dates and random ids."""
 
 import math
 
@@ -14,28 +14,27 @@ matplotlib.rcParams.update({
     "figure.facecolor": "white", "savefig.facecolor": "white"})
 
 PORTBOOK, OTHER = "#0b6e75", "#b9bec4"
-INKS = ["#0b6e75", "#c2571a", "#5b4b9a", "#3f7d20", "#a3123f", "#555555"]
+COLORS = ["#0b6e75", "#c2571a", "#5b4b9a", "#3f7d20", "#a3123f", "#555555"]
 
 
 def bars(path, title, groups):
-    """Groups of bars, each with its label and its figure, on one logarithmic scale."""
+    """Groups of labelled bars on a common logarithmic scale."""
     figure, axes = pyplot.subplots(figsize=(8, 4.6), layout="constrained")
-    # Readers have other fonts than this machine.
+    # Padding, because the reader's fonts may be wider than those of this machine.
     figure.get_layout_engine().set(w_pad=.2)
-    places, labels, at = [], [], 0
+    positions, labels, position = [], [], 0
     for name, group in groups.items():
-        axes.text(0, at, f"{name[0].upper()}{name[1:]}", transform=axes.get_yaxis_transform(), weight="bold",
+        axes.text(0, position, f"{name[0].upper()}{name[1:]}", transform=axes.get_yaxis_transform(), weight="bold",
                   va="center")
-        for label, figure_of in group:
-            at += 1
-            places.append(at)
+        for label, value in group:
+            position += 1
+            positions.append(position)
             labels.append(label)
-            axes.barh(at, figure_of, height=.72, color=PORTBOOK if label.startswith("Portbook") else OTHER)
-            axes.text(figure_of * 1.08, at, f"{figure_of:,.0f}" if figure_of >= 100 else f"{figure_of:.1f}",
-                      va="center")
-        at += 1.2
-    axes.set(xscale="log", xlim=(1, 300_000), ylim=(at - .6, -.7), title=title)
-    axes.set_yticks(places, labels)
+            axes.barh(position, value, height=.72, color=PORTBOOK if label.startswith("Portbook") else OTHER)
+            axes.text(value * 1.08, position, f"{value:,.0f}" if value >= 100 else f"{value:.1f}", va="center")
+        position += 1.2
+    axes.set(xscale="log", xlim=(1, 300_000), ylim=(position - .6, -.7), title=title)
+    axes.set_yticks(positions, labels)
     axes.tick_params(axis="y", length=0)
     axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.xaxis.set_minor_locator(ticker.NullLocator())
@@ -44,22 +43,22 @@ def bars(path, title, groups):
     save(figure, path)
 
 
-def lines(path, title, panels, sizes, apart):
-    """Panels of lines over the sizes, all logarithmic. A panel: its unit, and by name the values of a line and the one
-    of the case that stands apart, whose name and size are given."""
-    name_apart, size_apart = apart
+def lines(path, title, panels, sizes, special_case):
+    """Panels of lines over the sizes, on logarithmic scales. A panel has a unit and, by label, the values of a line and
+    the value of a special case, whose name and size are given."""
+    special_name, special_size = special_case
     figure, grid = pyplot.subplots(2, (len(panels) + 1) // 2, figsize=(13, 6.6), layout="constrained")
-    figure.suptitle(f"{title}  (◇ {name_apart}, {size_apart:,} assignments)")
+    figure.suptitle(f"{title}  (◇ {special_name}, {special_size:,} assignments)")
     for axes, (name, (unit, curves)) in zip(grid.flat, panels.items()):
-        for ink, (label, (values, value_apart)) in zip(INKS, curves.items()):
-            axes.plot(sizes, values, marker="o", markersize=4, color=ink, label=label)
-            axes.plot(size_apart, value_apart, marker="D", markersize=6, color=ink, markerfacecolor="white")
+        for color, (label, (values, special_value)) in zip(COLORS, curves.items()):
+            axes.plot(sizes, values, marker="o", markersize=4, color=color, label=label)
+            axes.plot(special_size, special_value, marker="D", markersize=6, color=color, markerfacecolor="white")
         axes.set(xscale="log", yscale="log", title=f"{name}, {unit}")
         axes.xaxis.set_major_locator(ticker.FixedLocator(sizes))
-        axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: in_short(value)))
+        axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: short(value)))
         axes.xaxis.set_minor_locator(ticker.NullLocator())
-        drawn = [value for values, value_apart in curves.values() for value in (*values, value_apart)]
-        # Whole decades, and never less than two: what hardly grows is to look so.
+        drawn = [value for values, special_value in curves.values() for value in (*values, special_value)]
+        # Complete decades, at least two, so that slow growth looks flat.
         low, high = (10 ** edge(math.log10(bound(drawn))) for edge, bound in ((math.floor, min), (math.ceil, max)))
         axes.set_ylim(low, max(high, 100 * low))
         axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,g}"))
@@ -72,7 +71,7 @@ def lines(path, title, panels, sizes, apart):
     save(figure, path)
 
 
-def in_short(size):
+def short(size):
     return f"{size / 1e6:.0f} M" if size >= 1e6 else f"{size / 1000:.0f} k"
 
 

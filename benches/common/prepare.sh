@@ -1,16 +1,16 @@
 # shellcheck shell=bash
-# What the benchmarks need, to be sourced at the root of the repository: `help_if_asked`, `need`, and `prepare`
-# with the Python packages that are wanted beside gRPC. Then `python` runs with the API and these folders at hand.
+# Functions that prepare a benchmark, to be sourced at the root of the repository: `help_if_requested`, `need`, and
+# `prepare` with the Python packages needed in addition to gRPC. Then `python` runs with the API in its path.
 tools=$PWD/target/tools
 
-# usage: help_if_asked SCRIPT "$@"    shows what the script says of itself at its beginning
-help_if_asked() {
+# usage: help_if_requested SCRIPT "$@"    prints the comment at the start of the script
+help_if_requested() {
   case ${2:-} in
     -h | --help) awk 'NR > 1 && !/^#/ { exit } NR > 1 { sub(/^# ?/, ""); print }' "$1"; exit ;;
   esac
 }
 
-# usage: need COMMAND DEBIAN_PACKAGE [--unpack]    unpacked, not installed, what would start a service
+# usage: need COMMAND DEBIAN_PACKAGE [--unpack]    --unpack: do not install a package that would start a service
 need() {
   export PATH=$PATH:$tools/debian/usr/bin
   command -v "$1" >/dev/null && return
@@ -24,7 +24,7 @@ need() {
       apt-get install -qq --yes --no-install-recommends "$2" >&2 || true
     fi
   fi
-  command -v "$1" >/dev/null || { echo "$1 is missing: it is in Debian's $2" >&2; exit 1; }
+  command -v "$1" >/dev/null || { echo "$1 is missing: install Debian's package $2" >&2; exit 1; }
 }
 
 prepare() {

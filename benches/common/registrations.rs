@@ -1,4 +1,4 @@
-//! Registries to measure: IANA's, with registrations as an organisation makes them.
+//! Registries for measurements: IANA's registry with the registrations of an organisation.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use portbook::store::Store;
 use portbook::store::sqlite::SqliteStore;
 use uuid::Uuid;
 
-/// How many namespaces, and how many registrations in each.
+/// The number of namespaces, and of registrations in each.
 pub(crate) type Size = (u32, u32);
 
 pub(crate) fn reference() -> Arc<Reference> {
@@ -37,8 +37,12 @@ pub(crate) fn namespace(number: u32) -> NamespaceName {
     }
 }
 
-/// A registration as people make them: a service has two ports, on two transports each.
-pub(crate) fn registration(namespace: &NamespaceName, place: u32, number: u32) -> Arc<Record> {
+/// A typical registration: a service has two ports on two transports each.
+pub(crate) fn registration(
+    namespace: &NamespaceName,
+    namespace_number: u32,
+    number: u32,
+) -> Arc<Record> {
     const TEAMS: [&str; 8] = ["shop", "pay", "mail", "fleet", "risk", "data", "auth", "maps"];
     const ROLES: [&str; 5] = ["api", "job", "web", "db", "hub"];
     let (port, transport) = (1 + number / 4, Transport::ALL[number as usize % 4]);
@@ -47,7 +51,9 @@ pub(crate) fn registration(namespace: &NamespaceName, place: u32, number: u32) -
     let role = ROLES[service as usize / 8 % ROLES.len()];
     let label = |key: &str, value: &str| (key.to_owned(), value.to_owned());
     let value = Assignment {
-        uid: Uid::new(Uuid::from_u128(1 << 80 | u128::from(place) << 32 | u128::from(number))),
+        uid: Uid::new(Uuid::from_u128(
+            1 << 80 | u128::from(namespace_number) << 32 | u128::from(number),
+        )),
         origin: Origin::Custom(Registration {
             namespace: namespace.clone(),
             labels: Labels::parse([
@@ -75,15 +81,16 @@ pub(crate) fn registration(namespace: &NamespaceName, place: u32, number: u32) -
 }
 
 pub(crate) fn records((namespaces, each): Size) -> Vec<Arc<Record>> {
-    let places = (0..namespaces).map(|place| (place, namespace(place)));
-    let records = places
-        .flat_map(|(place, name)| (0..each).map(move |number| registration(&name, place, number)));
+    let namespaces = (0..namespaces).map(|number| (number, namespace(number)));
+    let records = namespaces.flat_map(|(namespace_number, name)| {
+        (0..each).map(move |number| registration(&name, namespace_number, number))
+    });
     records.collect()
 }
 
 pub(crate) fn empty(reference: &Arc<Reference>, (namespaces, _): Size) -> Snapshot {
-    let namespaces = (0..namespaces).map(|place| Namespace {
-        name: namespace(place),
+    let namespaces = (0..namespaces).map(|number| Namespace {
+        name: namespace(number),
         description: "".into(),
         policy: Policy::default(),
         create_time: None,

@@ -1,4 +1,4 @@
-"""Portbook beside its peers: starts all of them, loads them in turns, and tells what came of it.
+"""Compares Portbook with other servers: starts them, loads them in turn, and reports the results.
 
 usage: compare.py [--write] [--rounds COUNT]
 """
@@ -24,23 +24,23 @@ import report
 from load import begin_load, finish, h2load, load, wrk
 from machine import machine
 from peers import NOTHING, PUT, RANGE, Bare, Etcd, Whatportis, put_request, range_request
-from servers import ACKNOWLEDGE, PORTBOOK, READS, WRITES, Portbook, end_cleanly, framed, metrics
+from servers import ACKNOWLEDGE, PORTBOOK, READS, WRITES, Portbook, exit_on_signals, framed, metrics
 
 HEALTH = "/grpc.health.v1.Health/Check"
 FOLDER = pathlib.Path("target/compare")
 SECONDS, STARTS = 2, 9
-# Of a BatchLookupPorts, of a block of AnnotatePorts, and how many blocks a stream of it has.
+# Keys of a BatchLookupPorts, keys of a block of AnnotatePorts, and blocks of an AnnotatePorts stream.
 BATCH, BLOCK, BLOCKS = 1_000, 10_000, 100
-# How many writes are under way at once: 4 connections with 16 each. Both numbers of writes are for a round.
+# 64 writes in flight: 16 on each of 4 connections. Both numbers of writes are per round.
 WRITERS = {"connections": 4, "streams": 16}
-WRITES_IN_A_ROUND, WRITES_BESIDE_READS = 20_000, 150_000
+WRITES_IN_A_ROUND, WRITES_DURING_READS = 20_000, 150_000
 FIRST_PORT = 10_000
-PACE = 2_000
+RATE = 2_000
 TRANSPORTS = [assignment.TRANSPORT_TCP, assignment.TRANSPORT_UDP]
 
 
 class Bodies:
-    """The files that the loads send, made anew in each run from the same seed."""
+    """The files with the requests of the loads, generated in each run from the same seed."""
 
     def __init__(self, folder):
         self.folder, self.random = folder, random.Random(6335)
@@ -55,7 +55,7 @@ class Bodies:
             registry.AnnotatePortsRequest(ports=ports, transports=transports) for ports, transports in blocks])
 
     def keys(self, count):
-        """Any port is as likely as any other, and so are TCP and UDP."""
+        """Uniformly distributed ports, on TCP or UDP."""
         return [(self.random.randrange(65_536), self.random.choice(TRANSPORTS)) for _ in range(count)]
 
     def file(self, name, messages):
@@ -65,32 +65,32 @@ class Bodies:
 
 
 def registrations(name, count):
-    """So many registrations, as many to a namespace as there are ports from FIRST_PORT on."""
-    spaces, ports = [], range(FIRST_PORT, 65_536)
+    """Registrations of single ports from FIRST_PORT on, in as many namespaces as needed."""
+    namespaces, ports = [], range(FIRST_PORT, 65_536)
     for number in range(count):
         if number % len(ports) == 0:
-            spaces.append(f"{name}-{len(spaces)}")
+            namespaces.append(f"{name}-{len(namespaces)}")
         port = ports[number % len(ports)]
-        yield spaces[-1], admin.RegisterPortRequest(
-            namespace=spaces[-1], service_name=f"service-{port}", ports=assignment.PortRange(first=port),
+        yield namespaces[-1], admin.RegisterPortRequest(
+            namespace=namespaces[-1], service_name=f"service-{port}", ports=assignment.PortRange(first=port),
             transports=[assignment.TRANSPORT_TCP], assignee=f"team {port % 50}",
             description="One of the benchmark's services", acknowledge=ACKNOWLEDGE)
 
 
 class Bench:
-    """The servers, on the same data, and what is measured of them."""
+    """The servers with the same data, and the measurements."""
 
     def __init__(self, stack, folder, rounds):
         self.folder, self.rounds = folder, rounds
         self.bodies = Bodies(folder)
         self.figures = {}
         self.starts()
-        self.portbook = stack.enter_context(Portbook(self.new_folder("portbook"), watched=True)).connect()
+        self.portbook = stack.enter_context(Portbook(self.new_folder("portbook"), with_metrics=True)).connect()
         self.bare = stack.enter_context(Bare(folder))
         self.etcd = stack.enter_context(Etcd(self.new_folder("etcd")))
         self.whatportis = stack.enter_context(Whatportis(self.new_folder("whatportis")))
         self.same_data()
-        self.answers_are_right()
+        self.check_responses()
         self.warm_up()
 
     def new_folder(self, name):
@@ -98,31 +98,31 @@ class Bench:
         path.mkdir()
         return path
 
-    def note(self, name, **told):
-        for what, value in told.items():
+    def record(self, name, **results):
+        for what, value in results.items():
             self.figures.setdefault(name, {}).setdefault(what, []).append(value)
 
     def starts(self):
-        """First starts, each on a database that it makes, starts on that, and what memory they take."""
+        """Measures first starts, which create a database, starts on an existing database, and their memory."""
         for number in range(STARTS):
             folder = self.new_folder(f"start-{number}")
             with Portbook(folder) as first:
-                self.note("first start", seconds=first.seconds_to_start, mebibytes=first.mebibytes("VmHWM"))
+                self.record("first start", seconds=first.seconds_to_start, mebibytes=first.mebibytes("VmHWM"))
             with Portbook(folder) as again:
-                self.note("start", seconds=again.seconds_to_start, mebibytes=again.mebibytes("VmHWM"))
+                self.record("start", seconds=again.seconds_to_start, mebibytes=again.mebibytes("VmHWM"))
         for _ in range(3):
             with Portbook(folder) as server:
                 load(server.address, f"{READS}LookupPort", self.bodies.every_port, connections=1, streams=16)
-                self.note("whole registry", mebibytes=server.mebibytes("VmHWM"))
+                self.record("complete registry", mebibytes=server.mebibytes("VmHWM"))
 
     def same_data(self):
-        """Gives etcd what Portbook answers for each port that has records, as JSON."""
+        """Stores Portbook's response for each port with records in etcd, as JSON."""
         puts = []
         for port in self.ports_with_records():
-            answer = self.portbook.reads.LookupPort(registry.LookupPortRequest(port=port))
-            puts.append(put_request(key_of(port), value_of(answer)))
+            response = self.portbook.reads.LookupPort(registry.LookupPortRequest(port=port))
+            puts.append(put_request(key_of(port), value_of(response)))
             if port == 443:
-                self.bytes_of_443 = {"Portbook": answer.ByteSize(), "etcd": len(value_of(answer))}
+                self.bytes_of_443 = {"Portbook": response.ByteSize(), "etcd": len(value_of(response))}
         load(self.etcd.address, PUT, self.bodies.file("data", puts), **WRITERS)
         self.bodies.range = self.bodies.file("range", [range_request(key_of(443))])
         self.bodies.serializable = self.bodies.file("serializable", [range_request(key_of(443), serializable=True)])
@@ -131,23 +131,23 @@ class Bench:
     def ports_with_records(self):
         for first in range(0, 65_536, BATCH):
             queries = [registry.PortQuery(port=port) for port in range(first, min(first + BATCH, 65_536))]
-            answers = self.portbook.reads.BatchLookupPorts(registry.BatchLookupPortsRequest(queries=queries))
-            yield from (info.port for info in answers.port_infos if info.assignments)
+            response = self.portbook.reads.BatchLookupPorts(registry.BatchLookupPortsRequest(queries=queries))
+            yield from (info.port for info in response.port_infos if info.assignments)
 
-    def answers_are_right(self):
-        """What the loads send is asked once by gRPC's own client: h2load sees no status and reads no answer."""
+    def check_responses(self):
+        """Sends each request once with the gRPC client, because h2load checks neither status nor content."""
         with grpc.insecure_channel(self.portbook.address, [("grpc.max_receive_message_length", -1)]) as channel:
-            def ask(path, body):
+            def call(path, body):
                 return channel.stream_stream(path)(iter(messages_of(body)))
-            looked_up = registry.LookupPortResponse.FromString(next(ask(f"{READS}LookupPort", self.bodies.lookup)))
+            looked_up = registry.LookupPortResponse.FromString(next(call(f"{READS}LookupPort", self.bodies.lookup)))
             batch = registry.BatchLookupPortsResponse.FromString(
-                next(ask(f"{READS}BatchLookupPorts", self.bodies.batch)))
+                next(call(f"{READS}BatchLookupPorts", self.bodies.batch)))
             blocks = [registry.AnnotatePortsResponse.FromString(block)
-                      for block in ask(f"{READS}AnnotatePorts", self.bodies.annotate)]
-            serving = next(ask(HEALTH, self.bodies.nothing))
+                      for block in call(f"{READS}AnnotatePorts", self.bodies.annotate)]
+            serving = next(call(HEALTH, self.bodies.nothing))
         with grpc.insecure_channel(self.bare.address) as channel:
             nothing = channel.unary_unary(NOTHING)(b"")
-        right = {
+        correct = {
             "LookupPort": looked_up.port_info.assignments[0].service_name == "https",
             "BatchLookupPorts": len(batch.port_infos) == BATCH,
             "AnnotatePorts": [len(block.label_numbers) for block in blocks] == [BLOCK] * BLOCKS,
@@ -156,25 +156,25 @@ class Bench:
             "etcd": self.etcd.value_of(key_of(443)) == value_of(looked_up),
             "whatportis": "https" in self.whatportis.names_on(443),
         }
-        wrong = [name for name, is_right in right.items() if not is_right]
+        wrong = [name for name, is_correct in correct.items() if not is_correct]
         if wrong:
-            raise ValueError(f"wrong answers of {', '.join(wrong)}")
+            raise ValueError(f"wrong responses: {', '.join(wrong)}")
 
     def measure(self):
-        """Rounds of all measurements, in another order each."""
+        """Makes all measurements in rounds, each in another order."""
         order = random.Random(7605)
-        units = [self.beside_nothing, self.beside_etcd, self.beside_whatportis, self.many_keys, self.writes,
-                 self.reads_beside_writes]
+        measurements = [self.against_empty_method, self.against_etcd, self.whatportis_lookups, self.many_keys,
+                        self.writes, self.reads_during_writes]
         for number in range(self.rounds):
-            order.shuffle(units)
-            for unit in units:
-                unit(number, order)
+            order.shuffle(measurements)
+            for measurement in measurements:
+                measurement(number, order)
             print(f"round {number + 1} of {self.rounds}: {time.monotonic() - BEGAN:.0f} s", file=sys.stderr)
-        self.nothing_failed()
+        self.check_no_failures()
 
     def warm_up(self):
-        """A short run of each load, which tells how many calls are enough for a measurement. It leaves some calls
-        unanswered, so what the servers count is counted from here on."""
+        """Runs each load briefly to determine the number of calls of a measurement. This cancels some calls, so
+        failures are counted from here on."""
         portbook, etcd = self.portbook.address, self.etcd.address
         few = {"connections": 4, "streams": 4}
         self.loads = {
@@ -188,80 +188,80 @@ class Bench:
             "put of one key by h2load": (etcd, PUT, self.bodies.put_one, WRITERS),
         }
         self.calls = {}
-        for name, (address, path, body, how) in self.loads.items():
-            rate = h2load(address, path, body, seconds=1, **how)["per_second"]
+        for name, (address, path, body, options) in self.loads.items():
+            rate = h2load(address, path, body, seconds=1, **options)["per_second"]
             self.calls[name] = max(1, round(rate * SECONDS))
         time.sleep(.5)
         self.failed_before = self.failed()
 
-    def h2load(self, load_of, share=1, **more):
-        address, path, body, how = self.loads[load_of]
-        return h2load(address, path, body, calls=round(self.calls[load_of] * share), **how, **more)
+    def h2load(self, name, fraction=1, **more):
+        address, path, body, options = self.loads[name]
+        return h2load(address, path, body, calls=round(self.calls[name] * fraction), **options, **more)
 
-    def in_turns(self, order, **loads):
-        """Loads that are set against each other, close to each other, in any order."""
-        for name, measured in order.sample(list(loads.items()), len(loads)):
-            self.note(name.replace("_", " "), **measured())
+    def alternate(self, order, **loads):
+        """Measures loads that are compared with each other one after the other, in random order."""
+        for name, measure in order.sample(list(loads.items()), len(loads)):
+            self.record(name.replace("_", " "), **measure())
 
-    def beside_nothing(self, _, order):
+    def against_empty_method(self, _, order):
         for _ in range(2):
-            self.in_turns(order, lookup=lambda: self.h2load("lookup"), health=lambda: self.h2load("health"),
-                          bare=lambda: self.h2load("bare"))
+            self.alternate(order, lookup=lambda: self.h2load("lookup"), health=lambda: self.h2load("health"),
+                           bare=lambda: self.h2load("bare"))
 
-    def beside_etcd(self, _, order):
-        self.in_turns(order, lookup_beside_etcd=lambda: self.h2load("lookup"), range=lambda: self.h2load("range"),
-                      serializable_range=lambda: self.h2load("serializable range"))
+    def against_etcd(self, _, order):
+        self.alternate(order, lookup_beside_etcd=lambda: self.h2load("lookup"), range=lambda: self.h2load("range"),
+                       serializable_range=lambda: self.h2load("serializable range"))
 
-    def beside_whatportis(self, _, order):
-        self.note("whatportis", **wrk(f"{self.whatportis.url}/ports/443", SECONDS))
+    def whatportis_lookups(self, _, order):
+        self.record("whatportis", **wrk(f"{self.whatportis.url}/ports/443", SECONDS))
 
     def many_keys(self, _, order):
-        self.in_turns(order, batch=lambda: in_keys(BATCH, self.h2load("batch")),
-                      annotate=lambda: in_keys(BLOCK * BLOCKS, self.h2load("annotate")))
+        self.alternate(order, batch=lambda: in_keys(BATCH, self.h2load("batch")),
+                       annotate=lambda: in_keys(BLOCK * BLOCKS, self.h2load("annotate")))
 
     def writes(self, number, order):
-        registered = self.prepared(f"round-{number}", WRITES_IN_A_ROUND)
+        registered = self.prepare(f"round-{number}", WRITES_IN_A_ROUND)
         puts = self.bodies.file("puts", [
-            put_request(f"custom/{space}/{request.ports.first}/tcp".encode(), value_of(request))
-            for space, request in registrations(f"round-{number}", WRITES_IN_A_ROUND)])
-        self.in_turns(
+            put_request(f"custom/{name}/{request.ports.first}/tcp".encode(), value_of(request))
+            for name, request in registrations(f"round-{number}", WRITES_IN_A_ROUND)])
+        self.alternate(
             order,
             register=lambda: load(self.portbook.address, f"{WRITES}RegisterPort", registered, token=True, **WRITERS),
             put=lambda: load(self.etcd.address, PUT, puts, **WRITERS),
             put_of_one_key_by_h2load=lambda: self.h2load("put of one key by h2load"))
 
-    def reads_beside_writes(self, number, _):
-        """LookupPort at full load, and at a pace that leaves the machine room: idle, and while 64 write."""
+    def reads_during_writes(self, number, _):
+        """LookupPort at full load and at a fixed rate that leaves CPU time free: idle, and with 64 writers."""
         lookup, path = self.portbook.address, f"{READS}LookupPort"
-        paced = {"rate": PACE, "seconds": SECONDS, "calls": PACE * SECONDS, "connections": 8, "streams": 16}
-        self.note("idle", **self.h2load("lookup", folder=self.folder))
-        self.note("idle at a pace", **load(lookup, path, self.bodies.lookup, **paced))
-        registered = self.prepared(f"beside-{number}", WRITES_BESIDE_READS)
+        paced = {"rate": RATE, "seconds": SECONDS, "calls": RATE * SECONDS, "connections": 8, "streams": 16}
+        self.record("idle", **self.h2load("lookup", folder=self.folder))
+        self.record("idle at a pace", **load(lookup, path, self.bodies.lookup, **paced))
+        registered = self.prepare(f"beside-{number}", WRITES_DURING_READS)
         writing = begin_load(lookup, f"{WRITES}RegisterPort", registered, seconds=3 * SECONDS + 2, token=True,
                              **WRITERS)
         try:
             time.sleep(.5)
-            self.note("beside writes", **self.h2load("lookup", share=.5, folder=self.folder))
-            self.note("beside writes at a pace", **load(lookup, path, self.bodies.lookup, **paced))
+            self.record("beside writes", **self.h2load("lookup", fraction=.5, folder=self.folder))
+            self.record("beside writes at a pace", **load(lookup, path, self.bodies.lookup, **paced))
             if writing.poll() is not None:
-                raise ValueError("there was not enough to write")
+                raise ValueError("the writes ended before the reads")
         finally:
             writes = finish(writing, f"{WRITES}RegisterPort")
-        self.note("writes beside reads", **writes)
+        self.record("writes beside reads", **writes)
 
-    def prepared(self, name, count):
-        """A file of registrations, with the namespaces that they name created."""
-        made = list(registrations(name, count))
-        for space in dict.fromkeys(space for space, _ in made):
+    def prepare(self, name, count):
+        """Creates the namespaces of the registrations. Returns a file with the requests."""
+        requests = list(registrations(name, count))
+        for name in dict.fromkeys(name for name, _ in requests):
             self.portbook.write("CreateNamespace", admin.CreateNamespaceRequest(
-                namespace=namespace.Namespace(name=space)))
-        return self.bodies.file("registrations", [request for _, request in made])
+                namespace=namespace.Namespace(name=name)))
+        return self.bodies.file("registrations", [request for _, request in requests])
 
-    def nothing_failed(self):
-        """What the servers themselves have counted: h2load does not see the status of a call."""
+    def check_no_failures(self):
+        """Checks the counters of the servers, because h2load does not check the status of a call."""
         failed = {name: count for name, count in self.failed().items() if count != self.failed_before.get(name)}
         if failed:
-            raise ValueError(f"not every call was answered OK: {failed}")
+            raise ValueError(f"calls failed: {failed}")
 
     def failed(self):
         portbook, etcd = self.portbook.metrics(), metrics(f"{self.etcd.url}/metrics")
@@ -270,8 +270,8 @@ class Bench:
                 and not re.search(r'code="OK"', name)}
 
 
-def in_keys(keys, told):
-    return {"keys_per_second": keys * told["per_second"]}
+def in_keys(keys, result):
+    return {"keys_per_second": keys * result["per_second"]}
 
 
 def key_of(port):
@@ -292,10 +292,10 @@ def messages_of(path):
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("--write", action="store_true", help="put the results into BENCHMARKS.md and its chart")
+    arguments.add_argument("--write", action="store_true", help="write the results into BENCHMARKS.md and its chart")
     arguments.add_argument("--rounds", type=int, default=5)
     arguments = arguments.parse_args()
-    end_cleanly()
+    exit_on_signals()
     facts = machine(FOLDER, [[PORTBOOK, "--version"], ["rustc", "--version"], ["etcd", "--version"],
                              ["target/tools/whatportis/bin/whatportis", "--version"], ["h2load", "--version"],
                              ["wrk", "--version"]])
@@ -304,7 +304,7 @@ def main():
         bench.measure()
     results = {"machine": facts, "bytes of 443": bench.bytes_of_443, "figures": bench.figures}
     (FOLDER / "results.json").write_text(json.dumps(results, indent=1))
-    return report.tell(results, arguments.write)
+    return report.report(results, arguments.write)
 
 
 BEGAN = time.monotonic()

@@ -1,6 +1,6 @@
-//! Loads a gRPC server with calls whose messages all differ, which h2load cannot: takes them, encoded,
-//! from a file, keeps a number of them under way, and prints how many were answered, in what time, how
-//! long each took, and with which statuses.
+//! A load generator for gRPC calls with different messages, which h2load does not support. Reads encoded
+//! messages from a file, keeps a number of calls in flight, and prints calls, duration, latencies and
+//! statuses as JSON.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -18,10 +18,10 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-/// What the connections may receive before it is taken from them.
+/// The flow-control windows of the connections.
 const WINDOW: u32 = 1 << 24;
 
-type Fault = Box<dyn Error + Send + Sync>;
+type BoxError = Box<dyn Error + Send + Sync>;
 
 #[derive(Parser)]
 struct Args {
@@ -29,31 +29,31 @@ struct Args {
     address: String,
     /// The method, such as /grpc.health.v1.Health/Check
     path: String,
-    /// The messages, each with the 5 bytes that gRPC puts before it
+    /// The messages, each with its 5-byte gRPC prefix
     messages: PathBuf,
-    /// How many connections
+    /// Number of connections
     #[arg(long, default_value_t = 8)]
     connections: usize,
-    /// How many calls of each connection are under way at once
+    /// Number of concurrent calls of each connection
     #[arg(long, default_value_t = 16)]
     streams: usize,
-    /// How many calls to make; the messages are sent again and again. Default: each once
+    /// Number of calls; the messages are repeated. Default: each message once
     #[arg(long)]
     calls: Option<u32>,
-    /// How many calls to begin a second; one that begins late has taken time from when it was due.
-    /// Default: one as soon as another ends
+    /// Calls to start per second; the latency of a late call counts from when it was due. Default: the
+    /// next call starts when another completes
     #[arg(long)]
     rate: Option<f64>,
-    /// When to begin no more calls, in seconds
+    /// Start no more calls after this many seconds
     #[arg(long, default_value_t = 60.0)]
     seconds: f64,
-    /// What to send as `authorization`
+    /// Value of the header `authorization`
     #[arg(long)]
     authorization: Option<String>,
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Fault> {
+async fn main() -> Result<(), BoxError> {
     let args = Args::parse();
     let messages = split(std::fs::read(&args.messages)?.into())?;
     let plan = Arc::new(Plan {
@@ -72,15 +72,15 @@ async fn main() -> Result<(), Fault> {
             workers.spawn(work(plan.clone(), connection.clone()));
         }
     }
-    let mut told = Told::default();
+    let mut results = Results::default();
     while let Some(worker) = workers.join_next().await {
-        told.add(worker??);
+        results.add(worker??);
     }
-    println!("{}", told.report(plan.began.elapsed()));
+    println!("{}", results.report(plan.began.elapsed()));
     Ok(())
 }
 
-/// What the workers share.
+/// The plan shared by the workers.
 struct Plan {
     head: Request<()>,
     messages: Vec<Bytes>,
@@ -92,8 +92,8 @@ struct Plan {
 }
 
 impl Plan {
-    /// The next call: when it is due, and what to send.
-    fn take(&self) -> Option<(Instant, Bytes)> {
+    /// The next call: when it is due, and its message.
+    fn next_call(&self) -> Option<(Instant, Bytes)> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let due = match self.every {
             Some(every) => self.began + every * number,
@@ -104,14 +104,14 @@ impl Plan {
     }
 }
 
-/// What came of the calls.
+/// The results of the calls.
 #[derive(Default)]
-struct Told {
+struct Results {
     microseconds: Vec<u64>,
     statuses: BTreeMap<String, usize>,
 }
 
-impl Told {
+impl Results {
     fn add(&mut self, other: Self) {
         self.microseconds.extend(other.microseconds);
         for (status, count) in other.statuses {
@@ -122,35 +122,35 @@ impl Told {
     fn report(mut self, took: Duration) -> serde_json::Value {
         self.microseconds.sort_unstable();
         let last = self.microseconds.len().saturating_sub(1);
-        let at = |share: usize| self.microseconds.get(last * share / 100);
+        let at = |percent: usize| self.microseconds.get(last * percent / 100);
         serde_json::json!({
             "calls": self.microseconds.len(),
             "seconds": took.as_secs_f64(),
             "p50_us": at(50),
             "p99_us": at(99),
-            "most_us": at(100),
+            "max_us": at(100),
             "statuses": self.statuses,
         })
     }
 }
 
-fn split(mut file: Bytes) -> Result<Vec<Bytes>, Fault> {
+fn split(mut file: Bytes) -> Result<Vec<Bytes>, BoxError> {
     let mut messages = Vec::new();
     while let Some(prefix) = file.first_chunk::<5>() {
         let [_, length @ ..] = *prefix;
-        let whole = 5 + u32::from_be_bytes(length) as usize;
-        if file.len() < whole {
+        let frame_length = 5 + u32::from_be_bytes(length) as usize;
+        if file.len() < frame_length {
             break;
         }
-        messages.push(file.split_to(whole));
+        messages.push(file.split_to(frame_length));
     }
     if messages.is_empty() || !file.is_empty() {
-        return Err("the file is not made of whole messages".into());
+        return Err("the file does not consist of complete messages".into());
     }
     Ok(messages)
 }
 
-fn head(args: &Args) -> Result<Request<()>, Fault> {
+fn head(args: &Args) -> Result<Request<()>, BoxError> {
     let mut request = Request::builder()
         .method(Method::POST)
         .uri(format!("http://{}{}", args.address, args.path))
@@ -162,7 +162,7 @@ fn head(args: &Args) -> Result<Request<()>, Fault> {
     Ok(request.body(())?)
 }
 
-async fn connect(address: &str) -> Result<SendRequest<Bytes>, Fault> {
+async fn connect(address: &str) -> Result<SendRequest<Bytes>, BoxError> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let (sender, connection) = h2::client::Builder::new()
@@ -170,14 +170,14 @@ async fn connect(address: &str) -> Result<SendRequest<Bytes>, Fault> {
         .initial_connection_window_size(WINDOW)
         .handshake(stream)
         .await?;
-    // Its end shows in the calls that are under way on it.
+    // If the connection fails, its calls fail.
     tokio::spawn(connection);
     Ok(sender)
 }
 
-async fn work(plan: Arc<Plan>, mut connection: SendRequest<Bytes>) -> Result<Told, Fault> {
-    let mut told = Told::default();
-    while let Some((due, message)) = plan.take() {
+async fn work(plan: Arc<Plan>, mut connection: SendRequest<Bytes>) -> Result<Results, BoxError> {
+    let mut results = Results::default();
+    while let Some((due, message)) = plan.next_call() {
         let began = if due > Instant::now() {
             sleep_until(due).await;
             Instant::now()
@@ -185,20 +185,20 @@ async fn work(plan: Arc<Plan>, mut connection: SendRequest<Bytes>) -> Result<Tol
             due
         };
         connection = connection.ready().await?;
-        let (answer, mut request) = connection.send_request(plan.head.clone(), false)?;
+        let (response, mut request) = connection.send_request(plan.head.clone(), false)?;
         request.send_data(message, true)?;
-        let (answer, body) = answer.await?.into_parts();
+        let (head, body) = response.await?.into_parts();
         let trailers = read(body).await?;
-        let status = trailers.as_ref().unwrap_or(&answer.headers).get("grpc-status");
+        let status = trailers.as_ref().unwrap_or(&head.headers).get("grpc-status");
         let status =
             status.map_or("none".into(), |value| String::from_utf8_lossy(value.as_bytes()));
-        told.microseconds.push(began.elapsed().as_micros() as u64);
-        *told.statuses.entry(status.into_owned()).or_default() += 1;
+        results.microseconds.push(began.elapsed().as_micros() as u64);
+        *results.statuses.entry(status.into_owned()).or_default() += 1;
     }
-    Ok(told)
+    Ok(results)
 }
 
-/// Takes the whole answer, and has its trailers.
+/// Reads the complete response. Returns its trailers.
 async fn read(mut body: RecvStream) -> Result<Option<HeaderMap>, h2::Error> {
     while let Some(part) = body.data().await {
         let length = part?.len();

@@ -1,4 +1,4 @@
-"""What Portbook is measured beside, each started as its makers have it."""
+"""The servers that Portbook is compared with, each with its default settings."""
 
 import contextlib
 import functools
@@ -22,7 +22,7 @@ REGISTRY = "service-names-port-numbers-2024-06-12.csv"
 
 
 class Bare(Server):
-    """A tonic server with one method, which does nothing."""
+    """A tonic server with one empty method."""
 
     def __init__(self, folder):
         super().__init__([BARE], f"{folder}/log")
@@ -30,7 +30,7 @@ class Bare(Server):
 
 
 class Etcd(Server):
-    """etcd, with its defaults: every Put is on the disk when it is answered."""
+    """etcd with its defaults: every Put is on the disk before the response."""
 
     def __init__(self, folder):
         self.address, peers = f"127.0.0.1:{free_port()}", f"http://127.0.0.1:{free_port()}"
@@ -43,11 +43,11 @@ class Etcd(Server):
         wait_for(f"{client}/health", self.process)
 
     def value_of(self, key):
-        """The value of a key, by gRPC's own client."""
+        """The value of a key, read with the gRPC client."""
         with grpc.insecure_channel(self.address) as channel:
-            answer = channel.unary_unary(RANGE)(range_request(key))
-        # Past the header and the key to the value: what is between is of no interest here.
-        return answer[answer.index(b"{"):answer.rindex(b"}") + 1]
+            response = channel.unary_unary(RANGE)(range_request(key))
+        # Skip the header and the key: the value is the only JSON in the response.
+        return response[response.index(b"{"):response.rindex(b"}") + 1]
 
 
 def range_request(key, serializable=False):
@@ -59,7 +59,7 @@ def put_request(key, value):
 
 
 def field(number, value):
-    """Bytes as a field of a message: its number and kind, its length, itself."""
+    """A length-delimited field of a message."""
     length, digits = len(value), bytearray()
     while length > 127:
         digits.append(length & 127 | 128)
@@ -68,7 +68,7 @@ def field(number, value):
 
 
 class Whatportis(Server):
-    """whatportis's server, on the registry's file from a server beside it."""
+    """The server of whatportis, with the registry file from a local HTTP server."""
 
     def __init__(self, folder):
         self.url = f"http://127.0.0.1:{free_port()}"
@@ -84,13 +84,13 @@ class Whatportis(Server):
         self.process.wait()
 
     def names_on(self, port):
-        with urllib.request.urlopen(f"{self.url}/ports/{port}") as answer:
-            return [found[0] if isinstance(found, list) else found["name"] for found in json.load(answer)["ports"]]
+        with urllib.request.urlopen(f"{self.url}/ports/{port}") as response:
+            return [found[0] if isinstance(found, list) else found["name"] for found in json.load(response)["ports"]]
 
 
 @contextlib.contextmanager
 def files(folder):
-    """Serves the files of a folder; its URL."""
+    """Serves the files of a folder over HTTP. Returns the URL."""
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_):
             pass
@@ -108,7 +108,7 @@ def wait_for(url, process, seconds=60):
         with contextlib.suppress(OSError):
             return urllib.request.urlopen(url, timeout=5).read()
         time.sleep(.05)
-    raise OSError(f"no answer from {url}")
+    raise OSError(f"no response from {url}")
 
 
 def free_port():

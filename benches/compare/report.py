@@ -1,4 +1,4 @@
-"""What is told of a comparison: the table of targets, the figures behind it, and a chart."""
+"""The report of a comparison: the table of targets, the other figures, and a chart."""
 
 import math
 import statistics
@@ -9,8 +9,8 @@ import document
 CHART = "benches/compare/throughput.svg"
 
 
-class Line:
-    """A line of the table. `rule`: how the figure is to stand to the target."""
+class Target:
+    """A row of the table. `rule` compares the figure with the limit: `>=` or `<=`."""
 
     def __init__(self, what, target, figure, rule=None, limit=None, shown=None):
         self.what, self.target, self.figure = what, target, figure
@@ -21,25 +21,26 @@ class Line:
         return self.what, self.target, self.shown, {None: "", True: "yes", False: "**no**"}[self.met]
 
 
-def tell(results, write):
-    """Prints everything, and writes it down where that is asked for. Whether all targets are met: 0, or 1."""
+def report(results, write):
+    """Prints the results and, if requested, writes them to BENCHMARKS.md. Returns the exit code: 0 if every target is
+    met, otherwise 1."""
     figures = results["figures"]
-    lines, others = targets(figures), [*beside(figures), answers(results["bytes of 443"])]
+    rows, others = targets(figures), [*other_figures(figures), response_sizes(results["bytes of 443"])]
     print("\n".join(f"{name}: {fact}" for name, fact in results["machine"].items()), end="\n\n")
-    print(document.plain(HEAD, [line.cells() for line in lines]), end="\n\n")
-    print(document.plain(HEAD_OF_OTHERS, others), end="\n\n")
-    missed = [line.what for line in lines if line.met is False]
+    print(document.plain(HEADER, [row.cells() for row in rows]), end="\n\n")
+    print(document.plain(HEADER_OF_OTHERS, others), end="\n\n")
+    missed = [row.what for row in rows if row.met is False]
     print(f"missed: {'; '.join(missed)}" if missed else "every target is met")
     if write:
-        document.replace("machine", document.of_machine(results["machine"]))
-        document.replace("targets", document.table(HEAD, [line.cells() for line in lines]))
-        document.replace("beside", document.table(HEAD_OF_OTHERS, others))
-        charts.bars(CHART, "Calls a second, the client on the same machine", peers(figures))
+        document.replace("machine", document.list_facts(results["machine"]))
+        document.replace("targets", document.table(HEADER, [row.cells() for row in rows]))
+        document.replace("beside", document.table(HEADER_OF_OTHERS, others))
+        charts.bars(CHART, "Calls per second, client on the same machine", peers(figures))
     return 1 if missed else 0
 
 
-HEAD = "what", "target", "measured", "met"
-HEAD_OF_OTHERS = "measured as well", "median", "least", "most"
+HEADER = "what", "target", "measured", "met"
+HEADER_OF_OTHERS = "other figures", "median", "minimum", "maximum"
 
 
 def targets(figures):
@@ -53,29 +54,29 @@ def targets(figures):
     put = ratio(figures, "register", "put")
     tail = ratio(figures, "beside writes", "idle", "p99_us")
     start, first = (1000 * median(figures[name]["seconds"]) for name in ("start", "first start"))
-    memory = median(figures["whole registry"]["mebibytes"])
+    memory = median(figures["complete registry"]["mebibytes"])
     batch, annotate = rate("batch", "keys_per_second"), rate("annotate", "keys_per_second")
     return [
-        Line("LookupPort, against an empty method of the same server", "≥ 0.95 ×", empty, ">=", .95,
+        Target("LookupPort, against an empty method of the same server", "≥ 0.95 ×", empty, ">=", .95,
              times(empty, rate("lookup"), rate("health"))),
-        Line("LookupPort, against etcd's Range on the same data", "≥ 5 ×", etcd, ">=", 5,
+        Target("LookupPort, against etcd's Range on the same data", "≥ 5 ×", etcd, ">=", 5,
              times(etcd, rate("lookup beside etcd"), rate("range"))),
-        Line("BatchLookupPorts", "≥ 1.5 M keys/s", batch, ">=", 1.5e6, f"{batch / 1e6:.2f} M keys/s"),
-        Line("AnnotatePorts", "≥ 5 M keys/s", annotate, ">=", 5e6, f"{annotate / 1e6:.2f} M keys/s"),
-        Line("durable RegisterPort, 64 under way, against etcd's Put", "≥ 2 ×", put, ">=", 2,
+        Target("BatchLookupPorts", "≥ 1.5 M keys/s", batch, ">=", 1.5e6, f"{batch / 1e6:.2f} M keys/s"),
+        Target("AnnotatePorts", "≥ 5 M keys/s", annotate, ">=", 5e6, f"{annotate / 1e6:.2f} M keys/s"),
+        Target("durable RegisterPort, 64 in flight, against etcd's Put", "≥ 2 ×", put, ">=", 2,
              times(put, rate("register"), rate("put"))),
-        Line("p99 of LookupPort while 64 write, against idle", "≤ 2 ×", tail, "<=", 2,
+        Target("p99 of LookupPort with 64 writers, against idle", "≤ 2 ×", tail, "<=", 2,
              f"{tail:.2f} × ({' : '.join(milliseconds(figures[name]['p99_us']) for name in ('beside writes', 'idle'))})"),
-        Line("start on an existing database, to the first answer", "≤ 100 ms", start, "<=", 100, f"{start:.0f} ms"),
-        Line("first start, the whole registry seeded, to the first answer", "≤ 1.5 s", first, "<=", 1500,
+        Target("start on an existing database, to the first response", "≤ 100 ms", start, "<=", 100, f"{start:.0f} ms"),
+        Target("first start with seeding, to the first response", "≤ 1.5 s", first, "<=", 1500,
              f"{first / 1000:.2f} s"),
-        Line("memory once the whole registry was looked up, at most", "≤ 60 MiB", memory, "<=", 60,
+        Target("peak memory after looking up the complete registry", "≤ 60 MiB", memory, "<=", 60,
              f"{memory:.0f} MiB"),
     ]
 
 
-def beside(figures):
-    """The figures that are no target, or are behind one."""
+def other_figures(figures):
+    """The figures without a target, or from which a target's figure is calculated."""
     rows = [
         row("LookupPort of 443, calls/s", figures["lookup"]["per_second"]),
         row("Health/Check of Portbook (the empty method), calls/s", figures["health"]["per_second"]),
@@ -85,13 +86,13 @@ def beside(figures):
         row("etcd Range, serializable, calls/s", figures["serializable range"]["per_second"]),
         row("LookupPort ÷ serializable Range", ratios(figures, "lookup beside etcd", "serializable range"), "{:.2f}"),
         row("whatportis, /ports/443, requests/s", figures["whatportis"]["per_second"], "{:.1f}"),
-        row("RegisterPort, 64 under way, calls/s", figures["register"]["per_second"]),
+        row("RegisterPort, 64 in flight, calls/s", figures["register"]["per_second"]),
         row("RegisterPort, p99, ms", thousandths(figures["register"]["p99_us"]), "{:.1f}"),
-        row("etcd Put, 64 under way, calls/s", figures["put"]["per_second"]),
+        row("etcd Put, 64 in flight, calls/s", figures["put"]["per_second"]),
         row("etcd Put, p99, ms", thousandths(figures["put"]["p99_us"]), "{:.1f}"),
         row("etcd Put of one key, by h2load, calls/s", figures["put of one key by h2load"]["per_second"]),
     ]
-    for where, name in (("idle", "idle"), ("while 64 write", "beside writes")):
+    for where, name in (("idle", "idle"), ("with 64 writers", "beside writes")):
         rows += [
             row(f"LookupPort at full load, {where}, calls/s", figures[name]["per_second"]),
             row(f"LookupPort at full load, {where}, p99, ms", thousandths(figures[name]["p99_us"]), "{:.1f}"),
@@ -99,20 +100,20 @@ def beside(figures):
             row(f"LookupPort at 2,000/s, {where}, p99, ms", thousandths(figures[f"{name} at a pace"]["p99_us"]), "{:.2f}"),
         ]
     return rows + [
-        row("RegisterPort beside these reads, calls/s", figures["writes beside reads"]["per_second"]),
-        row("first start, ms", [1000 * took for took in figures["first start"]["seconds"]]),
-        row("start, ms", [1000 * took for took in figures["start"]["seconds"]]),
-        row("memory at most, after a start, MiB", figures["start"]["mebibytes"]),
-        row("memory at most, after a first start, MiB", figures["first start"]["mebibytes"]),
+        row("RegisterPort during these reads, calls/s", figures["writes beside reads"]["per_second"]),
+        row("first start, ms", [1000 * seconds for seconds in figures["first start"]["seconds"]]),
+        row("start, ms", [1000 * seconds for seconds in figures["start"]["seconds"]]),
+        row("peak memory after a start, MiB", figures["start"]["mebibytes"]),
+        row("peak memory after a first start, MiB", figures["first start"]["mebibytes"]),
     ]
 
 
-def answers(sizes):
-    return f"answer on 443, bytes: {' : '.join(sizes)}", " : ".join(f"{size:,}" for size in sizes.values()), "", ""
+def response_sizes(sizes):
+    return f"response for 443, bytes: {' : '.join(sizes)}", " : ".join(f"{size:,}" for size in sizes.values()), "", ""
 
 
 def peers(figures):
-    """What the chart shows: groups of bars."""
+    """The groups of bars of the chart."""
     def bar(label, name):
         return label, median(figures[name]["per_second"])
 
@@ -120,8 +121,8 @@ def peers(figures):
         "what is on 443?": [bar("bare tonic, empty method", "bare"), bar("Portbook, Health/Check", "health"),
                             bar("Portbook, LookupPort", "lookup"), bar("etcd, Range", "range"),
                             bar("whatportis, GET", "whatportis")],
-        "take a port, durably": [bar("Portbook, RegisterPort", "register"), bar("etcd, Put", "put")],
-        "reading while 64 write": [bar("Portbook, LookupPort", "beside writes"),
+        "register a port, durably": [bar("Portbook, RegisterPort", "register"), bar("etcd, Put", "put")],
+        "reads with 64 writers": [bar("Portbook, LookupPort", "beside writes"),
                                    bar("Portbook, RegisterPort", "writes beside reads")],
     }
 
@@ -131,12 +132,12 @@ def row(what, values, form="{:,.0f}"):
 
 
 def ratios(figures, one, other, key="per_second"):
-    """Of what was measured close to each other."""
+    """The ratios of two figures that were measured in the same round."""
     return [first / second for first, second in zip(figures[one][key], figures[other][key], strict=True)]
 
 
-def ratio(*about):
-    return median(ratios(*about))
+def ratio(*arguments):
+    return median(ratios(*arguments))
 
 
 def median(values):
@@ -144,7 +145,7 @@ def median(values):
 
 
 def count(figure):
-    """To three digits: no more than can be measured again."""
+    """Rounded to three digits, because more are not reproducible."""
     return f"{round(figure, 2 - math.floor(math.log10(figure))):,.0f}"
 
 

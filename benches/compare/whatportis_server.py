@@ -1,6 +1,6 @@
-"""whatportis's own server, with the registry's file from another place than IANA's.
+"""Runs the server of whatportis with a registry file from another URL than IANA's.
 
-usage: whatportis_server.py URL_OF_THE_CSV PORT    (its database goes to $HOME)
+usage: whatportis_server.py URL_OF_THE_CSV PORT    (its database is stored in $HOME)
 """
 
 import sys

@@ -1,8 +1,8 @@
-//! Does one thing a number of times, so that its instructions can be counted: see `run` beside this.
+//! Repeats one operation, so that its instructions can be counted. See the script `run`.
 //!
 //! usage: instructions look_up|answer_all|decide_on|publish TIMES
 
-#![expect(clippy::unwrap_used, reason = "what can't go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a failure ends the measurement")]
 
 #[path = "../common/registrations.rs"]
 #[allow(dead_code, reason = "other measurements use more of it")]
@@ -59,7 +59,7 @@ fn main() {
         }
         "decide_on" => decide_on(&registry(), times),
         "publish" => publish(&registry(), times),
-        other => unreachable!("{other} is not known here"),
+        other => unreachable!("unknown operation {other}"),
     }
 }
 
@@ -67,18 +67,19 @@ fn registry() -> Snapshot {
     snapshot(&reference(), (1, 5_000))
 }
 
-// What is counted is what these three and `answer_all` do, found by their names: none may be inlined.
+// The instructions of these three functions and `answer_all` are counted. They are found by name, so they
+// must not be inlined.
 
-/// What is on a port, from a snapshot, encoded.
+/// Looks up a port in a snapshot and encodes the response.
 #[inline(never)]
 fn look_up(snapshot: &Snapshot, times: u32) {
     for _ in 0..times {
-        let answer = view(snapshot).lookup_port(black_box(Port::new(443)), Some(Transport::Tcp));
-        black_box(encode_port_info(snapshot.reference(), &answer, &[]));
+        let info = view(snapshot).lookup_port(black_box(Port::new(443)), Some(Transport::Tcp));
+        black_box(encode_port_info(snapshot.reference(), &info, &[]));
     }
 }
 
-/// A registration that is accepted.
+/// Decides a registration that is accepted.
 #[inline(never)]
 fn decide_on(snapshot: &Snapshot, times: u32) {
     let command = register(30_000, FindingCode::ALL.into_iter().collect::<BTreeSet<_>>());
@@ -89,7 +90,7 @@ fn decide_on(snapshot: &Snapshot, times: u32) {
     }
 }
 
-/// The snapshot after a registration.
+/// Applies a registration to a snapshot.
 #[inline(never)]
 fn publish(snapshot: &Snapshot, times: u32) {
     let change = [Change::Registered { after: registration(&namespace(0), 0, 4 * 30_000) }];
@@ -100,13 +101,12 @@ fn publish(snapshot: &Snapshot, times: u32) {
 
 const METHOD: &str = "portbook.v1.PortRegistryService/LookupPort";
 
-/// LookupPort in all that Portbook has of it, from the request that HTTP/2 has read to the last frame of
-/// the answer.
+/// A complete LookupPort without HTTP/2: from the received request to the last frame of the response.
 #[inline(never)]
 fn answer_all(runtime: &Runtime, calls: &Calls, times: u32) {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 50_000));
     let peer = Arc::new(Peer::new(address, None));
-    // Port 443, with the five bytes that gRPC puts before a message.
+    // Port 443, with the prefix of a gRPC message.
     let message = Bytes::from_static(&[0, 0, 0, 0, 3, 8, 0xbb, 3]);
     runtime.block_on(async {
         for _ in 0..times {
@@ -131,8 +131,8 @@ fn calls(runtime: &Runtime) -> Calls {
         (store, loaded)
     });
     let (history, id) = (store.history(), Arc::<str>::from("bench"));
-    let world = Environment::system(Clock::system(), Arc::clone(&metrics));
-    let (registrar, _) = writer(store, loaded, world);
+    let environment = Environment::system(Clock::system(), Arc::clone(&metrics));
+    let (handle, _) = writer(store, loaded, environment);
     let limits = Limits {
         calls: 1024,
         streaming_calls: 1024,
@@ -140,15 +140,15 @@ fn calls(runtime: &Runtime) -> Calls {
         request_bytes: 1024,
     };
     let stop = CancellationToken::new();
-    let registry = RegistryService::new(registrar.clone(), history, Arc::clone(&id), stop);
+    let registry = RegistryService::new(handle.clone(), history, Arc::clone(&id), stop);
     let rate = RateLimit::new(None, Arc::clone(&metrics));
     Calls {
         observe: Observe::new(Arc::clone(&metrics), None),
-        authenticate: Authenticate::new(registrar.clone(), rate, false),
+        authenticate: Authenticate::new(handle.clone(), rate, false),
         limit: Limit::new(limits, metrics),
         services: Services {
             registry: PortRegistryServiceServer::new(registry),
-            admin: PortAdminServiceServer::new(AdminService::new(registrar, id)),
+            admin: PortAdminServiceServer::new(AdminService::new(handle, id)),
             others: Routes::default(),
         },
     }

@@ -1,5 +1,5 @@
-"""Three times the load that a server can carry, 10,000 idle connections, 1,000 clients that do not
-read: what is shed, what is served, and how long a health check takes meanwhile.
+"""Measures a server under three times its capacity, with 10,000 idle connections, and with 1,000 clients that do
+not read: how many calls are served and shed, and the latency of health checks and lookups.
 
 usage: overload.py SECONDS
 """
@@ -40,26 +40,26 @@ def request_frame(message, folder):
 
 
 class Prober(threading.Thread):
-    """Asks again and again, on a connection of its own, and notes how long each answer took."""
+    """Calls repeatedly on a separate connection and records the latencies."""
 
-    def __init__(self, ask, pause):
+    def __init__(self, call, pause):
         super().__init__(daemon=True)
-        self.ask, self.pause, self.ending = ask, pause, threading.Event()
-        self.took, self.failed, self.shed = [], [], 0
+        self.call, self.pause, self.ending = call, pause, threading.Event()
+        self.latencies, self.failed, self.shed = [], [], 0
 
     def run(self):
         while not self.ending.is_set():
             started = time.monotonic()
             try:
-                self.ask()
-                self.took.append(time.monotonic() - started)
-            except grpc.RpcError as fault:
-                if fault.code() == grpc.StatusCode.RESOURCE_EXHAUSTED:
+                self.call()
+                self.latencies.append(time.monotonic() - started)
+            except grpc.RpcError as error:
+                if error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED:
                     self.shed += 1
                 else:
-                    self.failed.append(fault.code())
-            except OSError as fault:
-                self.failed.append(fault)
+                    self.failed.append(error.code())
+            except OSError as error:
+                self.failed.append(error)
             time.sleep(self.pause)
 
     def end(self):
@@ -67,11 +67,11 @@ class Prober(threading.Thread):
         self.join()
         return self
 
-    def told(self):
-        took = sorted(self.took)
-        at = lambda share: 1000 * took[min(len(took) - 1, int(share * len(took)))]
-        return (f"{len(took)} answers, p50 {at(.5):.1f} ms, p99 {at(.99):.1f} ms, "
-                f"most {1000 * took[-1]:.1f} ms; {self.shed} shed; {len(self.failed)} failed")
+    def summary(self):
+        latencies = sorted(self.latencies)
+        at = lambda fraction: 1000 * latencies[min(len(latencies) - 1, int(fraction * len(latencies)))]
+        return (f"{len(latencies)} responses, p50 {at(.5):.1f} ms, p99 {at(.99):.1f} ms, "
+                f"maximum {1000 * latencies[-1]:.1f} ms; {self.shed} shed; {len(self.failed)} failed")
 
 
 def health(server):
@@ -109,13 +109,13 @@ def probe(seconds, *probers):
     return [prober.end() for prober in probers]
 
 
-def three_times(server, folder):
+def overload(server, folder):
     frame = request_frame(PAGE, folder)
     output, _ = load(server, frame, "-c", "4", "-m", "2", "-t", "1", "-D", "10").communicate()
     capacity = float(re.search(r"([\d.]+) req/s", output)[1])
     print(f"capacity: {capacity:.0f} ListAssignments of 1,000 records a second (4 clients, 8 in flight)")
     idle, = probe(3, Prober(page(server), .02))
-    print(f"idle: {idle.told()}")
+    print(f"idle: {idle.summary()}")
     before, memory = server.metrics(), server.mebibytes()
     rate = 3 * capacity
     clients = 50
@@ -125,9 +125,9 @@ def three_times(server, folder):
                Prober(lookup(server), .05)]
     for prober in probers:
         prober.start()
-    most = memory
+    peak = memory
     while loaded.poll() is None:
-        most = max(most, server.mebibytes())
+        peak = max(peak, server.mebibytes())
         time.sleep(.2)
     ended = time.monotonic()
     checks, readiness, pages, lookups = [prober.end() for prober in probers]
@@ -135,18 +135,19 @@ def three_times(server, folder):
     served = calls(after, "OK") - calls(before, "OK")
     shed = calls(after, "RESOURCE_EXHAUSTED") - calls(before, "RESOURCE_EXHAUSTED")
     other = calls(after, "CANCELLED") - calls(before, "CANCELLED")
-    print(f"asked for 3 x as much, {rate:.0f}/s for {SECONDS} s: {served / SECONDS:.0f}/s served, "
-          f"{shed / SECONDS:.0f}/s shed ({100 * shed / max(1, served + shed):.0f} %), {other:.0f} given up")
-    print(f"  gRPC health checks: {checks.told()}")
-    print(f"  /readyz: {readiness.told()}")
-    print(f"  pages served: {pages.told()}")
-    print(f"  lookups beside it: {lookups.told()}")
-    print(f"  memory: {memory:.0f} MiB before, {most:.0f} MiB at most")
+    print(f"3 x the capacity, {rate:.0f}/s for {SECONDS} s: {served / SECONDS:.0f}/s served, "
+          f"{shed / SECONDS:.0f}/s shed ({100 * shed / max(1, served + shed):.0f} %), {other:.0f} cancelled")
+    print(f"  gRPC health checks: {checks.summary()}")
+    print(f"  /readyz: {readiness.summary()}")
+    print(f"  pages served: {pages.summary()}")
+    print(f"  lookups meanwhile: {lookups.summary()}")
+    print(f"  memory: {memory:.0f} MiB before, {peak:.0f} MiB peak")
     while time.monotonic() < ended + 5:
         again, = probe(.5, Prober(page(server), .02))
-        if again.took and not again.shed and statistics.median(again.took) < 2 * statistics.median(idle.took):
+        if (again.latencies and not again.shed
+                and statistics.median(again.latencies) < 2 * statistics.median(idle.latencies)):
             break
-    print(f"  back to normal {time.monotonic() - ended:.1f} s after it: {again.told()}")
+    print(f"  back to normal {time.monotonic() - ended:.1f} s after the load: {again.summary()}")
 
 
 def idle_connections(server, count):
@@ -159,8 +160,8 @@ def idle_connections(server, count):
     checks, lookups = probe(5, Prober(health(server), .05), Prober(lookup(server), .01))
     open_now = server.metrics()["portbook_connections"]
     print(f"{count} idle connections ({open_now:.0f} open): {before:.0f} -> {server.mebibytes():.0f} MiB")
-    print(f"  gRPC health checks: {checks.told()}")
-    print(f"  lookups beside them: {lookups.told()}")
+    print(f"  gRPC health checks: {checks.summary()}")
+    print(f"  lookups meanwhile: {lookups.summary()}")
     for connection in connections:
         connection.close()
 
@@ -183,15 +184,15 @@ def slow_readers(server, count, streams):
         connection.sendall(state.data_to_send())
         connections.append(connection)
     checks, lookups = probe(10, Prober(health(server), .05), Prober(lookup(server), .01))
-    print(f"{count} clients that read none of {streams} pages each: "
+    print(f"{count} clients that each request {streams} pages and read none: "
           f"{before:.0f} -> {server.mebibytes():.0f} MiB")
-    print(f"  gRPC health checks: {checks.told()}")
-    print(f"  lookups beside them: {lookups.told()}")
+    print(f"  gRPC health checks: {checks.summary()}")
+    print(f"  lookups meanwhile: {lookups.summary()}")
     started = time.monotonic()
     while server.metrics()["portbook_connections"] > 10 and time.monotonic() < started + 90:
         time.sleep(1)
     left = server.metrics()["portbook_connections"]
-    print(f"  {left:.0f} connections left after {time.monotonic() - started + 10:.0f} s; "
+    print(f"  {left:.0f} connections open after {time.monotonic() - started + 10:.0f} s; "
           f"{server.mebibytes():.0f} MiB")
     for connection in connections:
         connection.close()
@@ -201,14 +202,14 @@ def main():
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     with tempfile.TemporaryDirectory() as folder:
-        server = Portbook(folder, "--log", "error", watched=True)
+        server = Portbook(folder, "--log", "error", with_metrics=True)
         try:
-            three_times(server, folder)
+            overload(server, folder)
             idle_connections(server, 10_000)
             slow_readers(server, 1_000, 10)
             checks, = probe(2, Prober(health(server), .05))
-            print(f"afterwards: {checks.told()}; {server.mebibytes():.0f} MiB, "
-                  f"{server.mebibytes('VmHWM'):.0f} MiB at most")
+            print(f"afterwards: {checks.summary()}; {server.mebibytes():.0f} MiB, "
+                  f"{server.mebibytes('VmHWM'):.0f} MiB peak")
         finally:
             code = server.stop()
         print(f"stopped by SIGTERM: exit code {code}")

@@ -1,4 +1,4 @@
-"""Registrations as an organisation has them: names, teams, words and labels in their variety, from a seed."""
+"""Generates the registrations of an organisation from a seed: varied names, teams, descriptions and labels."""
 
 import random
 
@@ -18,27 +18,27 @@ WORDS = ("settles invoices nightly, keeps sessions of customers, forwards teleme
          "catalogue, exports statements, resolves addresses, renders maps, ranks recommendations, "
          "translates messages, archives recordings, reconciles accounts").split(", ")
 TRANSPORTS = [assignment.TRANSPORT_TCP, assignment.TRANSPORT_UDP, assignment.TRANSPORT_SCTP, assignment.TRANSPORT_DCCP]
-# Ports that can be held, on each transport.
-PLACES = 65_535 * len(TRANSPORTS)
+# The ports of all transports that a namespace can hold.
+MAX_REGISTRATIONS = 65_535 * len(TRANSPORTS)
 
 
-def registrations(space, count, seed):
-    """So many registrations in a namespace, each on a port and transport of its own."""
-    chance = random.Random(f"{seed} {space}")
-    for place in chance.sample(range(PLACES), count):
-        team, service = chance.choice(TEAMS), chance.choice(SERVICES)
+def registrations(namespace, count, seed):
+    """Registrations in a namespace, each of a different port and transport."""
+    rng = random.Random(f"{seed} {namespace}")
+    for index in rng.sample(range(MAX_REGISTRATIONS), count):
+        team, service = rng.choice(TEAMS), rng.choice(SERVICES)
         yield admin.RegisterPortRequest(
-            namespace=space, service_name=f"{team}-{service}"[:10].rstrip("-") + f"-{chance.randrange(10_000):04}",
-            ports=assignment.PortRange(first=1 + place // len(TRANSPORTS)),
-            transports=[TRANSPORTS[place % len(TRANSPORTS)]],
-            description=f"{service.capitalize()} {chance.choice(KINDS)}: {chance.choice(WORDS)}",
+            namespace=namespace, service_name=f"{team}-{service}"[:10].rstrip("-") + f"-{rng.randrange(10_000):04}",
+            ports=assignment.PortRange(first=1 + index // len(TRANSPORTS)),
+            transports=[TRANSPORTS[index % len(TRANSPORTS)]],
+            description=f"{service.capitalize()} {rng.choice(KINDS)}: {rng.choice(WORDS)}",
             assignee=f"team {team}", contact=f"{team}@example.com",
-            labels={"tier": str(chance.randrange(1, 5)), "region": chance.choice(["eu", "us", "apac"]),
-                    "commit": f"{chance.getrandbits(32):08x}"},
+            labels={"tier": str(rng.randrange(1, 5)), "region": rng.choice(["eu", "us", "apac"]),
+                    "commit": f"{rng.getrandbits(32):08x}"},
             acknowledge=ACKNOWLEDGE)
 
 
-def mistyped(name, chance):
-    """A name with one of its letters exchanged."""
-    at = chance.choice([place for place, letter in enumerate(name) if letter.isalpha()] or [0])
-    return name[:at] + chance.choice("abcdefghijklmnopqrstuvwxyz") + name[at + 1:]
+def mistyped(name, rng):
+    """The name with one letter replaced."""
+    at = rng.choice([index for index, letter in enumerate(name) if letter.isalpha()] or [0])
+    return name[:at] + rng.choice("abcdefghijklmnopqrstuvwxyz") + name[at + 1:]

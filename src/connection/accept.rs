@@ -1,4 +1,4 @@
-//! Accepting connections, as many as are allowed, and what is agreed on before the first call.
+//! Accepting connections up to a limit, and the TLS handshake.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,51 +10,51 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
-use super::tls::{Tls, certificate_of};
-use super::{Connection, FIRST_WORDS, Open, Stream};
+use super::tls::{Tls, client_certificate};
+use super::{Connection, HANDSHAKE_TIMEOUT, OpenConnection, Stream};
 use crate::grpc::layer::peer::Peer;
 use crate::metrics::Metrics;
 
-/// How long to wait when the system has no room for another connection.
-const AFTER_FAULT: Duration = Duration::from_millis(100);
+/// How long to wait after the system could not accept a connection.
+const RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// Accepts connections.
 #[derive(Debug)]
 pub struct Acceptor {
-    /// Where they come in.
+    /// The listener.
     pub listener: TcpListener,
-    /// How they are encrypted, if they are.
+    /// The TLS configuration, `None` for plaintext.
     pub tls: Option<Arc<Tls>>,
-    /// How many may be open.
-    pub most: usize,
-    /// Where they are counted.
+    /// The maximum number of open connections.
+    pub max_connections: usize,
+    /// Counts the connections.
     pub metrics: Arc<Metrics>,
 }
 
-/// The connections that come in and can be served.
+/// The accepted connections, after their TLS handshake.
 pub fn incoming(acceptor: Acceptor) -> impl futures_util::Stream<Item = Connection> {
-    let most = acceptor.most;
-    let room = Arc::new(Semaphore::new(most));
+    let max_connections = acceptor.max_connections;
+    let permits = Arc::new(Semaphore::new(max_connections));
     let tls = acceptor.tls.clone();
-    let accepted = stream::unfold((acceptor, room), |(acceptor, room)| async move {
-        let next = acceptor.next(&room).await;
-        Some((next, (acceptor, room)))
+    let accepted = stream::unfold((acceptor, permits), |(acceptor, permits)| async move {
+        let next = acceptor.next(&permits).await;
+        Some((next, (acceptor, permits)))
     });
-    // Agreed on side by side: whoever takes long holds nobody up.
+    // Handshakes run concurrently, so that a slow client does not delay others.
     accepted
-        .map(move |(stream, address, open)| agree(stream, address, open, tls.clone()))
-        .buffer_unordered(most)
-        .filter_map(|agreed| async { agreed })
+        .map(move |(stream, address, open)| handshake(stream, address, open, tls.clone()))
+        .buffer_unordered(max_connections)
+        .filter_map(|connection| async { connection })
 }
 
 impl Acceptor {
-    /// The next connection that there is room for.
-    async fn next(&self, room: &Arc<Semaphore>) -> (TcpStream, SocketAddr, Open) {
+    /// Accepts the next connection within the limit. Closes those beyond it.
+    async fn next(&self, permits: &Arc<Semaphore>) -> (TcpStream, SocketAddr, OpenConnection) {
         loop {
             match self.listener.accept().await {
-                Ok((stream, address)) => match Arc::clone(room).try_acquire_owned() {
+                Ok((stream, address)) => match Arc::clone(permits).try_acquire_owned() {
                     Ok(permit) => {
-                        let open = Open::new(self.metrics.connections.clone(), permit);
+                        let open = OpenConnection::new(self.metrics.connections.clone(), permit);
                         return (stream, address, open);
                     }
                     Err(_) => {
@@ -62,53 +62,53 @@ impl Acceptor {
                         tracing::debug!(peer = %address, "connection refused: too many are open");
                     }
                 },
-                Err(fault) if is_of_the_client(&fault) => {}
-                Err(fault) => {
-                    tracing::error!(%fault, "no connection can be accepted");
-                    sleep(AFTER_FAULT).await;
+                Err(error) if is_caused_by_client(&error) => {}
+                Err(error) => {
+                    tracing::error!(fault = %error, "could not accept a connection");
+                    sleep(RETRY_DELAY).await;
                 }
             }
         }
     }
 }
 
-fn is_of_the_client(fault: &io::Error) -> bool {
+fn is_caused_by_client(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, UnexpectedEof};
     let kinds = [ConnectionAborted, ConnectionRefused, ConnectionReset, UnexpectedEof];
-    kinds.contains(&fault.kind())
+    kinds.contains(&error.kind())
 }
 
-/// The connection, once it is encrypted if it is to be.
-async fn agree(
+/// Makes the TLS handshake, if the server uses TLS.
+async fn handshake(
     stream: TcpStream,
     address: SocketAddr,
-    open: Open,
+    open: OpenConnection,
     tls: Option<Arc<Tls>>,
 ) -> Option<Connection> {
-    // Answers are small and are waited for.
-    if let Err(fault) = stream.set_nodelay(true) {
-        tracing::debug!(peer = %address, %fault, "connection lost");
+    // Responses are small, and clients wait for them.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(peer = %address, fault = %error, "connection lost");
         return None;
     }
     let peer = |certificate| Peer::new(address, certificate);
     let Some(tls) = tls else {
         return Some(Connection::new(Stream::Plain(stream), peer(None), open));
     };
-    match timeout(FIRST_WORDS, tls.acceptor().accept(stream)).await {
+    match timeout(HANDSHAKE_TIMEOUT, tls.acceptor().accept(stream)).await {
         Ok(Ok(stream)) => {
-            let certificate = certificate_of(stream.get_ref().1.peer_certificates());
+            let certificate = client_certificate(stream.get_ref().1.peer_certificates());
             Some(Connection::new(Stream::Tls(Box::new(stream)), peer(certificate), open))
         }
-        Ok(Err(fault)) if is_of_the_client(&fault) => {
-            tracing::debug!(peer = %address, %fault, "TLS handshake not made");
+        Ok(Err(error)) if is_caused_by_client(&error) => {
+            tracing::debug!(peer = %address, fault = %error, "TLS handshake aborted");
             None
         }
-        Ok(Err(fault)) => {
-            tracing::warn!(peer = %address, %fault, "TLS handshake failed");
+        Ok(Err(error)) => {
+            tracing::warn!(peer = %address, fault = %error, "TLS handshake failed");
             None
         }
         Err(_) => {
-            tracing::debug!(peer = %address, "TLS handshake took too long");
+            tracing::debug!(peer = %address, "TLS handshake timed out");
             None
         }
     }

@@ -1,4 +1,4 @@
-//! Serving the calls of connections, over HTTP/2.
+//! Serves HTTP/2 on connections, and drains them when the server stops.
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -21,141 +21,145 @@ use tokio_util::task::TaskTracker;
 use super::Connection;
 use crate::grpc::layer::Calls;
 
-/// How long nothing may be heard of a client before it is asked whether it is there, and how long it
-/// may take to say so.
-const SILENCE: Duration = Duration::from_secs(30);
-const PONG: Duration = Duration::from_secs(20);
-/// How many bytes the headers of a request may have.
-const HEADERS: u32 = 16 * 1024;
-/// How much may be under way to the server, of a call and of all calls of a connection. HTTP/2 ends the
-/// connection when small messages wait with more than half of the latter, each counted as 256 bytes: a
-/// call that has all it may under way in messages of 8 bytes comes to 2 MiB.
+/// How long a connection may be silent before the server sends a ping, and how long the client may take
+/// to acknowledge it.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// The maximum size of the headers of a request in bytes.
+const MAX_HEADER_BYTES: u32 = 16 * 1024;
+/// The flow-control windows of a stream and of a connection. h2 closes a connection whose buffered small
+/// messages exceed half of the connection window, each counted as 256 bytes: a stream that fills its
+/// window with messages of 8 bytes counts as 2 MiB.
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
-/// How long a connection that is to end may go on with no call under way and nothing read or written:
-/// a client that says nothing to that is not waited for.
-const FAREWELL: Duration = Duration::from_secs(1);
-/// How many streams a client may make the server reset (CVE-2025-8671).
-const RESETS: usize = 1024;
+/// How long a draining connection may be idle, with no call in progress and no byte transferred, before
+/// it is closed without waiting for the client.
+const DRAIN_IDLE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How many stream resets a client may cause (CVE-2025-8671).
+const MAX_LOCAL_RESETS: usize = 1024;
 
-/// Serves the calls of the connections that come in until `draining` is cancelled; then no more come
-/// in, and those that are under way are ended.
+/// Serves the incoming connections until `draining` is cancelled, then stops accepting and drains the
+/// open connections.
 pub async fn serve(
     incoming: impl Stream<Item = Connection>,
     calls: Calls,
-    most_streams: u32,
+    max_streams: u32,
     draining: CancellationToken,
 ) {
     let calls = Arc::new(calls);
-    let open = TaskTracker::new();
+    let connections = TaskTracker::new();
     {
         let mut incoming = pin!(incoming.take_until(draining.cancelled()));
         while let Some(connection) = incoming.next().await {
             let (calls, draining) = (Arc::clone(&calls), draining.clone());
-            open.spawn(converse(connection, calls, most_streams, draining));
+            connections.spawn(serve_connection(connection, calls, max_streams, draining));
         }
     }
-    open.close();
-    open.wait().await;
+    connections.close();
+    connections.wait().await;
 }
 
 /// Serves the calls of one connection.
-async fn converse(
+async fn serve_connection(
     connection: Connection,
     calls: Arc<Calls>,
-    most_streams: u32,
+    max_streams: u32,
     draining: CancellationToken,
 ) {
     let peer = Arc::clone(&connection.peer);
-    let (address, moved) = (peer.address, Arc::clone(&peer.transferred));
-    let begun = Begun::default();
-    let answer = service_fn(move |request| {
+    let (address, transferred) = (peer.address, Arc::clone(&peer.transferred));
+    let executor = InlineExecutor::default();
+    let service = service_fn(move |request| {
         let (calls, peer) = (Arc::clone(&calls), Arc::clone(&peer));
         async move { Ok::<_, Infallible>(calls.call(&peer, request).await) }
     });
-    let conversation = http2::Builder::new(begun.clone())
+    let served = http2::Builder::new(executor.clone())
         .timer(TokioTimer::new())
-        .keep_alive_interval(SILENCE)
-        .keep_alive_timeout(PONG)
+        .keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_header_list_size(HEADERS)
-        .max_local_error_reset_streams(RESETS)
-        .max_concurrent_streams(most_streams)
+        .max_header_list_size(MAX_HEADER_BYTES)
+        .max_local_error_reset_streams(MAX_LOCAL_RESETS)
+        .max_concurrent_streams(max_streams)
         .auto_date_header(false)
-        .serve_connection(TokioIo::new(connection), answer);
-    let mut conversation = pin!(conversation);
-    let mut told_to_end = pin!(draining.cancelled());
-    let mut farewell = pin!(sleep(FAREWELL));
-    let (mut is_ending, mut has_given_way, mut last_moved) = (false, false, 0);
-    let ended = poll_fn(|context| {
-        // Answers that became ready together, such as those of a commit, are written together.
-        if begun.has_tasks() && !mem::replace(&mut has_given_way, true) {
+        .serve_connection(TokioIo::new(connection), service);
+    let mut served = pin!(served);
+    let mut drain = pin!(draining.cancelled());
+    let mut idle_timeout = pin!(sleep(DRAIN_IDLE_TIMEOUT));
+    let (mut is_draining, mut has_yielded, mut last_transferred) = (false, false, 0);
+    let closed = poll_fn(|context| {
+        // Yield once, so that responses that become ready together, such as those of one commit, are
+        // written together.
+        if executor.has_tasks() && !mem::replace(&mut has_yielded, true) {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
-        has_given_way = false;
+        has_yielded = false;
         loop {
-            if !is_ending && told_to_end.as_mut().poll(context).is_ready() {
-                is_ending = true;
-                farewell.as_mut().reset(Instant::now() + FAREWELL);
-                conversation.as_mut().graceful_shutdown();
+            if !is_draining && drain.as_mut().poll(context).is_ready() {
+                is_draining = true;
+                idle_timeout.as_mut().reset(Instant::now() + DRAIN_IDLE_TIMEOUT);
+                served.as_mut().graceful_shutdown();
             }
-            if let Poll::Ready(ended) = conversation.as_mut().poll(context) {
-                return Poll::Ready(ended);
+            if let Poll::Ready(closed) = served.as_mut().poll(context) {
+                return Poll::Ready(closed);
             }
-            if begun.answer_in_place() {
+            if executor.poll_new_calls() {
                 continue;
             }
-            if is_ending {
-                let moved = moved.load(Ordering::Relaxed);
-                if begun.has_tasks() || mem::replace(&mut last_moved, moved) != moved {
-                    farewell.as_mut().reset(Instant::now() + FAREWELL);
+            if is_draining {
+                let transferred = transferred.load(Ordering::Relaxed);
+                if executor.has_tasks()
+                    || mem::replace(&mut last_transferred, transferred) != transferred
+                {
+                    idle_timeout.as_mut().reset(Instant::now() + DRAIN_IDLE_TIMEOUT);
                 }
-                if farewell.as_mut().poll(context).is_ready() {
+                if idle_timeout.as_mut().poll(context).is_ready() {
                     return Poll::Ready(Ok(()));
                 }
             }
             return Poll::Pending;
         }
     });
-    if let Err(fault) = ended.await {
-        let error = &fault as &dyn std::error::Error;
+    if let Err(error) = closed.await {
+        let error = &error as &dyn std::error::Error;
         tracing::debug!(peer = %address, error, "connection lost");
     }
 }
 
 type Call = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// The calls that a connection has begun and nobody has looked at yet.
+/// Runs the calls of a connection in the task of the connection, as far as they need not wait.
 ///
-/// All that have come in together are tried where they are, and then their answers are written
-/// together: most are answered at once, which takes less than to make a task of them and wake a
-/// thread for it. Those that have to wait for something go on as tasks.
+/// New calls that were received together are polled once, and then their responses are written
+/// together. Most complete at the first poll, which costs less than spawning a task and waking a
+/// thread. The others continue as tasks.
 #[derive(Clone, Default)]
-struct Begun {
-    calls: Arc<Mutex<Vec<Call>>>,
-    /// Held by each call that goes on as a task.
+struct InlineExecutor {
+    /// Calls that were not polled yet.
+    new_calls: Arc<Mutex<Vec<Call>>>,
+    /// Each task holds a weak reference.
     tasks: Arc<()>,
 }
 
-impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Begun {
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for InlineExecutor {
     fn execute(&self, call: F) {
         self.lock().push(Box::pin(call));
     }
 }
 
-impl Begun {
+impl InlineExecutor {
     fn lock(&self) -> MutexGuard<'_, Vec<Call>> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+        self.new_calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says whether there were any.
-    fn answer_in_place(&self) -> bool {
+    /// Polls the new calls once. Returns whether there were any.
+    fn poll_new_calls(&self) -> bool {
         let calls = mem::take(&mut *self.lock());
         let were_any = !calls.is_empty();
         for mut call in calls {
-            // The task looks again by itself, and then is told.
+            // No waker is needed: the task polls the call again.
             if call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
                 let task = Arc::downgrade(&self.tasks);
                 tokio::spawn(async move {

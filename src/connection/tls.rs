@@ -1,5 +1,5 @@
-//! TLS: the server's certificate, whose client certificates are taken, and a change of either while
-//! the server runs.
+//! TLS: the server's certificate, the roots of client certificates, and reloading both while the server
+//! is running.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,43 +21,43 @@ use crate::grpc::layer::peer::Certificate;
 /// The files, all PEM.
 #[derive(Clone, Debug)]
 pub struct TlsFiles {
-    /// The server's certificate, then those that lead to its root.
+    /// The server's certificate, followed by its chain.
     pub certificate: PathBuf,
     /// Its private key.
     pub key: PathBuf,
-    /// The roots of the client certificates that are taken; with them, every client needs one.
+    /// The accepted roots of client certificates. If set, every client needs a certificate.
     pub client_roots: Option<PathBuf>,
 }
 
-/// Why TLS can't be had.
+/// Why TLS can't be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file is not what it should be.
-    #[error("{path} could not be read: {what} in PEM is asked for")]
+    /// A file can't be read or parsed.
+    #[error("{path} could not be read: expected {expected} in PEM")]
     File {
         /// The file.
         path: PathBuf,
-        /// What it should have in it.
-        what: &'static str,
+        /// The expected content.
+        expected: &'static str,
         /// Why.
         source: pem::Error,
     },
-    /// There is no certificate in the file.
-    #[error("{path} has no certificate in it: a PEM with BEGIN CERTIFICATE is asked for")]
+    /// The file contains no certificate.
+    #[error("{path} contains no certificate: expected PEM with BEGIN CERTIFICATE")]
     NoCertificate {
         /// The file.
         path: PathBuf,
     },
-    /// A root is none.
-    #[error("{path} has a certificate in it that can't be a root of others")]
+    /// A certificate is not a valid root.
+    #[error("{path} contains a certificate that is not a valid root")]
     Root {
         /// The file.
         path: PathBuf,
         /// Why.
         source: rustls::Error,
     },
-    /// The certificate can't be understood.
-    #[error("the certificate in {path} could not be understood")]
+    /// The certificate can't be parsed.
+    #[error("the certificate in {path} could not be parsed")]
     Certificate {
         /// The file.
         path: PathBuf,
@@ -65,7 +65,7 @@ pub enum TlsError {
     /// The roots can't be used.
     #[error("the roots for client certificates can't be used")]
     Verifier(#[from] VerifierBuilderError),
-    /// The certificate and the key do not go together, or can't be used.
+    /// The certificate and the key do not match, or can't be used.
     #[error("the certificate in {certificate} can't be used with the key in {key}")]
     Pair {
         /// The file of the certificate.
@@ -77,7 +77,7 @@ pub enum TlsError {
     },
 }
 
-/// What connections are encrypted with.
+/// The TLS configuration of the server.
 #[derive(Debug)]
 pub struct Tls {
     files: TlsFiles,
@@ -87,7 +87,7 @@ pub struct Tls {
 #[derive(Debug)]
 struct Loaded {
     config: Arc<ServerConfig>,
-    end: Timestamp,
+    expire_time: Timestamp,
 }
 
 impl Tls {
@@ -100,19 +100,19 @@ impl Tls {
         Ok(Self { files, current })
     }
 
-    /// Reads the files again, for the connections that come from now on.
+    /// Reads the files again, for new connections.
     ///
     /// # Errors
-    /// If one of them can't be read or used: all stays as it was.
+    /// If one of them can't be read or used. The current configuration then remains in use.
     pub fn reload(&self) -> Result<(), TlsError> {
         self.current.store(Arc::new(load(&self.files)?));
         Ok(())
     }
 
-    /// When the server's certificate ends.
+    /// When the server's certificate expires.
     #[must_use]
-    pub fn end(&self) -> Timestamp {
-        self.current.load().end
+    pub fn expire_time(&self) -> Timestamp {
+        self.current.load().expire_time
     }
 
     pub(super) fn acceptor(&self) -> TlsAcceptor {
@@ -124,9 +124,9 @@ fn load(files: &TlsFiles) -> Result<Loaded, TlsError> {
     let chain = certificates(&files.certificate)?;
     let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|source| {
         let path = files.key.clone();
-        TlsError::File { path, what: "a private key", source }
+        TlsError::File { path, expected: "a private key", source }
     })?;
-    let end = end_of(chain.first()).ok_or_else(|| {
+    let expire_time = expire_time(chain.first()).ok_or_else(|| {
         let path = files.certificate.clone();
         TlsError::Certificate { path }
     })?;
@@ -149,11 +149,12 @@ fn load(files: &TlsFiles) -> Result<Loaded, TlsError> {
     };
     let mut config = builder.with_single_cert(chain, key).map_err(pair)?;
     config.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(Loaded { config: Arc::new(config), end })
+    Ok(Loaded { config: Arc::new(config), expire_time })
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let failed = |source| TlsError::File { path: path.to_owned(), what: "a certificate", source };
+    let failed =
+        |source| TlsError::File { path: path.to_owned(), expected: "a certificate", source };
     let found = CertificateDer::pem_file_iter(path).map_err(failed)?;
     let found = found.collect::<Result<Vec<_>, _>>().map_err(failed)?;
     if found.is_empty() {
@@ -171,21 +172,21 @@ fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
-fn end_of(certificate: Option<&CertificateDer<'_>>) -> Option<Timestamp> {
+fn expire_time(certificate: Option<&CertificateDer<'_>>) -> Option<Timestamp> {
     let (_, certificate) = X509Certificate::from_der(certificate?).ok()?;
     Timestamp::from_second(certificate.validity().not_after.timestamp()).ok()
 }
 
-/// The certificate of whoever has shown these to be their own, the first of them.
-pub(super) fn certificate_of(shown: Option<&[CertificateDer<'_>]>) -> Option<Arc<Certificate>> {
-    let first = shown?.first()?;
+/// The client certificate: the first of the chain that the client has presented.
+pub(super) fn client_certificate(chain: Option<&[CertificateDer<'_>]>) -> Option<Arc<Certificate>> {
+    let first = chain?.first()?;
     let (_, certificate) = X509Certificate::from_der(first).ok()?;
-    let names = names_of(&certificate);
-    Some(Arc::new(Certificate { names, expire_time: end_of(Some(first))? }))
+    let names = subject_names(&certificate);
+    Some(Arc::new(Certificate { names, expire_time: expire_time(Some(first))? }))
 }
 
-/// The alternative names of types DNS, URI and email, or the common name where there is none of these.
-fn names_of(certificate: &X509Certificate<'_>) -> Vec<String> {
+/// The alternative names of the types DNS, URI and email, or the common name if there are none.
+fn subject_names(certificate: &X509Certificate<'_>) -> Vec<String> {
     let alternative = certificate.subject_alternative_name().ok().flatten();
     let names = alternative.iter().flat_map(|names| &names.value.general_names);
     let names: Vec<String> = names

@@ -1,4 +1,4 @@
-//! Everything the services need, and the services themselves.
+//! Builds the gRPC services over a store.
 
 use std::sync::Arc;
 
@@ -21,20 +21,20 @@ use crate::store::history::History;
 use crate::store::{Loaded, Store};
 use crate::writer::{Clock, Environment, RegistryHandle, Writer, writer};
 
-/// The services whose health is told; the first stands for the server as a whole.
+/// The services whose health is reported. The empty name means the complete server.
 pub(super) const SERVICES: [&str; 3] =
     ["", port_registry_service_server::SERVICE_NAME, port_admin_service_server::SERVICE_NAME];
 
-/// Everything the services need.
+/// The dependencies of the services.
 pub struct App {
-    pub(super) registrar: RegistryHandle,
+    pub(super) handle: RegistryHandle,
     history: Arc<dyn History>,
     database_id: Arc<str>,
     max_request_bytes: usize,
 }
 
 impl App {
-    /// The application over a store, and the writer that has to run beside it.
+    /// The application over a store, and its writer, which the caller must run.
     pub fn new<S: Store>(
         store: S,
         loaded: Loaded,
@@ -43,23 +43,23 @@ impl App {
         max_request_bytes: u32,
     ) -> (Self, Writer<S>) {
         let (history, database_id) = (store.history(), loaded.database_id.as_str().into());
-        let (registrar, writer) = writer(store, loaded, Environment::system(clock, metrics));
+        let (handle, writer) = writer(store, loaded, Environment::system(clock, metrics));
         let max_request_bytes = max_request_bytes as usize;
-        (Self { registrar, history, database_id, max_request_bytes }, writer)
+        (Self { handle, history, database_id, max_request_bytes }, writer)
     }
 
-    /// The services, reflection in both versions included.
+    /// Builds the services, including reflection in both versions.
     pub(super) fn services(
         self,
         health: HealthReporter,
         shutdown: CancellationToken,
     ) -> Result<Services, ServeError> {
-        let Self { registrar, history, database_id, max_request_bytes } = self;
+        let Self { handle, history, database_id, max_request_bytes } = self;
         let registry =
-            RegistryService::new(registrar.clone(), history, Arc::clone(&database_id), shutdown);
+            RegistryService::new(handle.clone(), history, Arc::clone(&database_id), shutdown);
         let registry =
             PortRegistryServiceServer::new(registry).max_decoding_message_size(max_request_bytes);
-        let admin = PortAdminServiceServer::new(AdminService::new(registrar, database_id))
+        let admin = PortAdminServiceServer::new(AdminService::new(handle, database_id))
             .max_decoding_message_size(max_request_bytes);
         let reflection = || {
             let builder = tonic_reflection::server::Builder::configure();
@@ -75,14 +75,14 @@ impl App {
     }
 }
 
-/// What reflection tells.
+/// The descriptors that reflection serves.
 const DESCRIPTORS: [&[u8]; 3] = [
     proto::FILE_DESCRIPTOR_SET,
     tonic_types::pb::FILE_DESCRIPTOR_SET,
     tonic_health::pb::FILE_DESCRIPTOR_SET,
 ];
 
-/// The rpcs there are, each as `package.Service/Method`.
+/// The names of all rpcs, each as `package.Service/Method`.
 pub(super) fn rpcs() -> Vec<String> {
     let sets = DESCRIPTORS.into_iter().chain([
         tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
@@ -92,8 +92,9 @@ pub(super) fn rpcs() -> Vec<String> {
     let mut rpcs = Vec::new();
     for file in files {
         for service in &file.service {
-            let of = format!("{}.{}", file.package(), service.name());
-            rpcs.extend(service.method.iter().map(|method| format!("{of}/{}", method.name())));
+            let service_name = format!("{}.{}", file.package(), service.name());
+            let methods = service.method.iter();
+            rpcs.extend(methods.map(|method| format!("{service_name}/{}", method.name())));
         }
     }
     rpcs

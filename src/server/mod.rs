@@ -1,5 +1,5 @@
-//! The server: opens the store, starts the writer, serves until it is told to stop, and leaves
-//! nothing behind that was promised.
+//! The server: opens the store, starts the writer, serves until a signal to stop, and completes
+//! everything that was acknowledged.
 
 mod app;
 mod error;
@@ -25,7 +25,7 @@ pub use error::ServeError;
 
 use self::app::{SERVICES, rpcs};
 use self::signals::Signals;
-use self::start::{ensure_token, patiently, print_ready, raise_open_files};
+use self::start::{ensure_token, print_ready, raise_open_file_limit, with_progress};
 use crate::access::PlainToken;
 use crate::config::{AccessArgs, LimitArgs, ServeArgs};
 use crate::connection::tls::{Tls, TlsFiles};
@@ -42,21 +42,21 @@ use crate::store::{Loaded, Store, StoreError};
 use crate::telemetry::Telemetry;
 use crate::writer::{Clock, Writer};
 
-/// What stands before each message in gRPC: whether it is compressed, and its length.
-const PREFIX: usize = 5;
+/// The length of the prefix of a gRPC message: a compression flag and the message length.
+const MESSAGE_PREFIX_BYTES: usize = 5;
 
-/// Serves until SIGTERM or SIGINT; a second one cuts the grace short. Prints a line on stdout when it
-/// is ready.
+/// Serves until SIGTERM or SIGINT; a second signal ends the grace period. Prints a line on stdout when
+/// the server is ready.
 ///
 /// # Errors
-/// If it can't start, or has to end by itself.
+/// If the server can't start, or stops without a signal.
 pub async fn serve(args: ServeArgs) -> Result<(), ServeError> {
     let ServeArgs { listen, database, allow_plaintext, access, limits, telemetry, shutdown_grace } =
         args;
     let AccessArgs { tls_cert, tls_key, tls_client_ca, require_token_for_reads, bootstrap_token } =
         access;
     let started = Instant::now();
-    // An empty variable is one that was not set.
+    // An empty variable counts as not set.
     let chosen = bootstrap_token.filter(|chosen| !chosen.0.is_empty());
     let chosen = chosen.map(|chosen| PlainToken::parse(&chosen.0)).transpose()?;
     let stop = CancellationToken::new();
@@ -70,116 +70,121 @@ pub async fn serve(args: ServeArgs) -> Result<(), ServeError> {
         return Err(ServeError::Plaintext(listen));
     }
     let tls = files.map(Tls::load).transpose()?.map(Arc::new);
-    note_certificate(&telemetry.metrics, tls.as_deref());
-    raise_open_files();
+    record_certificate(&telemetry.metrics, tls.as_deref());
+    raise_open_file_limit();
     let failed = |source| ServeError::Listen { address: listen, source };
     let listener = TcpListener::bind(listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     let mut signals = Signals::listen()?;
 
     let clock = Clock::system();
-    // A start that is told to stop has nothing to end: whatever it was at is taken up by the next.
+    // A start can be interrupted at any point: the next start continues its work.
     let (store, loaded) = tokio::select! {
         opened = open(&database, chosen, &clock, address) => opened?,
-        () = signals.next(|| ()) => {
-            tracing::info!("told to stop while starting");
+        () = signals.stop_signal(|| ()) => {
+            tracing::info!("stopped while starting");
             return Ok(());
         }
     };
     let metrics = Arc::clone(&telemetry.metrics);
     let (app, mut writer) =
         App::new(store, loaded, clock, Arc::clone(&metrics), limits.max_request_bytes);
-    // What has ended meanwhile is not told as held by the first answer. Where that can't be stored,
-    // as on a full disk, reads go on and it is tried again.
+    // Expire leases before the first response, so that no expired lease is shown as held. If that
+    // can't be stored, as on a full disk, reads are served and the writer tries again.
     writer.end_leases().await.map_err(ServeError::Writer)?;
-    telemetry.is_of(app.registrar.clone());
-    print_ready(&app.registrar.snapshot(), address, telemetry.http_address(), started)?;
+    telemetry.set_registry(app.handle.clone());
+    print_ready(&app.handle.snapshot(), address, telemetry.http_address(), started)?;
 
-    let most = limits.max_connections as usize;
-    let listening = Listening {
-        acceptor: Acceptor { listener, tls: tls.clone(), most, metrics: Arc::clone(&metrics) },
+    let acceptor = Acceptor {
+        listener,
+        tls: tls.clone(),
+        max_connections: limits.max_connections as usize,
+        metrics: Arc::clone(&metrics),
+    };
+    let transport = Transport {
+        acceptor,
         limits,
         require_token_for_reads,
         metrics: Arc::clone(&metrics),
         tracing: telemetry.tracing(),
     };
-    let ended = tokio::select! {
-        ended = run(listening, app, writer, stop.cancelled(), shutdown_grace) => match ended {
+    let result = tokio::select! {
+        result = run(transport, app, writer, stop.cancelled(), shutdown_grace) => match result {
             Ok(store) => store.close().await.map_err(ServeError::Store),
-            Err(fault) => Err(fault),
+            Err(error) => Err(error),
         },
-        () = signals.told_twice(&stop, || reload(tls.as_deref(), &metrics)) => {
-            Err(ServeError::ToldTwice)
+        () = signals.second_stop_signal(&stop, || reload(tls.as_deref(), &metrics)) => {
+            Err(ServeError::SecondSignal)
         }
-        fault = telemetry.http_ended() => Err(ServeError::Http(fault)),
+        error = telemetry.http_ended() => Err(ServeError::Http(error)),
     };
     telemetry.flush().await;
-    ended?;
+    result?;
     tracing::info!(database = %database.display(), "stopped");
     Ok(())
 }
 
-/// The store, what it holds, and its first token if it had none.
+/// Opens and loads the store, and creates the first token if it has none.
 async fn open(
     database: &Path,
     chosen: Option<PlainToken>,
     clock: &Clock,
     address: SocketAddr,
 ) -> Result<(SqliteStore, Loaded), ServeError> {
-    let mut store = patiently(SqliteStore::open(database)).await?;
-    let unread = |source| ServeError::Load { database: database.to_owned(), source };
-    let mut loaded = store.load(clock.now()).await.map_err(unread)?.into_loaded();
+    let mut store = with_progress(SqliteStore::open(database)).await?;
+    let failed = |source| ServeError::Load { database: database.to_owned(), source };
+    let mut loaded = store.load(clock.now()).await.map_err(failed)?.into_loaded();
     ensure_token(&mut store, &mut loaded.tokens, chosen, clock.now(), address).await?;
     Ok((store, loaded))
 }
 
-/// Reads the certificates again. If they can't be used, those there were are used on.
+/// Reloads the certificates. If they can't be used, the current ones remain in use.
 fn reload(tls: Option<&Tls>, metrics: &Metrics) {
     let Some(tls) = tls else {
-        tracing::info!("SIGHUP: there is no certificate to read again");
+        tracing::info!("SIGHUP: there is no certificate to reload");
         return;
     };
     match tls.reload() {
-        Ok(()) => tracing::info!(end = %tls.end(), "certificate read again"),
-        Err(fault) => {
-            let error = &fault as &dyn std::error::Error;
-            tracing::error!(error, "certificate not read again: the one before is used on");
+        Ok(()) => tracing::info!(end = %tls.expire_time(), "certificate reloaded"),
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "certificate not reloaded: the current one remains in use");
         }
     }
-    note_certificate(metrics, Some(tls));
+    record_certificate(metrics, Some(tls));
 }
 
-fn note_certificate(metrics: &Metrics, tls: Option<&Tls>) {
-    metrics.certificate_end.set(tls.map_or(0, |tls| tls.end().as_second()));
+fn record_certificate(metrics: &Metrics, tls: Option<&Tls>) {
+    metrics.certificate_expire_time.set(tls.map_or(0, |tls| tls.expire_time().as_second()));
 }
 
-/// How calls come in.
+/// How the server receives calls.
 #[derive(Debug)]
-pub struct Listening {
-    /// Where, and how encrypted.
+pub struct Transport {
+    /// The listener and its encryption.
     pub acceptor: Acceptor,
-    /// How many.
+    /// The limits.
     pub limits: LimitArgs,
-    /// Whether reads need a token too.
+    /// Whether reads require a token.
     pub require_token_for_reads: bool,
-    /// Where they are counted.
+    /// Counts the calls.
     pub metrics: Arc<Metrics>,
-    /// Who makes spans of them.
+    /// Creates spans, if traces are exported.
     pub tracing: Option<Tracing>,
 }
 
-/// Serves until `shutdown` completes, lets calls end within `grace`, and gives the store back.
+/// Serves until `shutdown` completes, lets calls complete within `grace`, and returns the store.
 ///
 /// # Errors
-/// If the writer or the transport ends by itself.
+/// If the writer or the transport stops before.
 pub async fn run<S: Store>(
-    listening: Listening,
+    transport: Transport,
     app: App,
     writer: Writer<S>,
     shutdown: impl Future<Output = ()>,
     grace: Duration,
 ) -> Result<S, ServeError> {
-    let Listening { acceptor, limits, require_token_for_reads, metrics, tracing } = listening;
+    let Transport { acceptor, limits, require_token_for_reads, metrics, tracing } = transport;
     let LimitArgs {
         max_connections: _,
         max_streams_per_connection,
@@ -193,7 +198,7 @@ pub async fn run<S: Store>(
         calls: max_calls as usize,
         streaming_calls: max_streaming_calls as usize,
         timeout: request_timeout,
-        request_bytes: max_request_bytes as usize + PREFIX,
+        request_bytes: max_request_bytes as usize + MESSAGE_PREFIX_BYTES,
     };
     let rate = RateLimit::new(rate_limit, Arc::clone(&metrics));
     let stopping = CancellationToken::new();
@@ -202,8 +207,8 @@ pub async fn run<S: Store>(
     for service in SERVICES {
         health.set_service_status(service, ServingStatus::Serving).await;
     }
-    let authenticate = Authenticate::new(app.registrar.clone(), rate, require_token_for_reads);
-    // Streams and the listener end when `draining` is cancelled, the writer when `stopping` is.
+    let authenticate = Authenticate::new(app.handle.clone(), rate, require_token_for_reads);
+    // Cancelling `draining` ends the streams and the listener, cancelling `stopping` the writer.
     let draining = CancellationToken::new();
     let calls = Calls {
         observe: Observe::new(Arc::clone(&metrics), tracing),
@@ -216,16 +221,16 @@ pub async fn run<S: Store>(
     tokio::pin!(serving);
     tokio::select! {
         () = &mut serving => {
-            return Err(ServeError::Process(io::Error::other("the listener has ended")));
+            return Err(ServeError::Process(io::Error::other("the listener stopped")));
         }
-        ended = &mut writing => return Err(writer_end(ended)),
+        result = &mut writing => return Err(writer_error(result)),
         () = shutdown => {
             tracing::info!(grace_seconds = grace.as_secs(), "stopping");
-            refuse_health(health).await;
+            report_not_serving(health).await;
             draining.cancel();
             match timeout(grace, &mut serving).await {
                 Ok(()) => {}
-                Err(_) => tracing::warn!("calls were still under way when the grace had passed"),
+                Err(_) => tracing::warn!("calls were still in progress after the grace period"),
             }
         }
     }
@@ -233,18 +238,18 @@ pub async fn run<S: Store>(
     writing.await?.map_err(ServeError::Writer)
 }
 
-/// Says "not serving" to whoever asks or watches, and ends the watches.
-async fn refuse_health(mut health: HealthReporter) {
+/// Reports "not serving" to health checks and health watches, and ends the watches.
+async fn report_not_serving(mut health: HealthReporter) {
     for service in SERVICES {
         health.set_service_status(service, ServingStatus::NotServing).await;
         health.clear_service_status(service).await;
     }
 }
 
-fn writer_end<S>(ended: Result<Result<S, StoreError>, JoinError>) -> ServeError {
-    match ended {
-        Ok(Ok(_)) => ServeError::Process(io::Error::other("the writer has no more callers")),
-        Ok(Err(fault)) => ServeError::Writer(fault),
+fn writer_error<S>(result: Result<Result<S, StoreError>, JoinError>) -> ServeError {
+    match result {
+        Ok(Ok(_)) => ServeError::Process(io::Error::other("the writer has no callers left")),
+        Ok(Err(error)) => ServeError::Writer(error),
         Err(panic) => ServeError::WriterPanic(panic),
     }
 }

@@ -1,11 +1,11 @@
-//! What the system tells the process.
+//! Signals: SIGTERM and SIGINT stop the server, SIGHUP reloads the certificates.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// What the system tells the process.
+/// The signal handlers of the process.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -21,21 +21,25 @@ impl Signals {
         })
     }
 
-    /// Waits for the next SIGTERM or SIGINT, and does at each SIGHUP what it asks for.
-    pub(super) async fn next(&mut self, at_hang_up: impl Fn()) {
+    /// Waits for the next SIGTERM or SIGINT. Calls `on_hang_up` at each SIGHUP.
+    pub(super) async fn stop_signal(&mut self, on_hang_up: impl Fn()) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                _ = self.hang_up.recv() => at_hang_up(),
+                _ = self.hang_up.recv() => on_hang_up(),
             }
         }
     }
 
-    /// Tells `stop` of the first signal, and completes at the second.
-    pub(super) async fn told_twice(&mut self, stop: &CancellationToken, at_hang_up: impl Fn()) {
-        self.next(&at_hang_up).await;
+    /// Cancels `stop` at the first signal to stop, and completes at the second.
+    pub(super) async fn second_stop_signal(
+        &mut self,
+        stop: &CancellationToken,
+        on_hang_up: impl Fn(),
+    ) {
+        self.stop_signal(&on_hang_up).await;
         stop.cancel();
-        self.next(&at_hang_up).await;
+        self.stop_signal(&on_hang_up).await;
     }
 }

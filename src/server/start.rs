@@ -1,4 +1,4 @@
-//! What is done once, before the first call.
+//! Steps at the start of the server, before the first call.
 
 use std::future::Future;
 use std::io::{self, Write};
@@ -14,26 +14,26 @@ use crate::registry::snapshot::Snapshot;
 use crate::store::Store;
 use crate::store::sqlite::SqliteStore;
 
-/// A start that takes longer than this says so.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How often a slow start is logged.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Waits for a new database to be seeded, and says so if that takes long.
-pub(super) async fn patiently<T>(opening: impl Future<Output = T>) -> T {
+/// Waits for the database to be seeded or upgraded, and logs that it takes long.
+pub(super) async fn with_progress<T>(opening: impl Future<Output = T>) -> T {
     tokio::pin!(opening);
     let started = Instant::now();
     loop {
-        match timeout(PATIENCE, &mut opening).await {
+        match timeout(PROGRESS_INTERVAL, &mut opening).await {
             Ok(opened) => return opened,
             Err(_) => tracing::info!(
                 seconds = started.elapsed().as_secs(),
-                "preparing the database: a new one is seeded with IANA's registry, an older one \
-                 brought up to date"
+                "preparing the database: a new database is seeded with IANA's registry, an older one \
+                 is upgraded"
             ),
         }
     }
 }
 
-/// Gives a database that has no token its first one, and shows it unless it was chosen.
+/// Creates the first admin token of a database without tokens. Prints it, unless it was chosen.
 pub(super) async fn ensure_token(
     store: &mut SqliteStore,
     tokens: &mut Tokens,
@@ -43,22 +43,20 @@ pub(super) async fn ensure_token(
 ) -> Result<(), ServeError> {
     if !tokens.is_empty() {
         if chosen.is_some() {
-            tracing::warn!(
-                "the database has its tokens already: the one given at this start is ignored"
-            );
+            tracing::warn!("the database already has tokens: the bootstrap token is ignored");
         }
         return Ok(());
     }
     let secret = match chosen {
         Some(chosen) => {
-            tracing::info!("the admin token is the one that was given");
+            tracing::info!("the admin token is the bootstrap token");
             chosen
         }
         None => {
             let secret = PlainToken::generate()?;
-            // Shown before it is kept: if the process ends in between, the next start makes
-            // another, and nobody is locked out.
-            show_token(&secret, address)?;
+            // Print before storing: if the process ends in between, the next start generates another
+            // token, and the user is not locked out.
+            print_token(&secret, address)?;
             secret
         }
     };
@@ -68,17 +66,17 @@ pub(super) async fn ensure_token(
     Ok(())
 }
 
-fn show_token(token: &PlainToken, address: SocketAddr) -> io::Result<()> {
+fn print_token(token: &PlainToken, address: SocketAddr) -> io::Result<()> {
     let secret = token.reveal();
     writeln!(
         io::stderr(),
-        "\nThis database is new. Its admin token, shown this once, lets you register ports:\n\n    \
+        "\nThis database is new. Its admin token, printed only once, lets you register ports:\n\n    \
          {secret}\n\nTry it:\n\n    export PORTBOOK_TOKEN={secret}\n    \
          portbook register my-service 7450/tcp --addr {address}\n"
     )
 }
 
-/// Says on stdout that calls are answered, and where.
+/// Prints on stdout that the server is ready, and its addresses.
 pub(super) fn print_ready(
     snapshot: &Snapshot,
     address: SocketAddr,
@@ -101,9 +99,9 @@ pub(super) fn print_ready(
     stdout.flush()
 }
 
-/// Asks for as many open files as the system allows: each connection is one.
-pub(super) fn raise_open_files() {
-    if let Err(fault) = rlimit::increase_nofile_limit(u64::MAX) {
-        tracing::debug!(%fault, "the limit of open files stays as it is");
+/// Raises the limit of open files to the maximum, because each connection is an open file.
+pub(super) fn raise_open_file_limit() {
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        tracing::debug!(fault = %error, "the limit of open files was not raised");
     }
 }

@@ -1,4 +1,4 @@
-//! A listener that takes few connections, each for a short time.
+//! A listener that limits the number and the lifetime of its connections.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,33 +13,34 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep};
 
-/// How many connections there may be; one more waits for its turn.
-const CONNECTIONS: usize = 64;
-/// How long each may last.
-const LIFE: Duration = Duration::from_secs(10);
+/// The maximum number of open connections. Further ones wait in the backlog.
+const MAX_CONNECTIONS: usize = 64;
+/// The maximum lifetime of a connection.
+const MAX_LIFETIME: Duration = Duration::from_secs(10);
 
-/// Takes few connections, each for a short time.
-pub(super) struct Bounded {
+/// Limits the number and the lifetime of its connections.
+pub(super) struct BoundedListener {
     listener: TcpListener,
-    room: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
-impl Bounded {
+impl BoundedListener {
     pub(super) fn new(listener: TcpListener) -> Self {
-        Self { listener, room: Arc::new(Semaphore::new(CONNECTIONS)) }
+        Self { listener, permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)) }
     }
 }
 
-impl Listener for Bounded {
-    type Io = Brief;
+impl Listener for BoundedListener {
+    type Io = BoundedStream;
     type Addr = SocketAddr;
 
-    async fn accept(&mut self) -> (Brief, SocketAddr) {
+    async fn accept(&mut self) -> (BoundedStream, SocketAddr) {
         loop {
-            // Never closed, so there is room some time.
-            let Ok(place) = Arc::clone(&self.room).acquire_owned().await else { continue };
+            // The semaphore is never closed, so this only waits.
+            let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await else { continue };
             let (stream, address) = Listener::accept(&mut self.listener).await;
-            return (Brief { stream, end: Box::pin(sleep(LIFE)), _place: place }, address);
+            let timeout = Box::pin(sleep(MAX_LIFETIME));
+            return (BoundedStream { stream, timeout, _permit: permit }, address);
         }
     }
 
@@ -48,40 +49,40 @@ impl Listener for Bounded {
     }
 }
 
-/// A connection that ends after its time.
-pub(super) struct Brief {
+/// A connection that fails after its maximum lifetime.
+pub(super) struct BoundedStream {
     stream: TcpStream,
-    end: Pin<Box<Sleep>>,
-    _place: OwnedSemaphorePermit,
+    timeout: Pin<Box<Sleep>>,
+    _permit: OwnedSemaphorePermit,
 }
 
-impl Brief {
-    fn is_over(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        match self.end.as_mut().poll(context) {
+impl BoundedStream {
+    fn check_timeout(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        match self.timeout.as_mut().poll(context) {
             Poll::Ready(()) => Err(io::ErrorKind::TimedOut.into()),
             Poll::Pending => Ok(()),
         }
     }
 }
 
-impl AsyncRead for Brief {
+impl AsyncRead for BoundedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.is_over(context)?;
+        self.check_timeout(context)?;
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
 
-impl AsyncWrite for Brief {
+impl AsyncWrite for BoundedStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.is_over(context)?;
+        self.check_timeout(context)?;
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 

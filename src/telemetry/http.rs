@@ -1,5 +1,5 @@
-//! Metrics and probes over HTTP, on a listener and a thread of their own: whoever asks how the
-//! server is gets an answer also when it is busy.
+//! Metrics and probes over HTTP, on a separate listener and thread, so that they respond while the
+//! server is busy.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -15,53 +15,54 @@ use tokio::runtime;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::bounded::Bounded;
-use super::state::State;
+use super::bounded::BoundedListener;
+use super::state::RegistryMetrics;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// A listener that has begun to answer.
+/// A running HTTP listener.
 #[derive(Debug)]
-pub(super) struct Running {
-    /// Where.
+pub(super) struct HttpServer {
+    /// Its address.
     pub(super) address: SocketAddr,
-    /// Tells how it ended, if it does by itself.
-    pub(super) end: oneshot::Receiver<io::Result<()>>,
+    /// Receives the result if the listener ends, which it should not.
+    pub(super) result: oneshot::Receiver<io::Result<()>>,
 }
 
-/// Answers `/metrics`, `/healthz` and `/readyz` until `stopping` is cancelled and for as long as
-/// the process lives then, no longer ready.
+/// Serves `/metrics`, `/healthz` and `/readyz` until the process ends. Once `stopping` is cancelled,
+/// the server is not ready.
 pub(super) fn start(
     listener: TcpListener,
     registry: Registry,
-    state: State,
+    state: RegistryMetrics,
     stopping: CancellationToken,
-) -> io::Result<Running> {
+) -> io::Result<HttpServer> {
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
-    let (ended, end) = oneshot::channel();
+    let (sender, result) = oneshot::channel();
     let serve = move || {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            axum::serve(Bounded::new(listener), routes(Arc::new(registry), state, stopping)).await
+            let routes = routes(Arc::new(registry), state, stopping);
+            axum::serve(BoundedListener::new(listener), routes).await
         })
     };
-    // The thread ends with the process; if it ends before, that is told.
+    // The thread should run as long as the process; if it ends before, the receiver is notified.
     thread::Builder::new().name("http".into()).spawn(move || {
-        // With nobody to tell, the process is ending.
-        let _ = ended.send(serve());
+        // A dropped receiver means that the process is ending.
+        let _ = sender.send(serve());
     })?;
-    Ok(Running { address, end })
+    Ok(HttpServer { address, result })
 }
 
-fn routes(registry: Arc<Registry>, state: State, stopping: CancellationToken) -> Router {
+fn routes(registry: Arc<Registry>, state: RegistryMetrics, stopping: CancellationToken) -> Router {
     let metrics = async move || {
-        let mut told = String::new();
-        match text::encode(&mut told, &registry) {
-            Ok(()) => Ok(([(header::CONTENT_TYPE, OPEN_METRICS)], told)),
+        let mut body = String::new();
+        match text::encode(&mut body, &registry) {
+            Ok(()) => Ok(([(header::CONTENT_TYPE, OPEN_METRICS)], body)),
             Err(_) => {
-                Err((StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written\n"))
+                Err((StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be encoded\n"))
             }
         }
     };

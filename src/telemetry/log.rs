@@ -7,7 +7,7 @@ use tracing_subscriber::filter::ParseError;
 
 use crate::config::LogFormat;
 
-/// Starts the log for this process; text on a terminal and JSON elsewhere, if nothing is said.
+/// Starts the log of this process. The default format is text on a terminal and JSON otherwise.
 pub(super) fn start(filter: &str, format: Option<LogFormat>) -> Result<(), ParseError> {
     let filter = EnvFilter::try_new(filter)?;
     let is_terminal = std::io::stderr().is_terminal();
@@ -16,7 +16,7 @@ pub(super) fn start(filter: &str, format: Option<LogFormat>) -> Result<(), Parse
         .with_env_filter(filter)
         .with_ansi(is_colored)
         .with_writer(std::io::stderr)
-        // A log that can't be written, as on a full disk, has no other place to say so.
+        // If the log can't be written, as on a full disk, there is no other place for this error.
         .log_internal_errors(false);
     match format.unwrap_or(if is_terminal { LogFormat::Text } else { LogFormat::Json }) {
         LogFormat::Text => log.init(),

@@ -1,4 +1,4 @@
-//! What the server tells of itself: its log on stderr, metrics and probes over HTTP, and traces.
+//! Telemetry: the log on stderr, metrics and probes over HTTP, and traces.
 
 mod bounded;
 mod http;
@@ -16,59 +16,59 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::ParseError;
 
-use self::http::Running;
-use self::state::State;
+use self::http::HttpServer;
+use self::state::RegistryMetrics;
 use self::trace::Exporter;
 use crate::config::TelemetryArgs;
 use crate::grpc::layer::trace::Tracing;
 use crate::metrics::Metrics;
 use crate::writer::RegistryHandle;
 
-/// Why the server can't tell what it should.
+/// Why telemetry can't be started.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// The log filter can't be understood.
-    #[error("--log {filter:?} is not understood: try info, or portbook=debug")]
+    /// The log filter is invalid.
+    #[error("--log {filter:?} is not a valid filter: try info, or portbook=debug")]
     Log {
-        /// What was given.
+        /// The filter.
         filter: String,
-        /// Why not.
+        /// Why.
         source: ParseError,
     },
-    /// The address can't be listened on.
-    #[error("--http-listen {address}: the address can't be listened on")]
+    /// The server can't listen on the address.
+    #[error("--http-listen {address}: can't listen on this address")]
     Listen {
-        /// Which.
+        /// The address.
         address: SocketAddr,
         /// Why.
         source: io::Error,
     },
-    /// Traces can't be sent there.
+    /// The endpoint for traces is invalid.
     #[error(
-        "--otlp-endpoint {endpoint:?} can't be used: an address such as http://127.0.0.1:4317 is \
-         asked for"
+        "--otlp-endpoint {endpoint:?} can't be used: expected an address such as \
+         http://127.0.0.1:4317"
     )]
     Otlp {
-        /// What was given.
+        /// The endpoint.
         endpoint: String,
-        /// Why not.
+        /// Why.
         source: ExporterBuildError,
     },
 }
 
-/// What tells how the server fares.
+/// The telemetry of a server.
 #[derive(Debug)]
 pub struct Telemetry {
-    /// What is counted and timed.
+    /// The counters and histograms.
     pub metrics: Arc<Metrics>,
-    state: State,
-    http: Option<Running>,
+    state: RegistryMetrics,
+    http: Option<HttpServer>,
     exporter: Option<Exporter>,
 }
 
 impl Telemetry {
-    /// Begins to tell, of these rpcs and the registry that will be in this file; not ready any more
-    /// once `stopping` is cancelled.
+    /// Starts the log, metrics of these rpcs and of the registry in this file, probes and traces. The
+    /// server is not ready any more once `stopping` is cancelled.
     ///
     /// # Errors
     /// If a setting can't be used.
@@ -82,7 +82,7 @@ impl Telemetry {
         let failed = |source| TelemetryError::Log { filter: log.clone(), source };
         log::start(&log, log_format).map_err(failed)?;
         let (metrics, mut registry) = Metrics::new(rpcs);
-        let state = State::new(database.to_owned());
+        let state = RegistryMetrics::new(database.to_owned());
         registry.register_collector(Box::new(state.clone()));
         let http = http_listen.map(|address| {
             let (state, stopping) = (state.clone(), stopping.clone());
@@ -102,35 +102,35 @@ impl Telemetry {
         })
     }
 
-    /// There is a registry now.
-    pub fn is_of(&self, registrar: RegistryHandle) {
-        self.state.is_of(registrar);
+    /// Sets the registry once it is loaded. The server is ready from then on.
+    pub fn set_registry(&self, handle: RegistryHandle) {
+        self.state.set_registry(handle);
     }
 
-    /// Where metrics and probes are answered, if they are.
+    /// The address of metrics and probes, if they are served.
     #[must_use]
     pub fn http_address(&self) -> Option<SocketAddr> {
         self.http.as_ref().map(|http| http.address)
     }
 
-    /// Makes spans, if they go anywhere.
+    /// Creates spans, if traces are exported.
     #[must_use]
     pub fn tracing(&self) -> Option<Tracing> {
         self.exporter.as_ref().map(Exporter::tracing)
     }
 
-    /// Completes if metrics and probes are no longer answered although they should be.
+    /// Completes if the HTTP listener ends, which it should not.
     pub async fn http_ended(&mut self) -> io::Error {
         let Some(http) = &mut self.http else { return std::future::pending().await };
-        let ended = (&mut http.end).await;
-        ended.ok().and_then(Result::err).unwrap_or_else(|| io::Error::other("it has ended"))
+        let result = (&mut http.result).await;
+        result.ok().and_then(Result::err).unwrap_or_else(|| io::Error::other("it has ended"))
     }
 
-    /// Sends what was not sent yet.
+    /// Exports the remaining spans.
     pub async fn flush(self) {
         let Some(exporter) = self.exporter else { return };
-        if let Err(fault) = spawn_blocking(|| exporter.flush()).await {
-            tracing::warn!(%fault, "the last spans were not sent");
+        if let Err(error) = spawn_blocking(|| exporter.flush()).await {
+            tracing::warn!(fault = %error, "the last spans were not sent");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The state of the registry as metrics, read when they are asked for.
+//! The state of the registry as metrics, read at each scrape.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -14,44 +14,44 @@ use crate::registry::usage::usage;
 use crate::store::sqlite;
 use crate::writer::RegistryHandle;
 
-/// What there is to tell of a registry.
+/// Collects the metrics of the registry.
 #[derive(Clone, Debug)]
-pub(super) struct State {
+pub(super) struct RegistryMetrics {
     database: PathBuf,
-    registrar: Arc<OnceLock<RegistryHandle>>,
+    handle: Arc<OnceLock<RegistryHandle>>,
 }
 
-impl State {
-    /// Tells of the registry in this file, once there is one.
+impl RegistryMetrics {
+    /// Metrics of the database file, and of the registry once it is set.
     pub(super) fn new(database: PathBuf) -> Self {
-        Self { database, registrar: Arc::default() }
+        Self { database, handle: Arc::default() }
     }
 
-    /// There is a registry now.
-    pub(super) fn is_of(&self, registrar: RegistryHandle) {
-        // There is one registry in a process.
-        let _ = self.registrar.set(registrar);
+    /// Sets the registry.
+    pub(super) fn set_registry(&self, handle: RegistryHandle) {
+        // A process has one registry.
+        let _ = self.handle.set(handle);
     }
 
-    /// Whether there is a registry, and somebody to write to it.
+    /// Whether the registry is loaded and its writer is running.
     pub(super) fn is_running(&self) -> bool {
-        self.registrar.get().is_some_and(RegistryHandle::is_running)
+        self.handle.get().is_some_and(RegistryHandle::is_running)
     }
 }
 
-impl Collector for State {
+impl Collector for RegistryMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         let gauge = MetricType::Gauge;
         let bytes = sqlite::size(&self.database);
-        let help = "How large the database is, with its write-ahead log";
+        let help = "Size of the database including its write-ahead log";
         let metric = encoder.encode_descriptor("database_bytes", help, None, gauge)?;
         ConstGauge::new(bytes).encode(metric)?;
-        let Some(registrar) = self.registrar.get() else { return Ok(()) };
-        let snapshot = registrar.snapshot();
+        let Some(handle) = self.handle.get() else { return Ok(()) };
+        let snapshot = handle.snapshot();
 
-        let help = "Commands that wait for the writer";
+        let help = "Commands waiting for the writer";
         let metric = encoder.encode_descriptor("writer_queue_depth", help, None, gauge)?;
-        ConstGauge::new(registrar.queued() as u64).encode(metric)?;
+        ConstGauge::new(handle.queued() as u64).encode(metric)?;
         let metric = encoder.encode_descriptor("revision", "The last revision", None, gauge)?;
         ConstGauge::new(snapshot.revision().0).encode(metric)?;
 
@@ -67,11 +67,11 @@ impl Collector for State {
             ConstGauge::new(count as u64).encode(metric.encode_family(&labels)?)?;
         }
 
-        let help = "Ports of pools, by what they are";
+        let help = "Ports of pools, by status";
         let mut metric = encoder.encode_descriptor("pool_ports", help, None, gauge)?;
         for view in snapshot.views_after(None) {
             for pool in view.pools() {
-                let of = usage(view, pool, registrar.now());
+                let of = usage(view, pool, handle.now());
                 let parts = [
                     ("held", of.held),
                     ("cooling", of.cooling),

@@ -1,4 +1,4 @@
-//! Traces: the spans of calls, sent to a collector (OTLP over gRPC).
+//! Traces: exports the spans of calls to a collector (OTLP over gRPC).
 
 use std::time::Duration;
 
@@ -11,34 +11,35 @@ use crate::grpc::layer::trace::Tracing;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where spans go, until they are flushed at the end.
+/// Exports spans.
 #[derive(Debug)]
 pub(super) struct Exporter(SdkTracerProvider);
 
 impl Exporter {
-    /// Sends spans to this collector: of calls whose caller traces them, and this share of the others.
+    /// Exports to this collector the spans of calls whose caller samples them, and this ratio of the
+    /// others.
     pub(super) fn new(endpoint: &str, ratio: f64) -> Result<Self, ExporterBuildError> {
         let exporter =
             SpanExporter::builder().with_tonic().with_endpoint(endpoint).with_timeout(TIMEOUT);
-        let share = Box::new(Sampler::TraceIdRatioBased(ratio));
+        let sampler = Box::new(Sampler::TraceIdRatioBased(ratio));
         let resource = Resource::builder().with_service_name("portbook").build();
         let provider = SdkTracerProvider::builder()
             .with_batch_exporter(exporter.build()?)
-            .with_sampler(Sampler::ParentBased(share))
+            .with_sampler(Sampler::ParentBased(sampler))
             .with_resource(resource)
             .build();
         Ok(Self(provider))
     }
 
-    /// Makes spans.
+    /// Creates spans.
     pub(super) fn tracing(&self) -> Tracing {
         Tracing::new(self.0.tracer("portbook"))
     }
 
-    /// Sends what was not sent yet; waits for it, so not to be called where others wait.
+    /// Exports the remaining spans. Blocks, so it must not be called on an async thread.
     pub(super) fn flush(self) {
-        if let Err(fault) = self.0.shutdown_with_timeout(TIMEOUT) {
-            tracing::warn!(%fault, "the last spans could not be sent");
+        if let Err(error) = self.0.shutdown_with_timeout(TIMEOUT) {
+            tracing::warn!(fault = %error, "the last spans could not be sent");
         }
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::environment::Clock;
 use crate::access::{Actor, AuthError, Denied, Token, TokenCommand, TokenRefusal, Tokens};
-use crate::metrics::{Metrics, Shed};
+use crate::metrics::{Metrics, ShedCause};
 use crate::registry::assignment::Revision;
 use crate::registry::change::Change;
 use crate::registry::command::Command;
@@ -172,7 +172,7 @@ impl RegistryHandle {
         self.queue.try_send(QueuedCommand { proposal, reply }).map_err(
             |refused| match refused {
                 mpsc::error::TrySendError::Full(_) => {
-                    self.metrics.shed(Shed::Queue);
+                    self.metrics.record_shed(ShedCause::Queue);
                     WriteError::Overloaded
                 }
                 mpsc::error::TrySendError::Closed(_) => WriteError::Stopping,

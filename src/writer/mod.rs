@@ -183,7 +183,7 @@ impl<S: Store> Writer<S> {
         permit_administration(&tokens.by_actor(by, now)?.role)?;
         let token = Arc::new(tokens.decide(command, by, now)?);
         self.store.put_token(&token).await.map_err(|fault| {
-            self.metrics.commit_failed();
+            self.metrics.record_failed_commit();
             tracing::error!(error = &fault as &dyn std::error::Error, "token not stored");
             AdministerError::Store(fault)
         })?;
@@ -211,12 +211,12 @@ async fn commit(
     };
     match appended {
         Ok(()) => {
-            metrics.committed(batch.entries.len() as u32, started.elapsed());
+            metrics.record_commit(batch.entries.len() as u32, started.elapsed());
             Ok(Ok(()))
         }
         Err(fault @ StoreError::Conflict { .. }) => Err(fault),
         Err(fault) => {
-            metrics.commit_failed();
+            metrics.record_failed_commit();
             tracing::error!(error = &fault as &dyn std::error::Error, "commit failed");
             Ok(Err(Arc::new(fault)))
         }

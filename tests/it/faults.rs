@@ -15,7 +15,7 @@ use portbook::connection::Acceptor;
 use portbook::grpc::proto;
 use portbook::metrics::Metrics;
 use portbook::registry::assignment::Revision;
-use portbook::server::{App, Listening, ServeError, run};
+use portbook::server::{App, ServeError, Transport, run};
 use portbook::store::history::History;
 use portbook::store::sqlite::SqliteStore;
 use portbook::store::{Contents, Entry, Store, StoreError, StoredOutcome};
@@ -99,8 +99,13 @@ async fn start() -> Running {
     let grace = Duration::from_secs(10);
     // More may be under way than may wait for the writer.
     let limits = Line::parse_from(["serve", "--max-calls", "10000"]).serve.limits;
-    let listening = Listening {
-        acceptor: Acceptor { listener, tls: None, most: 100, metrics: Arc::clone(&metrics) },
+    let listening = Transport {
+        acceptor: Acceptor {
+            listener,
+            tls: None,
+            max_connections: 100,
+            metrics: Arc::clone(&metrics),
+        },
         limits,
         require_token_for_reads: false,
         metrics,

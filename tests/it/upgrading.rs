@@ -136,7 +136,7 @@ async fn what_an_upgrade_finds_is_backed_up_first() {
     let (code, told) = verify(&backup);
     assert_eq!(code, Some(0), "{told}");
     assert!(told.contains("3, older than this Portbook's"), "{told}");
-    assert!(told.contains("up to revision 4, 4 changes"), "looked at in a copy: {told}");
+    assert!(told.contains("up to revision 4, 4 consistent changes"), "looked at in a copy: {told}");
     let (code, told) = verify(&server.database());
     assert_eq!(code, Some(0), "what was upgraded is right: {told}");
     // It is what stood before: restored, it is upgraded again.
@@ -164,7 +164,7 @@ async fn without_a_backup_nothing_is_upgraded() {
     full.arg(command.get_program()).args(command.get_args()).stdout(Stdio::null());
     let (code, said) = failed_start(&mut full);
     assert_eq!(code, Some(5), "{said}");
-    assert!(said.contains("could not be backed up before an upgrade"), "{said}");
+    assert!(said.contains("could not be backed up before the upgrade"), "{said}");
     assert!(said.contains("nothing was changed") && said.contains("schema-3.backup"), "{said}");
     let others = |name: &String| !name.ends_with("-wal") && !name.ends_with("-shm");
     let names: Vec<_> = names_in(database.parent().unwrap()).into_iter().filter(others).collect();

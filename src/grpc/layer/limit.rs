@@ -22,7 +22,7 @@ use super::request_buffer::{BufferedBody, RequestBuffer};
 use super::response_buffer::ResponseBuffer;
 use super::rpc::Kind;
 use crate::grpc::status::CallError;
-use crate::metrics::{Metrics, Shed};
+use crate::metrics::{Metrics, ShedCause};
 
 /// The limits of a server.
 #[derive(Clone, Copy, Debug)]
@@ -177,8 +177,8 @@ impl Limit {
         })
     }
 
-    fn shed(&self, cause: Shed) -> CallError {
-        self.metrics.shed(cause);
+    fn shed(&self, cause: ShedCause) -> CallError {
+        self.metrics.record_shed(cause);
         CallError::Overloaded
     }
 
@@ -190,7 +190,7 @@ impl Limit {
             Kind::ServerStream | Kind::BidiStream => &self.streaming_calls,
         };
         let permit = Arc::clone(semaphore).try_acquire_owned();
-        permit.map(Some).map_err(|_| self.shed(Shed::TooMany))
+        permit.map(Some).map_err(|_| self.shed(ShedCause::TooMany))
     }
 
     /// A permit for an expensive call, unless none is released in time.
@@ -198,7 +198,7 @@ impl Limit {
         match timeout(QUEUE_TIMEOUT, Arc::clone(&self.cpu_permits).acquire_owned()).await {
             Ok(Ok(permit)) => Ok(permit),
             // The semaphore is never closed.
-            Ok(Err(_)) | Err(_) => Err(self.shed(Shed::Late)),
+            Ok(Err(_)) | Err(_) => Err(self.shed(ShedCause::Late)),
         }
     }
 }

@@ -20,7 +20,7 @@ use super::trace::{Span, Tracing};
 use crate::access::Token;
 use crate::grpc::proto::port_admin_service_server;
 use crate::grpc::status::reason;
-use crate::metrics::{CODES, Calls, Metrics};
+use crate::metrics::{CODES, Metrics, RpcMetrics};
 
 /// The header that identifies a call, in requests and responses.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -43,7 +43,7 @@ impl Observe {
 impl Observe {
     /// Starts recording a call.
     pub(super) fn begin<B>(&self, peer: &Arc<Peer>, request: &Request<B>) -> Call {
-        let calls = Arc::clone(self.metrics.calls(request.uri().path()));
+        let calls = Arc::clone(self.metrics.rpc(request.uri().path()));
         calls.begin();
         let is_valid = |id: &&HeaderValue| (1..=128).contains(&id.len()) && id.to_str().is_ok();
         let request_id = request.headers().get(REQUEST_ID).filter(is_valid).cloned();
@@ -58,7 +58,7 @@ impl Observe {
 
 /// A call in progress, or one that has just ended.
 pub(super) struct Call {
-    calls: Arc<Calls>,
+    calls: Arc<RpcMetrics>,
     started: Instant,
     peer: Arc<Peer>,
     pub(super) caller: Option<Arc<Token>>,

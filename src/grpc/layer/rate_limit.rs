@@ -11,7 +11,7 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use super::peer::Peer;
 use crate::access::{Token, TokenName};
 use crate::grpc::status::CallError;
-use crate::metrics::{Metrics, Shed};
+use crate::metrics::{Metrics, ShedCause};
 
 /// Idle callers are removed after this many calls.
 const SWEEP_INTERVAL: u32 = 1024;
@@ -59,7 +59,7 @@ impl RateLimit {
             None => Caller::Address(network(peer.address.ip())),
         };
         limiter.by_caller.check_key(&caller).map_err(|not_until| {
-            limiter.metrics.shed(Shed::Rate);
+            limiter.metrics.record_shed(ShedCause::Rate);
             CallError::RateLimited(not_until.wait_time_from(DefaultClock::default().now()))
         })
     }

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::peer::Peer;
 use crate::grpc::status::CallError;
-use crate::metrics::{Metrics, Shed};
+use crate::metrics::{Metrics, ShedCause};
 
 /// How long a request may take from its first to its last byte.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -84,7 +84,7 @@ impl RequestBuffer {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let acquire = |budget: &Arc<Semaphore>| Arc::clone(budget).try_acquire_many_owned(bytes);
         let (Ok(client), Ok(total)) = (acquire(&peer.request_budget), acquire(&self.budget)) else {
-            self.metrics.shed(Shed::HalfSaid);
+            self.metrics.record_shed(ShedCause::RequestBuffer);
             return Err(CallError::Overloaded);
         };
         match permits {

@@ -17,7 +17,7 @@ use tonic::body::Body;
 use super::limit::QUEUE_TIMEOUT;
 use super::peer::{UnreadGuard, UnreadResponses};
 use crate::grpc::status::CallError;
-use crate::metrics::{Metrics, Shed};
+use crate::metrics::{Metrics, ShedCause};
 
 /// The most bytes of a response that a connection receives at once.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -66,7 +66,7 @@ impl ResponseBuffer {
         let permits = length.min(MAX_UNREAD_BYTES) as u32;
         let budget_permit = Arc::clone(&self.budget).try_acquire_many_owned(permits);
         let (Some(unread_guard), Ok(budget_permit)) = (unread_guard, budget_permit) else {
-            self.metrics.shed(Shed::Unread);
+            self.metrics.record_shed(ShedCause::UnreadResponses);
             return CallError::Overloaded.into_http();
         };
         let body = BufferedResponse {
