@@ -27,9 +27,9 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// The maximum size of the headers of a request in bytes.
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
-/// The flow-control windows of a stream and of a connection. h2 closes a connection whose buffered small
-/// messages exceed half of the connection window, each counted as 256 bytes: a stream that fills its
-/// window with messages of 8 bytes counts as 2 MiB.
+/// The flow-control windows of a stream and of a connection. h2 closes a connection (GOAWAY with
+/// `ENHANCE_YOUR_CALM`) whose unread small DATA frames exceed half of the connection window, each counted
+/// as 256 bytes: a stream that fills its window with messages of 8 bytes counts as 2 MiB.
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
 /// How long a draining connection may be idle, with no call in progress and no byte transferred, before

@@ -144,3 +144,37 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use futures_util::stream;
+    use http_body_util::StreamBody;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_byte_frames_take_no_more_memory_than_their_bytes() {
+        const BYTES: usize = 100_000;
+        let buffer = RequestBuffer::new(1024 * 1024, Arc::new(Metrics::new([]).0));
+        let peer = Peer::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 50_000)), None);
+        let reserved = || {
+            let client = MAX_BUFFERED_BYTES_PER_CLIENT - peer.request_budget.available_permits();
+            (client, MAX_BUFFERED_BYTES - buffer.budget.available_permits())
+        };
+        let frames = (0..BYTES).map(|_| Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"x"))));
+        let request = Request::new(StreamBody::new(stream::iter(frames)));
+
+        let mut request = buffer.read(&peer, request).await.unwrap();
+        assert_eq!(reserved(), (BYTES, BYTES));
+        let BufferedBody::Complete { bytes, .. } = request.body_mut() else { panic!("unbuffered") };
+        let bytes = bytes.take().unwrap();
+        assert_eq!(bytes, "x".repeat(BYTES));
+        // The buffer doubles when it is full.
+        assert!(bytes.try_into_mut().unwrap().capacity() < 2 * BYTES);
+        drop(request);
+        assert_eq!(reserved(), (0, 0));
+    }
+}
