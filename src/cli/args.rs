@@ -1,4 +1,4 @@
-//! The arguments that several commands share, and how their words are read.
+//! Arguments that several commands share.
 
 use std::path::PathBuf;
 
@@ -12,10 +12,10 @@ use crate::access::PlainToken;
 use crate::grpc::proto;
 use crate::registry::name::NamespaceName;
 
-/// Where the server is, and how it is reached.
+/// The server's address and the TLS settings of the connection.
 #[derive(Args, Clone, Debug)]
 pub(super) struct ConnectionArgs {
-    /// The server: host:port, http://host:port or, encrypted, https://host:port.
+    /// The server's address: host:port or http://host:port in plaintext, https://host:port with TLS.
     #[arg(
         long,
         env = "PORTBOOK_ADDR",
@@ -28,19 +28,19 @@ pub(super) struct ConnectionArgs {
     pub(super) tls: TlsArgs,
 }
 
-/// Where the server is, and what to show it.
+/// The server and the token that authenticates the caller.
 #[derive(Args, Clone)]
 pub(super) struct ServerArgs {
     #[command(flatten)]
     pub(super) connection: ConnectionArgs,
 
-    /// The token, which writes need.
+    /// The token that authenticates the caller. Writes require one.
     #[arg(long, env = "PORTBOOK_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     pub(super) token: Option<String>,
 }
 
 impl ServerArgs {
-    /// The token. Read here and not by clap, whose messages repeat what they refuse.
+    /// The parsed token. Not parsed by clap, whose error messages would repeat an invalid token.
     pub(super) fn plain_token(&self) -> Result<Option<PlainToken>, super::Error> {
         let token = self.token.as_deref().filter(|token| !token.is_empty());
         Ok(token.map(PlainToken::parse).transpose()?)
@@ -53,18 +53,18 @@ impl std::fmt::Debug for ServerArgs {
     }
 }
 
-/// Who answers a read.
+/// Where a read is executed.
 #[derive(Args, Clone, Debug)]
 pub(super) struct ReadArgs {
     #[command(flatten)]
     pub(super) server: ServerArgs,
 
-    /// Answer from the registry inside this program, without a server. It has no registrations.
+    /// Read from the reference data in this program, without a server. It has no registrations.
     #[arg(long)]
     pub(super) offline: bool,
 }
 
-/// Which database a command works on by itself, without a server.
+/// The database of a command that works without a server.
 #[derive(Args, Clone, Debug)]
 pub(super) struct DatabaseArgs {
     /// The database file.
@@ -72,7 +72,7 @@ pub(super) struct DatabaseArgs {
     pub(super) database: PathBuf,
 }
 
-/// From where the registry is seen, or where something is registered.
+/// The namespace to read from or write to.
 #[derive(Args, Clone, Debug)]
 pub(super) struct NamespaceArgs {
     /// The namespace.
@@ -80,15 +80,15 @@ pub(super) struct NamespaceArgs {
     pub(super) namespace: String,
 }
 
-/// How the answer is written.
+/// The output format.
 #[derive(Args, Clone, Copy, Debug)]
 pub(super) struct OutputArgs {
-    /// How to write the answer.
-    #[arg(long, short, value_enum, value_name = "FORM", default_value_t = Format::Table)]
+    /// The output format.
+    #[arg(long, short, value_enum, value_name = "FORMAT", default_value_t = Format::Table)]
     pub(super) output: Format,
 }
 
-/// What comes with every write.
+/// The arguments of every write.
 #[derive(Args, Clone, Debug)]
 pub(super) struct WriteArgs {
     #[command(flatten)]
@@ -96,88 +96,87 @@ pub(super) struct WriteArgs {
     #[command(flatten)]
     pub(super) output: OutputArgs,
 
-    /// Why, for the history.
+    /// The reason for the change, stored in the history.
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub(super) reason: String,
 
-    /// Makes the call safe to repeat: the same id gets the first answer again.
+    /// Makes the call safe to retry: a repeated call with the same id returns the first response.
     #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
     pub(super) request_id: String,
 
-    /// Tell what would happen, and change nothing.
+    /// Validate the write and print its result without changing anything.
     #[arg(long)]
     pub(super) dry_run: bool,
 }
 
-/// What is said of a registration.
+/// The descriptive fields of a registration.
 #[derive(Args, Clone, Debug)]
 pub(super) struct DetailArgs {
     /// A short description.
     #[arg(long, value_name = "TEXT")]
     pub(super) description: Option<String>,
 
-    /// Who it is assigned to, for instance a team.
+    /// The assignee, such as a team.
     #[arg(long, value_name = "TEXT")]
     pub(super) assignee: Option<String>,
 
-    /// Whom to ask about it.
+    /// The contact, such as an email address.
     #[arg(long, value_name = "TEXT")]
     pub(super) contact: Option<String>,
 
-    /// Where it is specified.
+    /// A reference, such as the URL of a specification.
     #[arg(long, value_name = "TEXT")]
     pub(super) reference: Option<String>,
 
-    /// Anything more.
+    /// Further notes.
     #[arg(long, value_name = "TEXT")]
     pub(super) notes: Option<String>,
 
-    /// A label; may be given several times. In an update they replace all labels there were.
+    /// A label; repeatable. An update replaces all existing labels.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse::label)]
     pub(super) labels: Vec<(String, String)>,
 }
 
-/// What is accepted of what the rules say.
+/// The findings that the caller acknowledges.
 #[derive(Args, Clone, Debug)]
 pub(super) struct AcknowledgeArgs {
-    /// A finding that you know of and accept, such as IANA_ASSIGNED; several with commas.
+    /// A finding to acknowledge, such as IANA_ASSIGNED; several separated by commas.
     #[arg(long, value_name = "CODE", value_delimiter = ',', value_parser = parse::finding_code)]
     pub(super) acknowledge: Vec<proto::FindingCode>,
 }
 
 impl AcknowledgeArgs {
-    /// The acknowledged findings, as a message carries them.
+    /// The acknowledged findings as proto enum numbers.
     pub(super) fn codes(&self) -> Vec<i32> {
         self.acknowledge.iter().copied().map(i32::from).collect()
     }
 }
 
-/// For how long ports are taken.
+/// The duration of a lease.
 #[derive(Args, Clone, Debug)]
 pub(super) struct LeaseArgs {
-    /// How long to hold the ports unless the lease is renewed, such as 12h or 30d. Left out: without
-    /// end.
+    /// The duration of the lease, such as 12h or 30d [default: no expiry].
     #[arg(long, value_name = "LENGTH", value_parser = time_args::duration)]
     pub(super) ttl: Option<prost_types::Duration>,
 }
 
-/// The moment from which the registry is seen.
+/// The revision or time of a historical query.
 #[derive(Args, Clone, Debug)]
 pub(super) struct AsOfArgs {
-    /// Answer as it was then: after a revision (r123), at a time (2026-03-31T12:00:00Z; without a
-    /// zone it is local time), or at the end of a day (2026-03-31, local time).
+    /// Read the registry as of a revision (r123), a time (2026-03-31T12:00:00Z; local time without
+    /// a zone), or the end of a day (2026-03-31, local time).
     #[arg(long, value_name = "WHEN", value_parser = time_args::as_of)]
     pub(super) as_of: Option<proto::AsOf>,
 }
 
-/// Reads the words of an enum: `custom` for `SOURCE_CUSTOM`.
+/// Parses the names of an enum's values: `custom` for `SOURCE_CUSTOM`.
 pub(super) fn enum_parser<E: Clone + Send + Sync + 'static>(
     prefix: &'static str,
-    words: &'static [&'static str],
-    named: fn(&str) -> Option<E>,
+    names: &'static [&'static str],
+    from_name: fn(&str) -> Option<E>,
 ) -> impl TypedValueParser<Value = E> {
-    PossibleValuesParser::new(words).try_map(move |word| {
-        let name = format!("{prefix}{}", word.to_ascii_uppercase());
-        named(&name).ok_or_else(|| format!("the API has no {name}"))
+    PossibleValuesParser::new(names).try_map(move |name| {
+        let name = format!("{prefix}{}", name.to_ascii_uppercase());
+        from_name(&name).ok_or_else(|| format!("the API has no {name}"))
     })
 }

@@ -1,4 +1,4 @@
-//! `portbook ensure`: the free ports of a pool for a service, or the ones it has.
+//! `portbook ensure`: allocates ports of a pool to a service, or returns its existing allocation.
 
 use clap::Args;
 
@@ -18,25 +18,25 @@ pub(super) struct EnsureArgs {
     /// The service name: 1-15 letters, digits and hyphens.
     service: String,
 
-    /// Which one of several of the same service this is, such as blue.
+    /// The instance, if the service runs several, such as blue.
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     instance: String,
 
-    /// How many ports in a row. Left out: 1.
+    /// The number of consecutive ports [default: 1].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     count: Option<u32>,
 
-    /// The transports; several with commas. Left out: all that the pool gives ports for.
+    /// The transports; several separated by commas [default: all transports of the pool].
     #[arg(long = "transport", value_name = "TRANSPORT", value_delimiter = ',')]
     transports: Vec<Transport>,
 
-    /// Print the number of the first port and nothing else, as in
+    /// Print only the number of the first port, as in
     /// PORT=$(portbook ensure web billing --ttl 30d --quiet).
     #[arg(long, short, conflicts_with_all = ["output", "dry_run"])]
     quiet: bool,
 
-    /// How long to hold the ports, such as 12h or 30d; left out, without end. Asked again with it,
-    /// the lease is renewed; asked again without it, the lease stays as it is.
+    /// The duration of the lease, such as 12h or 30d [default: no expiry]. For an existing
+    /// allocation, the lease is renewed with --ttl and unchanged without it.
     #[arg(long, value_name = "LENGTH", value_parser = time_args::duration)]
     ttl: Option<prost_types::Duration>,
 
@@ -62,7 +62,7 @@ impl EnsureArgs {
             details,
             write,
         } = self;
-        let said = details.clone();
+        let requested = details.clone();
         let DetailArgs { description, assignee, contact, reference, notes, labels } = details;
         let transports = transports.into_iter().map(Some).map(convert::transport);
         let request = proto::EnsurePortRequest {
@@ -84,12 +84,12 @@ impl EnsureArgs {
             reason: write.reason,
         };
         let session = Session::connect(&write.server).await?;
-        let answer = session.call(session.admin().ensure_port(request)).await?;
-        let proto::EnsurePortResponse { assignments, findings, created, revision } = answer;
-        if !created && assignments.iter().any(|record| differs(&said, record)) {
+        let response = session.call(session.admin().ensure_port(request)).await?;
+        let proto::EnsurePortResponse { assignments, findings, created, revision } = response;
+        if !created && assignments.iter().any(|record| differs(&requested, record)) {
             output::notice(
-                "the ports were held already, so what is said of them stays: change it with \
-                 portbook update",
+                "the ports were already allocated and their descriptive fields are unchanged: use \
+                 portbook update to change them",
             );
         }
         if quiet {
@@ -98,17 +98,17 @@ impl EnsureArgs {
             return output::print(&format!("{first}\n"));
         }
         let heading = if created {
-            heading("Given", revision, write.dry_run)
+            heading("Allocated", revision, write.dry_run)
         } else {
-            "Held already:".to_owned()
+            "Already allocated:".to_owned()
         };
         WriteOutcome { assignments, findings, revision }.print(heading, write.output.output)
     }
 }
 
-/// Whether something is said of the ports that they do not say.
-fn differs(said: &DetailArgs, record: &proto::Assignment) -> bool {
-    let DetailArgs { description, assignee, contact, reference, notes, labels } = said;
+/// Whether a requested field differs from the registration.
+fn differs(requested: &DetailArgs, record: &proto::Assignment) -> bool {
+    let DetailArgs { description, assignee, contact, reference, notes, labels } = requested;
     let texts = [
         (description, &record.description),
         (assignee, &record.assignee),
@@ -116,6 +116,8 @@ fn differs(said: &DetailArgs, record: &proto::Assignment) -> bool {
         (reference, &record.reference),
         (notes, &record.assignment_notes),
     ];
-    texts.into_iter().any(|(said, held)| said.as_ref().is_some_and(|said| said != held))
+    texts
+        .into_iter()
+        .any(|(requested, current)| requested.as_ref().is_some_and(|text| text != current))
         || labels.iter().any(|(key, value)| record.labels.get(key) != Some(value))
 }

@@ -1,4 +1,4 @@
-//! `portbook history`: who changed what, when and why.
+//! `portbook history`: the change history.
 
 use clap::Args;
 use jiff::Timestamp;
@@ -17,41 +17,41 @@ use crate::registry::name::NamespaceName;
 /// The arguments of `portbook history`.
 #[derive(Args, Debug)]
 pub(super) struct HistoryArgs {
-    /// Only changes of what is on these ports (7450, 7450/tcp, 7000-7010), of this service (billing,
-    /// billing/udp), or of the registration with this uid.
+    /// Only changes to registrations on these ports (7450, 7450/tcp, 7000-7010), of this service
+    /// (billing, billing/udp), or with this uid.
     what: Option<HistorySubject>,
 
-    /// The namespace, or - for all of them. A uid is looked for in all of them.
+    /// The namespace, or - for all namespaces. A uid is searched in all namespaces.
     #[arg(long, env = "PORTBOOK_NAMESPACE", value_name = "NAME", default_value = NamespaceName::DEFAULT)]
     namespace: String,
 
-    /// Only changes that this actor made: the name of a token, or portbook for leases that ended.
+    /// Only changes by this actor: the name of a token, or portbook for expired leases.
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     actor: String,
 
-    /// Only changes of these kinds; several with commas.
+    /// Only changes of these kinds; several separated by commas.
     #[arg(long = "kind", value_name = "KIND", value_delimiter = ',', ignore_case = true,
-          value_parser = enum_parser("CHANGE_KIND_", KINDS, kind_named))]
+          value_parser = enum_parser("CHANGE_KIND_", KINDS, kind_from_name))]
     kinds: Vec<proto::ChangeKind>,
 
-    /// Only changes from then on: a time (2026-03-31T12:00:00Z; without a zone it is local time),
-    /// the beginning of a day (2026-03-31), or how long ago (7d).
+    /// Only changes since this time (2026-03-31T12:00:00Z; local time without a zone), the start of
+    /// a day (2026-03-31), or a duration ago (7d).
     #[arg(long, value_name = "TIME", value_parser = time_args::since)]
     since: Option<Timestamp>,
 
-    /// Only changes before then: as --since, but a day counts to its end.
+    /// Only changes before this time: same format as --since, but a day includes all of that day.
     #[arg(long, value_name = "TIME", value_parser = time_args::until)]
     until: Option<Timestamp>,
 
-    /// The most changes to show.
+    /// The maximum number of changes to show.
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
 
-    /// Show every change.
+    /// Show all changes.
     #[arg(long, conflicts_with = "limit")]
     all: bool,
 
-    /// Show the oldest first, not the newest.
+    /// Show the oldest change first instead of the newest.
     #[arg(long)]
     oldest_first: bool,
 
@@ -75,7 +75,7 @@ const KINDS: &[&str] = &[
     "pool-deleted",
 ];
 
-fn kind_named(name: &str) -> Option<proto::ChangeKind> {
+fn kind_from_name(name: &str) -> Option<proto::ChangeKind> {
     proto::ChangeKind::from_str_name(&name.replace('-', "_"))
 }
 
@@ -97,7 +97,7 @@ impl HistoryArgs {
         output::show(output, &History { changes, has_namespace })?;
         if !next.is_empty() {
             output::notice(&format!(
-                "{shown} changes are shown, and there are more: --limit N shows more, --all shows all"
+                "{shown} changes shown, more exist: use --limit N for more or --all for all"
             ));
         }
         Ok(output::found_status(shown > 0))
@@ -107,7 +107,7 @@ impl HistoryArgs {
         let Self { what, namespace, actor, kinds, since, until, oldest_first, .. } = self;
         let is_uid = matches!(what, Some(HistorySubject::Uid(_)));
         let filter = proto::ChangeFilter {
-            // A uid is of one namespace in any case.
+            // A uid identifies a registration in any namespace.
             namespace: if is_uid { "-".to_owned() } else { namespace },
             actor,
             kinds: kinds.into_iter().map(i32::from).collect(),
@@ -147,19 +147,19 @@ struct History {
 impl History {
     fn cells(&self, change: &proto::Change) -> Vec<String> {
         let record = assignment(change);
-        let word = |text: &str| if text.is_empty() { "-".to_owned() } else { clean(text) };
+        let cell = |text: &str| if text.is_empty() { "-".to_owned() } else { clean(text) };
         let transport = record.and_then(|record| enum_names::transport(record.transport));
         let mut cells = vec![
             change.revision.to_string(),
             change.time.map_or_else(|| "-".into(), table::time),
-            word(&change.actor),
+            cell(&change.actor),
             kind(change),
-            word(record.map_or("", |record| &record.service_name)),
+            cell(record.map_or("", |record| &record.service_name)),
             table::ports(record.and_then(|record| record.ports)),
             transport.unwrap_or_else(|| "-".into()),
         ];
-        cells.extend(self.has_namespace.then(|| word(change::namespace_name(change))));
-        cells.extend([word(&change.reason), details(change)]);
+        cells.extend(self.has_namespace.then(|| cell(change::namespace_name(change))));
+        cells.extend([cell(&change.reason), details(change)]);
         cells
     }
 }
@@ -169,9 +169,10 @@ impl output::View for History {
         if self.changes.is_empty() {
             return String::new();
         }
-        let mut header = vec!["REVISION", "TIME", "ACTOR", "WHAT", "SERVICE", "PORT", "TRANSPORT"];
+        let mut header =
+            vec!["REVISION", "TIME", "ACTOR", "CHANGE", "SERVICE", "PORT", "TRANSPORT"];
         header.extend(self.has_namespace.then_some("NAMESPACE"));
-        header.extend(["REASON", "DETAIL"]);
+        header.extend(["REASON", "DETAILS"]);
         let header = header.into_iter().map(String::from).collect();
         table::render(Some(header), self.changes.iter().map(|change| self.cells(change)))
     }
@@ -202,41 +203,41 @@ mod tests {
         history: HistoryArgs,
     }
 
-    fn asked(line: &str) -> (proto::ChangeFilter, bool) {
-        let words = std::iter::once("history").chain(line.split_whitespace());
-        let line = Line::try_parse_from(words).unwrap_or_else(|fault| panic!("{fault}"));
+    fn filter_of(line: &str) -> (proto::ChangeFilter, bool) {
+        let args = std::iter::once("history").chain(line.split_whitespace());
+        let line = Line::try_parse_from(args).unwrap_or_else(|error| panic!("{error}"));
         let request = line.history.request();
         (request.filter.unwrap(), request.newest_first)
     }
 
     #[test]
-    fn what_is_asked_becomes_a_filter() {
-        let (filter, newest_first) = asked("");
+    fn arguments_become_a_filter() {
+        let (filter, newest_first) = filter_of("");
         assert_eq!(
             filter,
             proto::ChangeFilter { namespace: "default".into(), ..Default::default() }
         );
         assert!(newest_first);
         let (filter, newest_first) =
-            asked("7450-7460/udp --kind expired,pool-created --namespace - --oldest-first");
+            filter_of("7450-7460/udp --kind expired,pool-created --namespace - --oldest-first");
         assert_eq!(filter.ports, Some(proto::PortRange { first: Some(7450), last: Some(7460) }));
         assert_eq!(filter.transport(), proto::Transport::Udp);
         let kinds = [proto::ChangeKind::Expired, proto::ChangeKind::PoolCreated].map(i32::from);
         assert_eq!((filter.namespace.as_str(), filter.kinds), ("-", kinds.to_vec()));
         assert!(!newest_first);
         let uid = "0197f3a4-5c1e-7b52-9d0e-3f6a1b2c4d5e";
-        let (filter, _) = asked(uid);
+        let (filter, _) = filter_of(uid);
         assert_eq!((filter.namespace.as_str(), filter.uid.as_str()), ("-", uid));
-        let (filter, _) = asked("billing/tcp --since 2026-03-31T00:00:00Z --actor ci");
+        let (filter, _) = filter_of("billing/tcp --since 2026-03-31T00:00:00Z --actor ci");
         assert_eq!((filter.service_name.as_str(), filter.actor.as_str()), ("billing", "ci"));
         assert_eq!(filter.start_time.unwrap().to_string(), "2026-03-31T00:00:00Z");
     }
 
     #[test]
-    fn every_kind_can_be_asked_for() {
+    fn every_kind_can_be_specified() {
         for kind in KINDS {
             let name = format!("CHANGE_KIND_{}", kind.to_uppercase());
-            assert!(kind_named(&name).is_some(), "{kind}");
+            assert!(kind_from_name(&name).is_some(), "{kind}");
         }
         assert!(proto::ChangeKind::try_from(i32::try_from(KINDS.len()).unwrap()).is_ok());
         assert!(proto::ChangeKind::try_from(i32::try_from(KINDS.len()).unwrap() + 1).is_err());

@@ -1,4 +1,4 @@
-//! `portbook namespace`: the spaces in which a port can be held once, and their rules.
+//! `portbook namespace`: manages namespaces and their policies.
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -14,18 +14,18 @@ use super::write::heading;
 use super::{Error, ExitStatus, parse, time_args};
 use crate::grpc::proto;
 
-/// What `portbook namespace` does.
+/// The subcommands of `portbook namespace`.
 #[derive(Debug, Subcommand)]
 pub(super) enum NamespaceCommand {
     /// List the namespaces.
     List(ListArgs),
-    /// Tell everything of a namespace.
+    /// Show all fields of a namespace.
     Show(ShowArgs),
     /// Create a namespace.
     Create(CreateArgs),
-    /// Change what is given of a namespace. What is held in it stays held.
+    /// Update the specified fields of a namespace. Its assignments are not affected.
     Update(UpdateArgs),
-    /// Delete a namespace that holds no assignment and no pool.
+    /// Delete a namespace that contains no assignments and no pools.
     Delete(DeleteArgs),
 }
 
@@ -39,7 +39,7 @@ pub(super) struct ListArgs {
 
 #[derive(Args, Debug)]
 pub(super) struct ShowArgs {
-    /// Its name.
+    /// The name of the namespace.
     name: String,
 
     #[command(flatten)]
@@ -50,7 +50,7 @@ pub(super) struct ShowArgs {
 
 #[derive(Args, Debug)]
 pub(super) struct CreateArgs {
-    /// Its name: 1-63 of a-z, 0-9 and hyphens, beginning with a letter.
+    /// The name: 1-63 characters of a-z, 0-9 and hyphens, starting with a letter.
     name: String,
 
     #[command(flatten)]
@@ -61,13 +61,13 @@ pub(super) struct CreateArgs {
 
 #[derive(Args, Debug)]
 pub(super) struct UpdateArgs {
-    /// Its name.
+    /// The name of the namespace.
     name: String,
 
     #[command(flatten)]
     rules: RuleArgs,
 
-    /// Change it only if it is still in this state.
+    /// Update the namespace only if its etag is this one.
     #[arg(long, value_name = "ETAG")]
     etag: Option<String>,
 
@@ -77,10 +77,10 @@ pub(super) struct UpdateArgs {
 
 #[derive(Args, Debug)]
 pub(super) struct DeleteArgs {
-    /// Its name.
+    /// The name of the namespace.
     name: String,
 
-    /// Delete it only if it is still in this state.
+    /// Delete the namespace only if its etag is this one.
     #[arg(long, value_name = "ETAG", default_value = "", hide_default_value = true)]
     etag: String,
 
@@ -88,24 +88,24 @@ pub(super) struct DeleteArgs {
     write: WriteArgs,
 }
 
-/// What can be said of a namespace.
+/// The description and the policy of a namespace.
 #[derive(Args, Debug)]
 struct RuleArgs {
     /// A short description.
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
 
-    /// All findings that need no acknowledgement here, such as IANA_ASSIGNED, in place of those
-    /// there were; several with commas, or none.
+    /// The findings that need no acknowledgement in the namespace, such as IANA_ASSIGNED; several
+    /// separated by commas, or none. Replaces the current list.
     #[arg(long, value_name = "CODES", value_parser = parse::finding_codes)]
     accept: Option<List<proto::FindingCode>>,
 
-    /// All findings that are refused here whatever is acknowledged, such as
-    /// SYSTEM_PORT,NODE_PORT_RANGE, in place of those there were; several with commas, or none.
+    /// The findings that are rejected in the namespace even if acknowledged, such as
+    /// SYSTEM_PORT,NODE_PORT_RANGE; several separated by commas, or none. Replaces the current list.
     #[arg(long, value_name = "CODES", value_parser = parse::finding_codes)]
     forbid: Option<List<proto::FindingCode>>,
 
-    /// How long a port rests after it was given back, such as 12h or 30d; 1d if nothing is said.
+    /// The cool-down of released ports, such as 12h or 30d [default: 1d].
     #[arg(long, value_name = "LENGTH", value_parser = time_args::duration)]
     cool_down: Option<prost_types::Duration>,
 }
@@ -139,15 +139,15 @@ impl ListArgs {
 impl ShowArgs {
     async fn run(self) -> Result<ExitStatus, Error> {
         let session = Session::connect(&self.server).await?;
-        let found = get(&session, self.name).await?;
-        output::show(self.output.output, &Whole(found))
+        let current = get(&session, self.name).await?;
+        output::show(self.output.output, &Details(current))
     }
 }
 
 async fn get(session: &Session, name: String) -> Result<proto::NamespaceSummary, Error> {
     let request = proto::GetNamespaceRequest { name };
-    let answer = session.call(session.registry().get_namespace(request)).await?;
-    Ok(answer.namespace.unwrap_or_default())
+    let response = session.call(session.registry().get_namespace(request)).await?;
+    Ok(response.namespace.unwrap_or_default())
 }
 
 impl CreateArgs {
@@ -167,8 +167,8 @@ impl CreateArgs {
             reason: write.reason.clone(),
         };
         let session = Session::connect(&write.server).await?;
-        let answer = session.call(session.admin().create_namespace(request)).await?;
-        told("Created", answer.namespace, answer.revision, &write)
+        let response = session.call(session.admin().create_namespace(request)).await?;
+        print_result("Created", response.namespace, response.revision, &write)
     }
 }
 
@@ -177,22 +177,22 @@ impl UpdateArgs {
         let Self { name, rules, etag, write } = self;
         let paths = rules.paths();
         if paths.is_empty() {
-            let message = "there is nothing to change: give at least one of --description, \
+            let message = "nothing to change: specify at least one of --description, \
                            --accept, --forbid and --cool-down";
             return Err(Error::Usage(message.into()));
         }
         let session = Session::connect(&write.server).await?;
-        // The policy is one field: what is not given of it has to stay as it is.
-        let found = if rules.has_policy() {
+        // The policy is a single field: unspecified parts keep their current values.
+        let current = if rules.has_policy() {
             get(&session, name.clone()).await?.namespace.unwrap_or_default()
         } else {
             proto::Namespace::default()
         };
         let namespace = proto::Namespace {
             name,
-            policy: rules.has_policy().then(|| rules.policy(found.policy.unwrap_or_default())),
+            policy: rules.has_policy().then(|| rules.policy(current.policy.unwrap_or_default())),
             description: rules.description.unwrap_or_default(),
-            etag: etag.unwrap_or(found.etag),
+            etag: etag.unwrap_or(current.etag),
             ..proto::Namespace::default()
         };
         let request = proto::UpdateNamespaceRequest {
@@ -202,8 +202,8 @@ impl UpdateArgs {
             request_id: write.request_id.clone(),
             reason: write.reason.clone(),
         };
-        let answer = session.call(session.admin().update_namespace(request)).await?;
-        told("Changed", answer.namespace, answer.revision, &write)
+        let response = session.call(session.admin().update_namespace(request)).await?;
+        print_result("Updated", response.namespace, response.revision, &write)
     }
 }
 
@@ -218,8 +218,8 @@ impl DeleteArgs {
             reason: write.reason.clone(),
         };
         let session = Session::connect(&write.server).await?;
-        let answer = session.call(session.admin().delete_namespace(request)).await?;
-        told("Deleted", answer.namespace, answer.revision, &write)
+        let response = session.call(session.admin().delete_namespace(request)).await?;
+        print_result("Deleted", response.namespace, response.revision, &write)
     }
 }
 
@@ -228,7 +228,7 @@ impl RuleArgs {
         self.accept.is_some() || self.forbid.is_some() || self.cool_down.is_some()
     }
 
-    /// The policy with what is given in place of what there was.
+    /// The policy with the specified parts replaced.
     fn policy(&self, mut policy: proto::NamespacePolicy) -> proto::NamespacePolicy {
         let numbers = |codes: &List<proto::FindingCode>| codes.iter().map(i32::from).collect();
         if let Some(codes) = &self.accept {
@@ -241,7 +241,7 @@ impl RuleArgs {
         policy
     }
 
-    /// The fields that are given.
+    /// The paths of the specified fields.
     fn paths(&self) -> Vec<String> {
         let description = self.description.is_some().then_some("description");
         let policy = self.has_policy().then_some("policy");
@@ -249,7 +249,7 @@ impl RuleArgs {
     }
 }
 
-fn told(
+fn print_result(
     done: &str,
     namespace: Option<proto::Namespace>,
     revision: u64,
@@ -260,15 +260,15 @@ fn told(
     output::show(write.output.output, &Written { heading, namespace })
 }
 
-/// What a table tells of a namespace.
+/// The table cells of a namespace.
 fn cells(namespace: &proto::Namespace) -> [String; 5] {
     let policy = namespace.policy.clone().unwrap_or_default();
-    let word = |text: String| if text.is_empty() { "-".to_owned() } else { text };
+    let cell = |text: String| if text.is_empty() { "-".to_owned() } else { text };
     [
         clean(&namespace.name),
-        word(policy.cool_down.map(format_duration).unwrap_or_default()),
-        word(codes(&policy.accept)),
-        word(codes(&policy.forbid)),
+        cell(policy.cool_down.map(format_duration).unwrap_or_default()),
+        cell(codes(&policy.accept)),
+        cell(codes(&policy.forbid)),
         clean(&namespace.description),
     ]
 }
@@ -304,9 +304,9 @@ impl output::View for Summaries {
     }
 }
 
-struct Whole(proto::NamespaceSummary);
+struct Details(proto::NamespaceSummary);
 
-impl output::View for Whole {
+impl output::View for Details {
     fn table(&self) -> String {
         let namespace = self.0.namespace.clone().unwrap_or_default();
         let [name, cool_down, accept, forbid, description] = cells(&namespace);
@@ -319,7 +319,7 @@ impl output::View for Whole {
             ("accept", accept),
             ("forbid", forbid),
             ("created", record::timestamp(namespace.create_time).unwrap_or_default()),
-            ("changed", record::timestamp(namespace.update_time).unwrap_or_default()),
+            ("updated", record::timestamp(namespace.update_time).unwrap_or_default()),
             ("revision", namespace.revision.to_string()),
             ("etag", clean(&namespace.etag)),
         ];
@@ -370,38 +370,38 @@ mod tests {
     }
 
     fn rules(line: &str) -> RuleArgs {
-        let words = std::iter::once("update").chain(line.split_whitespace());
-        Line::try_parse_from(words).unwrap_or_else(|fault| panic!("{fault}")).rules
+        let args = std::iter::once("update").chain(line.split_whitespace());
+        Line::try_parse_from(args).unwrap_or_else(|error| panic!("{error}")).rules
     }
 
     #[test]
-    fn what_is_not_given_of_a_policy_stays() {
+    fn unspecified_parts_of_a_policy_are_unchanged() {
         let before = proto::NamespacePolicy {
             accept: vec![proto::FindingCode::IanaAssigned.into()],
             forbid: vec![proto::FindingCode::SystemPort.into()],
             cool_down: Some(prost_types::Duration { seconds: 60, nanos: 0 }),
         };
-        let given = rules("--accept cooling-down,DYNAMIC_PORT");
-        assert_eq!(given.paths(), ["policy"]);
+        let specified = rules("--accept cooling-down,DYNAMIC_PORT");
+        assert_eq!(specified.paths(), ["policy"]);
         let accept =
             [proto::FindingCode::CoolingDown, proto::FindingCode::DynamicPort].map(i32::from);
         let expected = proto::NamespacePolicy { accept: accept.to_vec(), ..before.clone() };
-        assert_eq!(given.policy(before.clone()), expected);
-        let given = rules("--forbid none --cool-down 0s");
-        let after = given.policy(before);
+        assert_eq!(specified.policy(before.clone()), expected);
+        let specified = rules("--forbid none --cool-down 0s");
+        let after = specified.policy(before);
         assert!(after.forbid.is_empty() && after.accept.len() == 1);
         assert_eq!(after.cool_down, Some(prost_types::Duration::default()));
     }
 
     #[test]
-    fn exactly_what_is_given_is_changed() {
+    fn only_specified_fields_are_changed() {
         assert!(rules("").paths().is_empty());
         assert_eq!(rules("--description=").paths(), ["description"]);
         assert_eq!(rules("--cool-down 1h --description x").paths(), ["description", "policy"]);
     }
 
     #[test]
-    fn a_namespace_reads_well() {
+    fn a_namespace_is_shown_as_a_row_and_as_an_object() {
         let namespace = proto::Namespace {
             name: "prod".into(),
             description: "Live\u{1b}".into(),
@@ -419,7 +419,7 @@ NAME  ASSIGNMENTS  POOLS  COOL-DOWN  ACCEPT         FORBID  DESCRIPTION
 prod  12           1      1d         IANA_ASSIGNED  -       Live�
 ";
         assert_eq!(Summaries(vec![summary.clone()]).table(), expected);
-        let object = Whole(summary).json();
+        let object = Details(summary).json();
         assert_eq!((&object["assignments"], &object["cool_down"]), (&json!(12), &json!("86400s")));
     }
 }

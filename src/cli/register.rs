@@ -1,4 +1,4 @@
-//! `portbook register`: takes ports for a service.
+//! `portbook register`: registers a service on ports.
 
 use clap::Args;
 
@@ -15,14 +15,14 @@ pub(super) struct RegisterArgs {
     /// The service name: 1-15 letters, digits and hyphens.
     service: String,
 
-    /// The ports: 7421, 7421/tcp, 7421/tcp,udp or 7000-7010/udp; without a transport for tcp. Each
-    /// is a call of its own, and after the first that is refused the rest is not tried.
+    /// The ports: 7421, 7421/tcp, 7421/tcp,udp or 7000-7010/udp; tcp is the default. Each argument
+    /// is a separate call; the first failed call ends the command.
     #[arg(required = true, value_name = "PORT")]
     ports: Vec<PortSpec>,
 
     #[command(flatten)]
     namespace: NamespaceArgs,
-    /// The pool to take the ports from, where they are part of one.
+    /// The pool that contains the ports, if any.
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     pool: String,
 
@@ -65,8 +65,8 @@ impl RegisterArgs {
                 transports: transports.map(i32::from).collect(),
                 ..template.clone()
             };
-            let answer = session.call(session.admin().register_port(request)).await?;
-            let proto::RegisterPortResponse { assignments, findings, revision } = answer;
+            let response = session.call(session.admin().register_port(request)).await?;
+            let proto::RegisterPortResponse { assignments, findings, revision } = response;
             Ok(WriteOutcome { assignments, findings, revision })
         })
         .await

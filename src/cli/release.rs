@@ -1,4 +1,4 @@
-//! `portbook release`: gives ports back.
+//! `portbook release`: releases ports.
 
 use clap::Args;
 
@@ -12,8 +12,8 @@ use crate::grpc::{convert, proto};
 /// The arguments of `portbook release`.
 #[derive(Args, Debug)]
 pub(super) struct ReleaseArgs {
-    /// The uid of a registration, or a port that it holds: 7421 or 7421/tcp. Each is a call of its
-    /// own, and after the first that is refused the rest is not tried.
+    /// The uid of a registration, or one of its ports: 7421 or 7421/tcp. Each argument is a separate
+    /// call; the first failed call ends the command.
     #[arg(required = true)]
     what: Vec<Target>,
 
@@ -44,8 +44,8 @@ impl ReleaseArgs {
                     ..template
                 },
             };
-            let answer = session.call(session.admin().release_port(request)).await?;
-            let proto::ReleasePortResponse { assignments, revision } = answer;
+            let response = session.call(session.admin().release_port(request)).await?;
+            let proto::ReleasePortResponse { assignments, revision } = response;
             Ok(WriteOutcome { assignments, findings: Vec::new(), revision })
         })
         .await

@@ -1,4 +1,4 @@
-//! `portbook renew`: moves the end of leases.
+//! `portbook renew`: renews leases.
 
 use clap::Args;
 
@@ -13,12 +13,12 @@ use crate::grpc::{convert, proto};
 /// The arguments of `portbook renew`.
 #[derive(Args, Debug)]
 pub(super) struct RenewArgs {
-    /// The uid of a registration, or a port that it holds: 7421 or 7421/tcp. Each is a call of its
-    /// own, and after the first that is refused the rest is not tried.
+    /// The uid of a registration, or one of its ports: 7421 or 7421/tcp. Each argument is a separate
+    /// call; the first failed call ends the command.
     #[arg(required = true)]
     what: Vec<Target>,
 
-    /// How long from now, such as 12h or 30d. Left out: as long as it was asked for last.
+    /// The new duration from now, such as 12h or 30d [default: the last requested duration].
     #[arg(long, value_name = "LENGTH", value_parser = time_args::duration)]
     ttl: Option<prost_types::Duration>,
 
@@ -50,8 +50,8 @@ impl RenewArgs {
                     ..template
                 },
             };
-            let answer = session.call(session.admin().renew_lease(request)).await?;
-            let proto::RenewLeaseResponse { assignments, revision } = answer;
+            let response = session.call(session.admin().renew_lease(request)).await?;
+            let proto::RenewLeaseResponse { assignments, revision } = response;
             Ok(WriteOutcome { assignments, findings: Vec::new(), revision })
         })
         .await

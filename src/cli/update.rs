@@ -1,4 +1,4 @@
-//! `portbook update`: changes what is said of a registration.
+//! `portbook update`: changes the service name and the descriptive fields of a registration.
 
 use clap::Args;
 use prost::Message;
@@ -15,19 +15,19 @@ use crate::registry::port::{Port, Transport};
 /// The arguments of `portbook update`.
 #[derive(Args, Debug)]
 pub(super) struct UpdateArgs {
-    /// The uid of a registration, or a port that it holds: 7421/tcp.
+    /// The uid of a registration, or one of its ports: 7421/tcp.
     what: Target,
 
-    /// Another service name.
+    /// The new service name.
     #[arg(long, value_name = "NAME")]
     service_name: Option<String>,
 
-    /// Take all labels away. A --label replaces all of them.
+    /// Remove all labels. --label replaces all labels.
     #[arg(long, conflicts_with = "labels")]
     no_labels: bool,
 
-    /// Change the record only if it is still in this state. With a port, the default is the state
-    /// in which it is found.
+    /// Update the registration only if its etag is this one. If a port is specified, the default is
+    /// the etag at lookup.
     #[arg(long, value_name = "ETAG")]
     etag: Option<String>,
 
@@ -45,21 +45,21 @@ impl UpdateArgs {
     pub(super) async fn run(self) -> Result<ExitStatus, Error> {
         let Self { what, service_name, no_labels, etag, namespace, details, acknowledge, write } =
             self;
-        let (wanted, paths) = wanted(service_name, details, no_labels);
+        let (fields, paths) = fields(service_name, details, no_labels);
         if paths.is_empty() {
-            let message = "there is nothing to change: give at least one of --service-name, \
+            let message = "nothing to change: specify at least one of --service-name, \
                            --description, --assignee, --contact, --reference, --notes, --label and \
                            --no-labels";
             return Err(Error::Usage(message.into()));
         }
         let session = Session::connect(&write.server).await?;
-        call_each("Changed", &write, &[what], async |target: &Target| {
-            let found = resolve(&session, target, &namespace.namespace).await?;
+        call_each("Updated", &write, &[what], async |target: &Target| {
+            let registration = resolve(&session, target, &namespace.namespace).await?;
             let request = proto::UpdateAssignmentRequest {
                 assignment: Some(proto::Assignment {
-                    uid: found.uid,
-                    etag: etag.clone().unwrap_or(found.etag),
-                    ..wanted.clone()
+                    uid: registration.uid,
+                    etag: etag.clone().unwrap_or(registration.etag),
+                    ..fields.clone()
                 }),
                 update_mask: Some(prost_types::FieldMask { paths: paths.clone() }),
                 acknowledge: acknowledge.codes(),
@@ -67,33 +67,33 @@ impl UpdateArgs {
                 request_id: write.request_id.clone(),
                 reason: write.reason.clone(),
             };
-            let answer = session.call(session.admin().update_assignment(request)).await?;
-            let proto::UpdateAssignmentResponse { assignment, findings, revision } = answer;
+            let response = session.call(session.admin().update_assignment(request)).await?;
+            let proto::UpdateAssignmentResponse { assignment, findings, revision } = response;
             Ok(WriteOutcome { assignments: assignment.into_iter().collect(), findings, revision })
         })
         .await
     }
 }
 
-/// The record as it should be, as far as anything is said of it, and the paths of what is said.
-fn wanted(
+/// The requested fields of the registration, and their paths.
+fn fields(
     service_name: Option<String>,
     details: DetailArgs,
     no_labels: bool,
 ) -> (proto::Assignment, Vec<String>) {
     let DetailArgs { description, assignee, contact, reference, notes, labels } = details;
     let mut paths = Vec::new();
-    let mut said = |path: &str, text: Option<String>| {
+    let mut field = |path: &str, text: Option<String>| {
         paths.extend(text.is_some().then(|| path.to_owned()));
         text.unwrap_or_default()
     };
     let assignment = proto::Assignment {
-        service_name: said("service_name", service_name),
-        description: said("description", description),
-        assignee: said("assignee", assignee),
-        contact: said("contact", contact),
-        reference: said("reference", reference),
-        assignment_notes: said("assignment_notes", notes),
+        service_name: field("service_name", service_name),
+        description: field("description", description),
+        assignee: field("assignee", assignee),
+        contact: field("contact", contact),
+        reference: field("reference", reference),
+        assignment_notes: field("assignment_notes", notes),
         ..proto::Assignment::default()
     };
     if no_labels || !labels.is_empty() {
@@ -102,7 +102,7 @@ fn wanted(
     (proto::Assignment { labels: labels.into_iter().collect(), ..assignment }, paths)
 }
 
-/// The uid of the registration, and its state where it had to be looked up.
+/// The uid of the registration, and its etag if it had to be looked up.
 async fn resolve(
     session: &Session,
     target: &Target,
@@ -116,7 +116,7 @@ async fn resolve(
     }
 }
 
-/// The one registration that holds the port.
+/// The registration that holds the port.
 async fn holder(
     session: &Session,
     port: Port,
@@ -129,15 +129,15 @@ async fn holder(
         namespace: namespace.to_owned(),
         as_of: None,
     };
-    let answer = session.call(session.registry().lookup_port(request)).await?;
+    let response = session.call(session.registry().lookup_port(request)).await?;
     let custom = i32::from(proto::Source::Custom);
-    let mut held = proto::PortInfo::decode(answer.port_info)?.assignments;
+    let mut held = proto::PortInfo::decode(response.port_info)?.assignments;
     held.retain(|record| record.source == custom);
     if held.len() > 1 {
         let transports = held.iter().filter_map(|record| enum_names::transport(record.transport));
         let transports = transports.collect::<Vec<_>>().join(", ");
         return Err(Error::Usage(format!(
-            "port {port} is held on several transports ({transports}): say which, such as \
+            "port {port} is held on several transports ({transports}): specify one, such as \
              {port}/tcp"
         )));
     }
@@ -161,14 +161,14 @@ mod tests {
     }
 
     fn paths(flags: &[&str]) -> Vec<String> {
-        let words = ["update", "7421/tcp"].iter().chain(flags);
+        let args = ["update", "7421/tcp"].iter().chain(flags);
         let UpdateArgs { service_name, details, no_labels, .. } =
-            Line::try_parse_from(words).unwrap_or_else(|fault| panic!("{fault}")).update;
-        wanted(service_name, details, no_labels).1
+            Line::try_parse_from(args).unwrap_or_else(|error| panic!("{error}")).update;
+        fields(service_name, details, no_labels).1
     }
 
     #[test]
-    fn only_what_is_given_is_changed_and_empty_clears() {
+    fn only_specified_fields_are_changed_and_an_empty_value_clears() {
         assert!(paths(&[]).is_empty());
         assert!(paths(&["--acknowledge", "iana-assigned"]).is_empty());
         assert_eq!(paths(&["--description", ""]), ["description"]);
@@ -181,8 +181,8 @@ mod tests {
     }
 
     #[test]
-    fn labels_are_either_given_or_taken_away() {
-        let words = ["update", "7421/tcp", "--no-labels", "--label", "a=b"];
-        assert!(Line::try_parse_from(words).is_err());
+    fn labels_are_either_set_or_removed() {
+        let args = ["update", "7421/tcp", "--no-labels", "--label", "a=b"];
+        assert!(Line::try_parse_from(args).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! What the writes have in common: calls one after the other, and what was written.
+//! Write commands: calls in sequence, and the output of their combined result.
 
 use std::fmt::Display;
 
@@ -10,7 +10,7 @@ use super::output::{self, Format, finding, record, table};
 use super::{Error, ExitStatus};
 use crate::grpc::proto;
 
-/// What calls have written, or would have.
+/// The combined result of write calls, or of their dry runs.
 #[derive(Debug, Default)]
 pub(super) struct WriteOutcome {
     pub(super) assignments: Vec<proto::Assignment>,
@@ -18,9 +18,10 @@ pub(super) struct WriteOutcome {
     pub(super) revision: u64,
 }
 
-/// Makes a call for each item until one fails, tells what was written, and fails as that one did.
+/// Calls `call` for each item until one fails, prints the result of the successful calls, and
+/// returns the error of the failed one.
 ///
-/// `done` says what was done, such as `Registered`.
+/// `done` is the past participle of the action, such as `Registered`.
 pub(super) async fn call_each<T: Display>(
     done: &str,
     args: &WriteArgs,
@@ -28,23 +29,23 @@ pub(super) async fn call_each<T: Display>(
     call: impl AsyncFn(&T) -> Result<WriteOutcome, Error>,
 ) -> Result<ExitStatus, Error> {
     if items.len() > 1 && !args.request_id.is_empty() {
-        let message = "--request-id names one call: give one port with it";
+        let message = "--request-id identifies a single call: use it with one port";
         return Err(Error::Usage(message.into()));
     }
     let mut all = WriteOutcome::default();
-    for (place, item) in items.iter().enumerate() {
-        // The largest calls would make the future of every command as large as they are.
+    for (index, item) in items.iter().enumerate() {
+        // Boxed: otherwise the largest call would set the size of every command's future.
         match Box::pin(call(item)).await {
-            Ok(written) => {
-                all.assignments.extend(written.assignments);
-                all.findings.extend(written.findings);
-                all.revision = written.revision;
+            Ok(outcome) => {
+                all.assignments.extend(outcome.assignments);
+                all.findings.extend(outcome.findings);
+                all.revision = outcome.revision;
             }
             Err(source) => {
-                if place > 0 {
+                if index > 0 {
                     all.print_done(done, args)?;
                 }
-                let rest: Vec<_> = items[place + 1..].iter().map(ToString::to_string).collect();
+                let rest: Vec<_> = items[index + 1..].iter().map(ToString::to_string).collect();
                 return Err(if rest.is_empty() {
                     source
                 } else {
@@ -61,7 +62,7 @@ impl WriteOutcome {
         self.print(heading(done, self.revision, args.dry_run), args.output.output)
     }
 
-    /// Tells what was written under a heading.
+    /// Prints the result under a heading.
     pub(super) fn print(&self, heading: String, format: Format) -> Result<ExitStatus, Error> {
         let findings: Vec<_> = self.findings.iter().map(finding::line_with_ports).collect();
         if format != Format::Table {

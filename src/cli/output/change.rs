@@ -1,4 +1,4 @@
-//! Changes in words: what happened to what, and which of its fields were changed.
+//! Changes of the history: their kind, resource and changed fields as text and JSON.
 
 use std::collections::BTreeSet;
 
@@ -10,12 +10,12 @@ use super::{clean, enum_names, table};
 use crate::cli::time_args::format_duration;
 use crate::grpc::proto;
 
-/// What happened: `registered`, `namespace created`.
+/// The kind of change: `registered`, `namespace created`.
 pub(in crate::cli) fn kind(change: &proto::Change) -> String {
     enum_names::change_kind(change.kind).unwrap_or("-").replace('_', " ").to_lowercase()
 }
 
-/// The assignment that was changed, as it is now, or else as it was.
+/// The changed assignment: after the change, or before it if it was removed.
 pub(in crate::cli) fn assignment(change: &proto::Change) -> Option<&proto::Assignment> {
     change.after.as_ref().or(change.before.as_ref())
 }
@@ -28,7 +28,7 @@ fn pool(change: &proto::Change) -> Option<&proto::Pool> {
     change.pool_after.as_ref().or(change.pool_before.as_ref())
 }
 
-/// The namespace that it happened in.
+/// The namespace of the change.
 pub(in crate::cli) fn namespace_name(change: &proto::Change) -> &str {
     assignment(change)
         .map(|record| record.namespace.as_str())
@@ -37,92 +37,94 @@ pub(in crate::cli) fn namespace_name(change: &proto::Change) -> &str {
         .unwrap_or_default()
 }
 
-/// What there is to say of it: which namespace or pool, which fields were changed, until when it
-/// holds.
+/// The details of a change: the namespace or pool, the changed fields, the expiry and the end of
+/// the cool-down.
 pub(in crate::cli) fn details(change: &proto::Change) -> String {
-    let mut facts = Vec::new();
-    facts.extend(namespace(change).map(|namespace| namespace.name.clone()));
-    facts.extend(pool(change).map(|pool| pool.name.clone()));
+    let mut details = Vec::new();
+    details.extend(namespace(change).map(|namespace| namespace.name.clone()));
+    details.extend(pool(change).map(|pool| pool.name.clone()));
     match (&change.before, &change.after) {
         (Some(before), Some(after)) => {
-            facts.extend(differences(&facts_of(before), &facts_of(after)));
+            details.extend(differences(&assignment_fields(before), &assignment_fields(after)));
         }
         (None, Some(after)) => {
-            facts.extend(text(&after.pool).map(|pool| format!("from the pool {pool}")));
-            facts.extend(after.expire_time.map(|end| format!("until {}", table::time(end))));
+            details.extend(text(&after.pool).map(|pool| format!("from pool {pool}")));
+            details.extend(after.expire_time.map(|end| format!("expires {}", table::time(end))));
         }
         _ => {}
     }
     if let (Some(before), Some(after)) = (&change.namespace_before, &change.namespace_after) {
-        facts.extend(differences(&facts_of_namespace(before), &facts_of_namespace(after)));
+        details.extend(differences(&namespace_fields(before), &namespace_fields(after)));
     }
     if let (Some(before), Some(after)) = (&change.pool_before, &change.pool_after) {
-        facts.extend(differences(&facts_of_pool(before), &facts_of_pool(after)));
+        details.extend(differences(&pool_fields(before), &pool_fields(after)));
     }
-    facts.extend(change.cool_down_end_time.map(|end| format!("rests until {}", table::time(end))));
-    clean(&facts.join("; "))
+    details.extend(
+        change.cool_down_end_time.map(|end| format!("cooling down until {}", table::time(end))),
+    );
+    clean(&details.join("; "))
 }
 
-/// A field that can be changed, and its value in words.
-type Fact = (String, String);
+/// The name of a field that can change, and its value as text.
+type Field = (String, String);
 
-fn fact(name: &str, value: impl Into<String>) -> Fact {
+fn field(name: &str, value: impl Into<String>) -> Field {
     (name.to_owned(), value.into())
 }
 
-fn facts_of(record: &proto::Assignment) -> Vec<Fact> {
-    let labels = record.labels.iter().map(|(key, value)| fact(&format!("label {key}"), value));
-    let facts = [
-        fact("service name", &record.service_name),
-        fact("description", &record.description),
-        fact("assignee", &record.assignee),
-        fact("contact", &record.contact),
-        fact("reference", &record.reference),
-        fact("notes", &record.assignment_notes),
-        fact("until", record.expire_time.map(table::time).unwrap_or_default()),
+fn assignment_fields(record: &proto::Assignment) -> Vec<Field> {
+    let labels = record.labels.iter().map(|(key, value)| field(&format!("label {key}"), value));
+    let fields = [
+        field("service name", &record.service_name),
+        field("description", &record.description),
+        field("assignee", &record.assignee),
+        field("contact", &record.contact),
+        field("reference", &record.reference),
+        field("notes", &record.assignment_notes),
+        field("expires", record.expire_time.map(table::time).unwrap_or_default()),
     ];
-    facts.into_iter().chain(labels).collect()
+    fields.into_iter().chain(labels).collect()
 }
 
-fn facts_of_namespace(namespace: &proto::Namespace) -> Vec<Fact> {
+fn namespace_fields(namespace: &proto::Namespace) -> Vec<Field> {
     let policy = namespace.policy.clone().unwrap_or_default();
     vec![
-        fact("description", &namespace.description),
-        fact("accept", codes(&policy.accept)),
-        fact("forbid", codes(&policy.forbid)),
-        fact("cool-down", policy.cool_down.map(format_duration).unwrap_or_default()),
+        field("description", &namespace.description),
+        field("accept", codes(&policy.accept)),
+        field("forbid", codes(&policy.forbid)),
+        field("cool-down", policy.cool_down.map(format_duration).unwrap_or_default()),
     ]
 }
 
-fn facts_of_pool(pool: &proto::Pool) -> Vec<Fact> {
+fn pool_fields(pool: &proto::Pool) -> Vec<Field> {
     vec![
-        fact("description", &pool.description),
-        fact("ports", ranges(&pool.ports)),
-        fact("transports", transports(&pool.transports)),
-        fact("excluded", ranges(&pool.excluded_ports)),
-        fact("cool-down", pool.cool_down.map(format_duration).unwrap_or_default()),
-        fact("accept", codes(&pool.accept)),
+        field("description", &pool.description),
+        field("ports", ranges(&pool.ports)),
+        field("transports", transports(&pool.transports)),
+        field("excluded", ranges(&pool.excluded_ports)),
+        field("cool-down", pool.cool_down.map(format_duration).unwrap_or_default()),
+        field("accept", codes(&pool.accept)),
     ]
 }
 
-/// `description: old → new` for each fact that is not the same.
-fn differences(before: &[Fact], after: &[Fact]) -> Vec<String> {
-    let value = |facts: &[Fact], name: &str| {
-        let found = facts.iter().find(|(known, _)| known == name);
-        found.map(|(_, value)| value.clone()).unwrap_or_default()
+/// `description: old → new` for each changed field.
+fn differences(before: &[Field], after: &[Field]) -> Vec<String> {
+    let value = |fields: &[Field], name: &str| {
+        let field = fields.iter().find(|(field, _)| field == name);
+        field.map(|(_, value)| value.clone()).unwrap_or_default()
     };
-    // The facts of both, in their order, each once.
+    // The names of both sides in order, each once.
     let mut seen = BTreeSet::new();
     let names = before.iter().chain(after).map(|(name, _)| name).filter(|name| seen.insert(*name));
     let changed = names.map(|name| (name, value(before, name), value(after, name)));
-    let word = |value: String| if value.is_empty() { "-".to_owned() } else { value };
+    let or_dash = |value: String| if value.is_empty() { "-".to_owned() } else { value };
     changed
         .filter(|(_, old, new)| old != new)
-        .map(|(name, old, new)| format!("{name}: {} → {}", word(old), word(new)))
+        .map(|(name, old, new)| format!("{name}: {} → {}", or_dash(old), or_dash(new)))
         .collect()
 }
 
-/// The change as an object, in the order of the API.
+/// The change as a JSON object, in the field order of the API.
 pub(in crate::cli) fn object(change: &proto::Change) -> Value {
     json!({
         "revision": change.revision,
@@ -141,7 +143,7 @@ pub(in crate::cli) fn object(change: &proto::Change) -> Value {
     })
 }
 
-/// The change as an object without objects in it.
+/// The change as a flat object.
 pub(in crate::cli) fn row(change: &proto::Change) -> Value {
     let record = assignment(change).cloned().unwrap_or_default();
     let ports = record.ports.unwrap_or_default();
@@ -181,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn an_update_tells_which_fields_were_changed() {
+    fn an_update_lists_the_changed_fields() {
         let after = proto::Assignment {
             description: "Invoices\u{1b} and reminders".into(),
             contact: "billing@example.com".into(),
@@ -204,28 +206,28 @@ mod tests {
     }
 
     #[test]
-    fn leases_and_rests_tell_their_ends() {
+    fn leases_and_cool_downs_show_their_end_times() {
         let leased = proto::Assignment { expire_time: Some(at(0)), pool: "web".into(), ..record() };
         let renewed = proto::Assignment { expire_time: Some(at(3600)), ..leased.clone() };
         let change = |before: Option<&proto::Assignment>, after: Option<&proto::Assignment>| {
             let (before, after) = (before.cloned(), after.cloned());
             details(&proto::Change { before, after, ..proto::Change::default() })
         };
-        assert_eq!(change(None, Some(&leased)), "from the pool web; until 1970-01-01T00:00:00Z");
+        assert_eq!(change(None, Some(&leased)), "from pool web; expires 1970-01-01T00:00:00Z");
         assert_eq!(
             change(Some(&leased), Some(&renewed)),
-            "until: 1970-01-01T00:00:00Z → 1970-01-01T01:00:00Z"
+            "expires: 1970-01-01T00:00:00Z → 1970-01-01T01:00:00Z"
         );
         let released = proto::Change {
             before: Some(renewed),
             cool_down_end_time: Some(at(60)),
             ..proto::Change::default()
         };
-        assert_eq!(details(&released), "rests until 1970-01-01T00:01:00Z");
+        assert_eq!(details(&released), "cooling down until 1970-01-01T00:01:00Z");
     }
 
     #[test]
-    fn changes_of_namespaces_and_pools_name_them() {
+    fn changes_of_namespaces_and_pools_show_their_names() {
         let pool = |cool_down| proto::Pool {
             namespace: "prod".into(),
             name: "web".into(),
@@ -244,12 +246,13 @@ mod tests {
         assert_eq!(details(&change), "web; cool-down: 1d → 1h");
         assert_eq!(object(&change)["pool_after"]["ports"], json!([{"first": 1, "last": 2}]));
         let namespace = proto::Namespace { name: "prod".into(), ..proto::Namespace::default() };
-        let gone = proto::Change { namespace_before: Some(namespace), ..proto::Change::default() };
-        assert_eq!((details(&gone).as_str(), namespace_name(&gone)), ("prod", "prod"));
+        let deleted =
+            proto::Change { namespace_before: Some(namespace), ..proto::Change::default() };
+        assert_eq!((details(&deleted).as_str(), namespace_name(&deleted)), ("prod", "prod"));
     }
 
     #[test]
-    fn rows_and_objects_of_every_change_have_the_same_fields() {
+    fn rows_and_objects_of_all_changes_have_the_same_fields() {
         let keys = |value: Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
         let full = proto::Change { after: Some(record()), ..proto::Change::default() };
         assert_eq!(keys(row(&full)), keys(row(&proto::Change::default())));

@@ -1,9 +1,9 @@
-//! Enums of the API in words. A value that a newer server knows has none.
+//! Names of the API's enum values. A value that only a newer server defines has no name.
 
 use crate::grpc::proto;
 
-/// The name of a value without its prefix; nothing for UNSPECIFIED.
-fn word<E>(number: i32, prefix: &str, name: fn(&E) -> &'static str) -> Option<&'static str>
+/// The name of a value without its prefix; `None` for UNSPECIFIED.
+fn value_name<E>(number: i32, prefix: &str, name: fn(&E) -> &'static str) -> Option<&'static str>
 where
     E: TryFrom<i32> + Default + PartialEq,
 {
@@ -13,60 +13,60 @@ where
 
 /// `IANA`, `CUSTOM` or `COMMON`.
 pub(in crate::cli) fn source(number: i32) -> Option<&'static str> {
-    word(number, "SOURCE_", proto::Source::as_str_name)
+    value_name(number, "SOURCE_", proto::Source::as_str_name)
 }
 
 /// `ASSIGNED`, `RESERVED`, `UNASSIGNED` or `UNLISTED`.
 pub(in crate::cli) fn state(number: i32) -> Option<&'static str> {
-    word(number, "STATE_", proto::State::as_str_name)
+    value_name(number, "STATE_", proto::State::as_str_name)
 }
 
 /// `tcp`, `udp`, `sctp` or `dccp`.
 pub(in crate::cli) fn transport(number: i32) -> Option<String> {
-    word(number, "TRANSPORT_", proto::Transport::as_str_name).map(str::to_ascii_lowercase)
+    value_name(number, "TRANSPORT_", proto::Transport::as_str_name).map(str::to_ascii_lowercase)
 }
 
 /// `SYSTEM`, `USER` or `DYNAMIC`.
 pub(in crate::cli) fn port_class(number: i32) -> Option<&'static str> {
-    word(number, "PORT_CLASS_", proto::PortClass::as_str_name)
+    value_name(number, "PORT_CLASS_", proto::PortClass::as_str_name)
 }
 
 /// `NONE`, `STARTTLS`, `TLS` or `OWN`.
 pub(in crate::cli) fn encryption(number: i32) -> Option<&'static str> {
-    word(number, "ENCRYPTION_", proto::Encryption::as_str_name)
+    value_name(number, "ENCRYPTION_", proto::Encryption::as_str_name)
 }
 
 /// `IANA_ASSIGNED` and so on.
 pub(in crate::cli) fn finding_code(number: i32) -> Option<&'static str> {
-    word(number, "FINDING_CODE_", proto::FindingCode::as_str_name)
+    value_name(number, "FINDING_CODE_", proto::FindingCode::as_str_name)
 }
 
 /// `BLOCKER`, `ACKNOWLEDGE` or `NOTE`.
 pub(in crate::cli) fn severity(number: i32) -> Option<&'static str> {
-    word(number, "SEVERITY_", proto::Severity::as_str_name)
+    value_name(number, "SEVERITY_", proto::Severity::as_str_name)
 }
 
 /// `ACCEPTED`, `ACKNOWLEDGEMENT_REQUIRED` or `REFUSED`.
 pub(in crate::cli) fn outcome(number: i32) -> Option<&'static str> {
-    word(number, "OUTCOME_", proto::Outcome::as_str_name)
+    value_name(number, "OUTCOME_", proto::Outcome::as_str_name)
 }
 
 /// `REGISTERED`, `NAMESPACE_CREATED` and so on.
 pub(in crate::cli) fn change_kind(number: i32) -> Option<&'static str> {
-    word(number, "CHANGE_KIND_", proto::ChangeKind::as_str_name)
+    value_name(number, "CHANGE_KIND_", proto::ChangeKind::as_str_name)
 }
 
 /// `VIEWER`, `REGISTRAR` or `ADMIN`.
 pub(in crate::cli) fn role(number: i32) -> Option<&'static str> {
-    word(number, "ROLE_", proto::Role::as_str_name)
+    value_name(number, "ROLE_", proto::Role::as_str_name)
 }
 
 /// `SECRET` or `CERTIFICATE`.
 pub(in crate::cli) fn credential(number: i32) -> Option<&'static str> {
-    word(number, "CREDENTIAL_", proto::Credential::as_str_name)
+    value_name(number, "CREDENTIAL_", proto::Credential::as_str_name)
 }
 
-/// Why a service was found.
+/// Why a search returned a service.
 pub(in crate::cli) fn match_reason(number: i32) -> Option<&'static str> {
     Some(match proto::MatchReason::try_from(number).ok()? {
         proto::MatchReason::Unspecified => return None,
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_have_no_prefix_and_unknown_values_none() {
+    fn names_have_no_prefix_and_unknown_values_have_no_name() {
         assert_eq!(source(2), Some("IANA"));
         assert_eq!(state(4), Some("UNLISTED"));
         assert_eq!(transport(1).as_deref(), Some("tcp"));

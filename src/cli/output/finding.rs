@@ -1,4 +1,4 @@
-//! What the rules say, in words and for programs.
+//! Findings and verdicts as text and JSON.
 
 use itertools::Itertools;
 use serde_json::{Value, json};
@@ -8,56 +8,56 @@ use super::resource::range_objects;
 use super::{clean, enum_names, table};
 use crate::grpc::proto;
 
-/// What was decided: `accepted`, `acknowledgement required`, `refused`.
+/// The outcome of a verdict: `accepted`, `acknowledgement required`, `refused`.
 pub(in crate::cli) fn outcome(verdict: &proto::Verdict) -> String {
     enum_names::outcome(verdict.outcome).unwrap_or("-").replace('_', " ").to_lowercase()
 }
 
-/// `note EPHEMERAL_RANGE 40000/tcp: …`, of a port that was taken.
+/// A finding of a registered port, with its ports: `note EPHEMERAL_RANGE 40000/tcp: …`.
 pub(in crate::cli) fn line_with_ports(finding: &proto::Finding) -> String {
-    let weight = match finding.severity() {
+    let severity = match finding.severity() {
         proto::Severity::Acknowledge => "acknowledged",
         proto::Severity::Unspecified | proto::Severity::Blocker | proto::Severity::Note => "note",
     };
     let ports = table::ports(finding.ports);
     let transport = enum_names::transport(finding.transport).unwrap_or_else(|| "-".into());
-    clean(&format!("{weight} {} {ports}/{transport}: {}", code(finding), finding.message))
+    clean(&format!("{severity} {} {ports}/{transport}: {}", code(finding), finding.message))
 }
 
-/// `blocker PORT_TAKEN: …`, of a port that is asked about; `acknowledged` has the codes that the
-/// question acknowledges.
+/// A finding of a checked port: `blocker PORT_TAKEN: …`. `acknowledged` contains the codes that
+/// the request acknowledges.
 pub(in crate::cli) fn line(finding: &proto::Finding, acknowledged: &[i32]) -> String {
-    let weight = match finding.severity() {
+    let severity = match finding.severity() {
         proto::Severity::Blocker => "blocker",
         proto::Severity::Acknowledge if acknowledged.contains(&finding.code) => "acknowledged",
         proto::Severity::Acknowledge => "acknowledge",
         proto::Severity::Note => "note",
         proto::Severity::Unspecified => "-",
     };
-    clean(&format!("{weight} {}: {}", code(finding), finding.message))
+    clean(&format!("{severity} {}: {}", code(finding), finding.message))
 }
 
-/// The name of the rule.
+/// The name of the finding's code.
 pub(in crate::cli) fn code(finding: &proto::Finding) -> &'static str {
     enum_names::finding_code(finding.code).unwrap_or("-")
 }
 
-/// What stands behind a finding, as far as its sentence does not say it.
+/// The evidence of a finding: the facts that its message does not contain.
 pub(in crate::cli) fn evidence(finding: &proto::Finding) -> Option<String> {
     let held = finding.evidence.as_ref().filter(|record| record.source() == proto::Source::Custom);
     let fact = |name: &str, value: &str| {
-        let is_news = !value.is_empty() && !finding.message.contains(value);
-        is_news.then(|| format!("{name}: {value}"))
+        let is_new = !value.is_empty() && !finding.message.contains(value);
+        is_new.then(|| format!("{name}: {value}"))
     };
     let of_holder = held.map(|record| {
-        // What was given back has no lease any more.
+        // A released port has no lease.
         let lease = record.expire_time.filter(|_| finding.end_time.is_none());
         let lease = lease.map(table::time).unwrap_or_default();
         [
             fact("service", &record.service_name),
             fact("assignee", &record.assignee),
             fact("contact", &record.contact),
-            fact("lease until", &lease),
+            fact("lease expires", &lease),
             fact("uid", &record.uid),
         ]
     });
@@ -65,33 +65,34 @@ pub(in crate::cli) fn evidence(finding: &proto::Finding) -> Option<String> {
     let of_finding = [
         fact("pool", &finding.evidence_pool),
         pool_ports.and_then(|ports| fact("ports", &table::ports(Some(ports)))),
-        finding.end_time.and_then(|end| fact("until", &table::time(end))),
+        finding.end_time.and_then(|end| fact("ends", &table::time(end))),
     ];
     let facts = of_holder.into_iter().flatten().chain(of_finding).flatten().join(" · ");
     (!facts.is_empty()).then(|| clean(&facts))
 }
 
-/// The codes that would have to be acknowledged for the verdicts to be accepted, each once.
+/// The codes that have to be acknowledged for the verdicts to be accepted, each once.
 pub(in crate::cli) fn codes_to_acknowledge<'a>(
     verdicts: impl IntoIterator<Item = &'a proto::Verdict>,
 ) -> String {
     let findings = verdicts.into_iter().flat_map(|verdict| &verdict.findings);
-    let heavy = findings.filter(|finding| finding.severity() == proto::Severity::Acknowledge);
-    heavy.map(code).unique().join(",")
+    let acknowledgeable =
+        findings.filter(|finding| finding.severity() == proto::Severity::Acknowledge);
+    acknowledgeable.map(code).unique().join(",")
 }
 
-/// The finding as an object, in the order of the API.
+/// The finding as a JSON object, in the field order of the API.
 pub(in crate::cli) fn object(finding: &proto::Finding) -> Value {
-    let run = |ports: Option<proto::PortRange>| range_objects(ports.as_slice()).pop();
+    let range = |ports: Option<proto::PortRange>| range_objects(ports.as_slice()).pop();
     json!({
         "code": enum_names::finding_code(finding.code),
         "severity": enum_names::severity(finding.severity),
         "message": text(&finding.message),
-        "ports": run(finding.ports),
+        "ports": range(finding.ports),
         "transport": enum_names::transport(finding.transport),
         "evidence": finding.evidence.as_ref().map(record::object),
         "evidence_pool": text(&finding.evidence_pool),
-        "evidence_ports": run(finding.evidence_ports),
+        "evidence_ports": range(finding.evidence_ports),
         "end_time": timestamp(finding.end_time),
         "evidence_index": finding.evidence_index,
     })
@@ -120,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn evidence_says_what_the_sentence_does_not() {
+    fn evidence_contains_only_facts_that_the_message_does_not() {
         let finding = taken_by("team payments");
         assert_eq!(evidence(&finding).unwrap(), "contact: a@example.com · uid: 0197");
         let finding = proto::Finding {
@@ -130,11 +131,11 @@ mod tests {
         assert_eq!(
             evidence(&finding).unwrap(),
             "assignee: someone\u{fffd} · contact: a@example.com · uid: 0197 · \
-             until: 1970-01-01T00:00:00Z"
+             ends: 1970-01-01T00:00:00Z"
         );
         let iana = proto::Assignment {
             source: proto::Source::Iana.into(),
-            assignee: "somebody in 1993".into(),
+            assignee: "Jane Doe".into(),
             ..proto::Assignment::default()
         };
         let finding = proto::Finding { evidence: Some(iana), ..proto::Finding::default() };
@@ -149,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_that_is_acknowledged_is_told_as_such() {
+    fn an_acknowledged_code_is_shown_as_acknowledged() {
         let finding = proto::Finding {
             code: proto::FindingCode::SystemPort.into(),
             severity: proto::Severity::Acknowledge.into(),

@@ -1,4 +1,4 @@
-//! Guides in words.
+//! Guides as text and JSON.
 
 use serde_json::{Value, json};
 
@@ -6,14 +6,14 @@ use super::record::text;
 use super::{enum_names, table};
 use crate::grpc::proto;
 
-/// The first guide as a paragraph, the others in a sentence each.
+/// The first guide as a paragraph, the others as one sentence each.
 pub(in crate::cli) fn paragraphs(guides: &[proto::Guide]) -> String {
     let Some((first, others)) = guides.split_first() else {
         return String::new();
     };
     let mut lines = vec![format!("{}: {}", name(first), first.summary)];
-    if let Some(words) = encryption(first.encryption) {
-        lines.push(format!("Encryption: {words}"));
+    if let Some(encryption) = encryption(first.encryption) {
+        lines.push(format!("Encryption: {encryption}"));
     }
     if !first.use_instead.is_empty() {
         lines.push(format!("Use instead: {}", first.use_instead));
@@ -37,13 +37,15 @@ fn encryption(number: i32) -> Option<&'static str> {
     Some(match proto::Encryption::try_from(number).ok()? {
         proto::Encryption::Unspecified => return None,
         proto::Encryption::None => "none; anyone on the path can read and change the traffic",
-        proto::Encryption::Starttls => "begins as plain text, can be upgraded on the same port",
+        proto::Encryption::Starttls => {
+            "starts in plaintext, can be upgraded to TLS on the same port"
+        }
         proto::Encryption::Tls => "TLS, DTLS or QUIC from the first byte",
-        proto::Encryption::Own => "the protocol's own",
+        proto::Encryption::Own => "defined by the protocol",
     })
 }
 
-/// The guide as an object, in the order of the API.
+/// The guide as a JSON object, in the field order of the API.
 pub(in crate::cli) fn object(guide: &proto::Guide) -> Value {
     json!({
         "id": guide.id,
@@ -63,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_guide_is_told_in_full() {
+    fn the_first_guide_is_shown_in_full() {
         let telnet = proto::Guide {
             title: "Telnet".into(),
             full_name: "Telnet".into(),

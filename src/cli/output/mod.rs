@@ -1,6 +1,6 @@
-//! How answers are written: a table for people, JSON and CSV for programs.
+//! Output: tables for people, JSON and CSV for programs.
 //!
-//! Nothing that came from a registry reaches a terminal with its control characters.
+//! Control characters in registry data never reach a terminal.
 
 pub(super) mod bar;
 pub(super) mod change;
@@ -20,52 +20,52 @@ use serde_json::Value;
 use super::{Error, ExitStatus};
 use crate::grpc::proto;
 
-/// How an answer is written.
+/// An output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
-    /// For people.
+    /// A table for people.
     Table,
     /// One JSON value.
     Json,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Jsonl,
-    /// A header, and a row for each record.
+    /// CSV: a header and one row per record.
     Csv,
 }
 
-/// Something that can be written in each form.
+/// A result that can be printed in each format.
 pub(super) trait View {
-    /// For people.
+    /// The table or text for people.
     fn table(&self) -> String;
 
-    /// For programs: an object for each thing.
+    /// One JSON object per item.
     fn objects(&self) -> Vec<Value>;
 
-    /// For spreadsheets: objects without objects in them, all with the same fields.
+    /// The CSV rows: flat objects that all have the same fields.
     fn csv_rows(&self) -> Vec<Value> {
         self.objects()
     }
 
-    /// A row of nothing, whose fields are the header where there are no rows.
+    /// An empty row: its fields are the CSV header if no rows exist.
     fn empty_row(&self) -> Value {
         record::object(&proto::Assignment::default())
     }
 
-    /// The whole as one JSON value.
+    /// The result as one JSON value.
     fn json(&self) -> Value {
         Value::Array(self.objects())
     }
 }
 
-/// Writes an answer to stdout.
+/// Prints a view to stdout.
 pub(super) fn show(format: Format, view: &impl View) -> Result<ExitStatus, Error> {
-    let form = |fault: serde_json::Error| Error::Format(fault.into());
+    let error = |error: serde_json::Error| Error::Format(error.into());
     let text = match format {
         Format::Table => view.table(),
-        Format::Json => serde_json::to_string_pretty(&view.json()).map_err(form)? + "\n",
+        Format::Json => serde_json::to_string_pretty(&view.json()).map_err(error)? + "\n",
         Format::Jsonl => view.objects().iter().map(|object| object.to_string() + "\n").collect(),
         Format::Csv => {
-            csv(&view.csv_rows(), &view.empty_row()).map_err(|fault| Error::Format(fault.into()))?
+            csv(&view.csv_rows(), &view.empty_row()).map_err(|error| Error::Format(error.into()))?
         }
     };
     print(&text)
@@ -78,11 +78,11 @@ fn csv(rows: &[Value], blank: &Value) -> Result<String, csv::Error> {
     for row in rows {
         writer.write_record(fields(row).values().map(cell))?;
     }
-    let bytes = writer.into_inner().map_err(|fault| fault.into_error())?;
+    let bytes = writer.into_inner().map_err(|error| error.into_error())?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// A value as one cell: lists with commas, labels as `key=value` with semicolons.
+/// A value as one CSV cell: lists joined by commas, labels as `key=value` joined by semicolons.
 fn cell(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
@@ -96,7 +96,7 @@ fn cell(value: &Value) -> String {
     }
 }
 
-/// Writes text to stdout.
+/// Prints text to stdout.
 pub(super) fn print(text: &str) -> Result<ExitStatus, Error> {
     let mut stdout = io::stdout().lock();
     let written = if stdout.is_terminal() {
@@ -109,7 +109,7 @@ pub(super) fn print(text: &str) -> Result<ExitStatus, Error> {
     Ok(ExitStatus::Success)
 }
 
-/// How a command has ended whose answer is empty if nothing was found, which people are told.
+/// The exit status of a query. If it found nothing, prints a notice.
 pub(super) fn found_status(is_found: bool) -> ExitStatus {
     if !is_found {
         notice("nothing found");
@@ -117,13 +117,13 @@ pub(super) fn found_status(is_found: bool) -> ExitStatus {
     ExitStatus::found(is_found)
 }
 
-/// Says something beside the answer, on stderr.
+/// Prints a message for people to stderr.
 pub(super) fn notice(text: &str) {
-    // With stderr gone there is nobody left to tell.
+    // An error is ignored: if stderr is closed, it can't be reported.
     let _ = writeln!(io::stderr(), "{}", clean(text));
 }
 
-/// A path as a word of a command line.
+/// A path as one word of a shell command.
 pub(super) fn quoted(path: &Path) -> String {
     let text = path.to_string_lossy();
     let is_plain = |c: char| c.is_alphanumeric() || "/._-+:@%=,".contains(c);
@@ -133,10 +133,10 @@ pub(super) fn quoted(path: &Path) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-/// The text in one line, without what could take over a terminal: control characters, and those
-/// that turn the direction of writing.
+/// The text on one line, without control characters and characters that change the writing
+/// direction, which could manipulate a terminal.
 pub(super) fn clean(text: &str) -> String {
-    let harmless = |c: char| match c {
+    let replace = |c: char| match c {
         '\t' | '\n' | '\r' => ' ',
         '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
             '\u{fffd}'
@@ -144,7 +144,7 @@ pub(super) fn clean(text: &str) -> String {
         c if c.is_control() => '\u{fffd}',
         c => c,
     };
-    text.chars().map(harmless).collect()
+    text.chars().map(replace).collect()
 }
 
 #[cfg(test)]
@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_one_word() {
+    fn a_path_is_quoted_as_one_shell_word() {
         let word = |path| quoted(Path::new(path));
         assert_eq!(word("/var/lib/portbook.db"), "/var/lib/portbook.db");
         assert_eq!(word("Tom's $HOME.db"), r"'Tom'\''s $HOME.db'");
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn control_characters_are_taken_out() {
+    fn control_characters_are_replaced() {
         let text = "a\u{1b}[31m\u{9b}b\u{7f}\u{202e}\r\n\tZürich";
         assert_eq!(clean(text), "a\u{fffd}[31m\u{fffd}b\u{fffd}\u{fffd}   Zürich");
     }

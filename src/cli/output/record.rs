@@ -1,11 +1,11 @@
-//! A full record for programs: every field of the API, absent ones as null.
+//! Assignments as JSON: every field of the API, absent fields as null.
 
 use serde_json::{Value, json};
 
 use super::enum_names;
 use crate::grpc::proto;
 
-/// The record as an object, in the order of the API.
+/// The assignment as a JSON object, in the field order of the API.
 pub(in crate::cli) fn object(record: &proto::Assignment) -> Value {
     let ports = record.ports.unwrap_or_default();
     json!({
@@ -40,17 +40,17 @@ pub(in crate::cli) fn object(record: &proto::Assignment) -> Value {
     })
 }
 
-/// A time in RFC 3339.
+/// A time in RFC 3339 with its full precision.
 pub(in crate::cli) fn timestamp(time: Option<prost_types::Timestamp>) -> Option<String> {
     time.map(|time| time.to_string())
 }
 
-/// The records as objects.
+/// The assignments as JSON objects.
 pub(in crate::cli) fn objects(records: &[proto::Assignment]) -> Vec<Value> {
     records.iter().map(object).collect()
 }
 
-/// A text, if it is not empty.
+/// The text, or `None` if it is empty.
 pub(in crate::cli) fn text(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)
 }

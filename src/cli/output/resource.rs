@@ -1,4 +1,4 @@
-//! Namespaces and pools: what they are made of in words, and the whole of them for programs.
+//! Namespaces and pools as JSON objects, and their lists of codes, transports and ranges as text.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::record::{text, timestamp};
 use super::{enum_names, table};
 use crate::grpc::proto;
 
-/// Findings, comma-separated.
+/// Finding codes, comma-separated.
 pub(in crate::cli) fn codes(codes: &[i32]) -> String {
     names(codes).join(",")
 }
@@ -24,17 +24,18 @@ fn list(transports: &[i32]) -> Vec<String> {
     transports.iter().map(|&of| enum_names::transport(of).unwrap_or_else(|| "-".into())).collect()
 }
 
-/// Runs of ports, comma-separated.
-pub(in crate::cli) fn ranges(runs: &[proto::PortRange]) -> String {
-    runs.iter().map(|&ports| table::ports(Some(ports))).collect::<Vec<_>>().join(", ")
+/// Port ranges, comma-separated.
+pub(in crate::cli) fn ranges(ranges: &[proto::PortRange]) -> String {
+    ranges.iter().map(|&ports| table::ports(Some(ports))).collect::<Vec<_>>().join(", ")
 }
 
-/// The runs as objects.
-pub(in crate::cli) fn range_objects(runs: &[proto::PortRange]) -> Vec<Value> {
-    runs.iter().map(|ports| json!({"first": ports.first, "last": ports.last})).collect()
+/// Port ranges as JSON objects.
+pub(in crate::cli) fn range_objects(ranges: &[proto::PortRange]) -> Vec<Value> {
+    ranges.iter().map(|ports| json!({"first": ports.first, "last": ports.last})).collect()
 }
 
-/// The namespace as an object, in the order of the API, its policy beside the rest.
+/// The namespace as a JSON object, in the field order of the API, with the fields of its policy at
+/// the top level.
 pub(in crate::cli) fn namespace(namespace: &proto::Namespace) -> Value {
     let policy = namespace.policy.clone().unwrap_or_default();
     json!({
@@ -42,7 +43,7 @@ pub(in crate::cli) fn namespace(namespace: &proto::Namespace) -> Value {
         "description": text(&namespace.description),
         "accept": names(&policy.accept),
         "forbid": names(&policy.forbid),
-        "cool_down": policy.cool_down.map(|length| length.to_string()),
+        "cool_down": policy.cool_down.map(|duration| duration.to_string()),
         "create_time": timestamp(namespace.create_time),
         "update_time": timestamp(namespace.update_time),
         "etag": text(&namespace.etag),
@@ -50,7 +51,7 @@ pub(in crate::cli) fn namespace(namespace: &proto::Namespace) -> Value {
     })
 }
 
-/// The pool as an object, in the order of the API.
+/// The pool as a JSON object, in the field order of the API.
 pub(in crate::cli) fn pool(pool: &proto::Pool) -> Value {
     json!({
         "namespace": text(&pool.namespace),
@@ -59,7 +60,7 @@ pub(in crate::cli) fn pool(pool: &proto::Pool) -> Value {
         "ports": range_objects(&pool.ports),
         "transports": list(&pool.transports),
         "excluded_ports": range_objects(&pool.excluded_ports),
-        "cool_down": pool.cool_down.map(|length| length.to_string()),
+        "cool_down": pool.cool_down.map(|duration| duration.to_string()),
         "accept": names(&pool.accept),
         "create_time": timestamp(pool.create_time),
         "update_time": timestamp(pool.update_time),

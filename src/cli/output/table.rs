@@ -1,4 +1,4 @@
-//! Tables for people: one row for a service on its ports, its transports together.
+//! Tables for people: one row for a service and its ports, with all transports.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use comfy_table::{ContentArrangement, Table};
 use super::{clean, enum_names};
 use crate::grpc::proto;
 
-/// Records that a person would call one.
+/// A row: records that differ only in their transport.
 #[derive(Debug)]
 struct Row<'a> {
     first: &'a proto::Assignment,
@@ -16,7 +16,7 @@ struct Row<'a> {
     reason: Option<&'static str>,
 }
 
-/// What tells rows apart.
+/// The fields by which records are grouped into rows.
 type Key<'a> = (
     i32,
     i32,
@@ -27,12 +27,12 @@ type Key<'a> = (
     [&'a str; 2],
 );
 
-/// Which columns a table has beside those that all have.
+/// The optional columns of a table.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::cli) struct Columns {
     /// The namespace.
     pub(in crate::cli) namespace: bool,
-    /// Why it was found.
+    /// The reason for the match.
     pub(in crate::cli) reason: bool,
 }
 
@@ -41,7 +41,7 @@ pub(in crate::cli) fn records(records: &[proto::Assignment], columns: Columns) -
     search_hits(records.iter().map(|record| (record, None)), columns)
 }
 
-/// The records as a table, each with the reason why it was found.
+/// The records as a table, each with the reason for the match.
 pub(in crate::cli) fn search_hits<'a>(
     records: impl IntoIterator<Item = (&'a proto::Assignment, Option<&'static str>)>,
     columns: Columns,
@@ -49,44 +49,49 @@ pub(in crate::cli) fn search_hits<'a>(
     let rows = grouped(records);
     let has_assignee = rows.iter().any(|row| !assignee(row.first).is_empty());
     let has_lease = rows.iter().any(|row| row.first.expire_time.is_some());
-    let pick =
-        |always: [String; 4], namespace, assignee, until, reason, description| -> Vec<String> {
+    let cells =
+        |required: [String; 4], namespace, assignee, expires, reason, description| -> Vec<String> {
             let optional = [
                 columns.namespace.then_some(namespace),
                 has_assignee.then_some(assignee),
-                has_lease.then_some(until),
+                has_lease.then_some(expires),
                 columns.reason.then_some(reason),
             ];
-            always.into_iter().chain(optional.into_iter().flatten()).chain([description]).collect()
+            required
+                .into_iter()
+                .chain(optional.into_iter().flatten())
+                .chain([description])
+                .collect()
         };
-    let word = |text: &str| clean(if text.is_empty() { "-" } else { text });
-    let header = pick(
+    let cell = |text: &str| clean(if text.is_empty() { "-" } else { text });
+    let header = cells(
         ["SERVICE", "PORT", "TRANSPORT", "SOURCE"].map(String::from),
         "NAMESPACE".into(),
         "ASSIGNEE".into(),
-        "UNTIL".into(),
+        "EXPIRES".into(),
         "MATCH".into(),
         "DESCRIPTION".into(),
     );
     let rows = rows.iter().map(|row| {
-        pick(
+        cells(
             [
-                word(&row.first.service_name),
+                cell(&row.first.service_name),
                 ports(row.first.ports),
                 row.transports.join(", "),
-                word(enum_names::source(row.first.source).unwrap_or_default()),
+                cell(enum_names::source(row.first.source).unwrap_or_default()),
             ],
-            word(&row.first.namespace),
-            word(assignee(row.first)),
-            word(&row.first.expire_time.map(time).unwrap_or_default()),
-            word(row.reason.unwrap_or_default()),
+            cell(&row.first.namespace),
+            cell(assignee(row.first)),
+            cell(&row.first.expire_time.map(time).unwrap_or_default()),
+            cell(row.reason.unwrap_or_default()),
             clean(&row.first.description),
         )
     });
     render(Some(header), rows)
 }
 
-/// Who holds a registration. IANA's assignees are the people who once applied, which is no help.
+/// The assignee of a custom registration. IANA's assignees are the original applicants, so they
+/// are not shown.
 fn assignee(record: &proto::Assignment) -> &str {
     if is_custom(record) { &record.assignee } else { "" }
 }
@@ -115,14 +120,14 @@ fn grouped<'a>(
     records: impl IntoIterator<Item = (&'a proto::Assignment, Option<&'static str>)>,
 ) -> Vec<Row<'a>> {
     let mut rows: Vec<Row<'a>> = Vec::new();
-    let mut places: HashMap<Key<'a>, usize> = HashMap::new();
+    let mut indexes: HashMap<Key<'a>, usize> = HashMap::new();
     for (record, reason) in records {
         let proto::Assignment {
             source, state, namespace, service_name, ports, expire_time, ..
         } = record;
-        // Teams describe each transport of a registration as they like; IANA's wordings differ by
-        // accident.
-        let said =
+        // For custom registrations these differences are intended; in IANA's records they are
+        // accidental.
+        let descriptive =
             if is_custom(record) { [&*record.assignee, &*record.description] } else { [""; 2] };
         let key = (
             *source,
@@ -131,15 +136,15 @@ fn grouped<'a>(
             service_name.as_str(),
             *ports,
             *expire_time,
-            said,
+            descriptive,
         );
         let transport = enum_names::transport(record.transport).unwrap_or_else(|| "-".into());
-        let place = places.get(&key).copied();
-        match place.and_then(|place| rows.get_mut(place)) {
-            // The same transport again is another record, such as the two of `rdp` without a port.
+        let index = indexes.get(&key).copied();
+        match index.and_then(|index| rows.get_mut(index)) {
+            // A second record with the same transport gets a separate row, such as `rdp` without a port.
             Some(row) if !row.transports.contains(&transport) => row.transports.push(transport),
             _ => {
-                places.insert(key, rows.len());
+                indexes.insert(key, rows.len());
                 rows.push(Row { first: record, transports: vec![transport], reason });
             }
         }
@@ -147,13 +152,13 @@ fn grouped<'a>(
     rows
 }
 
-/// A table without borders, each line ended. Wraps on a terminal only.
+/// A table without borders. Every line ends with a newline; lines wrap only on a terminal.
 pub(in crate::cli) fn render(
     header: Option<Vec<String>>,
     rows: impl IntoIterator<Item = Vec<String>>,
 ) -> String {
     let mut table = Table::new();
-    // A terminal that says it has no columns does not know how many it has.
+    // A terminal that reports 0 columns does not know its width.
     let arrangement = match Table::new().width() {
         Some(0) => ContentArrangement::Disabled,
         _ => ContentArrangement::Dynamic,
@@ -169,15 +174,15 @@ pub(in crate::cli) fn render(
     table.trim_fmt() + "\n"
 }
 
-/// Facts, one a line; those that are not known are left out.
+/// One line per property; empty values are omitted.
 pub(in crate::cli) fn properties(
-    facts: impl IntoIterator<Item = (&'static str, String)>,
+    properties: impl IntoIterator<Item = (&'static str, String)>,
 ) -> String {
-    let known = facts.into_iter().filter(|(_, fact)| !fact.is_empty());
-    render(None, known.map(|(name, fact)| vec![name.to_owned(), fact]))
+    let rows = properties.into_iter().filter(|(_, value)| !value.is_empty());
+    render(None, rows.map(|(name, value)| vec![name.to_owned(), value]))
 }
 
-/// A text that wraps between words on a terminal.
+/// A text that wraps at word boundaries on a terminal.
 pub(in crate::cli) fn wrapped(text: &str) -> String {
     render(None, [vec![clean(text)]])
 }
@@ -233,15 +238,15 @@ other    443   tcp             IANA    -          -         About other
     }
 
     #[test]
-    fn leases_that_end_at_different_times_are_rows_of_their_own() {
-        let until = |seconds| proto::Assignment {
+    fn leases_with_different_expiry_times_have_separate_rows() {
+        let expiring = |seconds| proto::Assignment {
             expire_time: Some(prost_types::Timestamp { seconds, nanos: 1000 }),
             ..record("a", 7000, proto::Transport::Tcp)
         };
-        let udp = proto::Assignment { transport: proto::Transport::Udp.into(), ..until(60) };
-        let text = super::records(&[until(0), udp], Columns::default());
+        let udp = proto::Assignment { transport: proto::Transport::Udp.into(), ..expiring(60) };
+        let text = super::records(&[expiring(0), udp], Columns::default());
         let expected = "\
-SERVICE  PORT  TRANSPORT  SOURCE  UNTIL                 DESCRIPTION
+SERVICE  PORT  TRANSPORT  SOURCE  EXPIRES               DESCRIPTION
 a        7000  tcp        IANA    1970-01-01T00:00:00Z  About a
 a        7000  udp        IANA    1970-01-01T00:01:00Z  About a
 ";
@@ -250,7 +255,7 @@ a        7000  udp        IANA    1970-01-01T00:01:00Z  About a
 
     proptest! {
         #[test]
-        fn grouping_loses_nothing_and_repeats_nothing(
+        fn grouping_neither_drops_nor_repeats_a_record(
             picks in proptest::collection::vec((0..3u32, 0..5i32), 0..30)
         ) {
             let records: Vec<_> = picks
@@ -265,7 +270,7 @@ a        7000  udp        IANA    1970-01-01T00:01:00Z  About a
                 .iter()
                 .flat_map(|row| row.transports.iter().map(|transport| (ports(row.first.ports), transport.clone())))
                 .collect();
-            let mut given: Vec<_> = records
+            let mut expected: Vec<_> = records
                 .iter()
                 .map(|record| {
                     let transport = enum_names::transport(record.transport);
@@ -273,8 +278,8 @@ a        7000  udp        IANA    1970-01-01T00:01:00Z  About a
                 })
                 .collect();
             shown.sort();
-            given.sort();
-            prop_assert_eq!(shown, given);
+            expected.sort();
+            prop_assert_eq!(shown, expected);
         }
     }
 }

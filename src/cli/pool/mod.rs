@@ -1,4 +1,4 @@
-//! `portbook pool`: ports that are given out by number, and how much of them is used.
+//! `portbook pool`: manages pools and shows their usage.
 
 mod view;
 
@@ -14,26 +14,26 @@ use super::{Error, ExitStatus, parse, time_args};
 use crate::grpc::{convert, proto};
 use crate::registry::name::NamespaceName;
 use crate::registry::port::{PortRange, Transport};
-use view::{Summaries, Whole, Written};
+use view::{Details, Summaries, Written};
 
-/// What `portbook pool` does.
+/// The subcommands of `portbook pool`.
 #[derive(Debug, Subcommand)]
 pub(super) enum PoolCommand {
-    /// List the pools and how much of them is used.
+    /// List the pools and their usage.
     List(ListArgs),
-    /// Tell everything of a pool.
+    /// Show all fields of a pool.
     Show(ShowArgs),
-    /// Create a pool. It may not overlap another pool, or an assignment.
+    /// Create a pool. It must not overlap another pool or an assignment.
     Create(CreateArgs),
-    /// Change what is given of a pool. What was taken from it has to stay in it.
+    /// Update the specified fields of a pool. It must still contain all ports allocated from it.
     Update(UpdateArgs),
-    /// Delete a pool from which no assignment comes.
+    /// Delete a pool that has no allocated ports.
     Delete(DeleteArgs),
 }
 
 #[derive(Args, Debug)]
 pub(super) struct ListArgs {
-    /// The namespace, or - for all of them.
+    /// The namespace, or - for all namespaces.
     #[arg(long, env = "PORTBOOK_NAMESPACE", value_name = "NAME", default_value = NamespaceName::DEFAULT)]
     namespace: String,
 
@@ -45,7 +45,7 @@ pub(super) struct ListArgs {
 
 #[derive(Args, Debug)]
 pub(super) struct ShowArgs {
-    /// Its name.
+    /// The name of the pool.
     name: String,
 
     #[command(flatten)]
@@ -58,14 +58,14 @@ pub(super) struct ShowArgs {
 
 #[derive(Args, Debug)]
 pub(super) struct CreateArgs {
-    /// Its name: 1-63 of a-z, 0-9 and hyphens, beginning with a letter.
+    /// The name: 1-63 characters of a-z, 0-9 and hyphens, starting with a letter.
     name: String,
 
-    /// Its ports: 8100-8199 8300-8399.
+    /// The port ranges: 8100-8199 8300-8399.
     #[arg(required = true, value_name = "PORTS", value_parser = parse::port_range)]
     ports: Vec<PortRange>,
 
-    /// The transports it gives ports for; several with commas.
+    /// The transports; several separated by commas.
     #[arg(
         long = "transport",
         value_name = "TRANSPORT",
@@ -84,21 +84,21 @@ pub(super) struct CreateArgs {
 
 #[derive(Args, Debug)]
 pub(super) struct UpdateArgs {
-    /// Its name.
+    /// The name of the pool.
     name: String,
 
-    /// All its ports from now on: 8100-8199,8300-8399.
+    /// The new port ranges: 8100-8199,8300-8399. Replaces the current ranges.
     #[arg(long, value_name = "PORTS", value_parser = parse::port_ranges)]
     ports: Option<List<PortRange>>,
 
-    /// All the transports it gives ports for from now on; several with commas.
+    /// The new transports; several separated by commas. Replaces the current transports.
     #[arg(long = "transport", value_name = "TRANSPORT", value_delimiter = ',')]
     transports: Vec<Transport>,
 
     #[command(flatten)]
     rules: RuleArgs,
 
-    /// Change it only if it is still in this state.
+    /// Update the pool only if its etag is this one.
     #[arg(long, value_name = "ETAG", default_value = "", hide_default_value = true)]
     etag: String,
 
@@ -110,10 +110,10 @@ pub(super) struct UpdateArgs {
 
 #[derive(Args, Debug)]
 pub(super) struct DeleteArgs {
-    /// Its name.
+    /// The name of the pool.
     name: String,
 
-    /// Delete it only if it is still in this state.
+    /// Delete the pool only if its etag is this one.
     #[arg(long, value_name = "ETAG", default_value = "", hide_default_value = true)]
     etag: String,
 
@@ -123,23 +123,23 @@ pub(super) struct DeleteArgs {
     write: WriteArgs,
 }
 
-/// What can be said of a pool beside its ports and transports.
+/// The fields of a pool other than its ports and transports.
 #[derive(Args, Debug)]
 struct RuleArgs {
     /// A short description.
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
 
-    /// Ports within it that are not part of it: 8110,8120-8125, or none.
+    /// The ports to exclude from its ranges: 8110,8120-8125, or none.
     #[arg(long, value_name = "PORTS", value_parser = parse::port_ranges)]
     exclude: Option<List<PortRange>>,
 
-    /// How long a port rests after it was given back, such as 1h or 30d.
+    /// The cool-down of released ports, such as 1h or 30d [default: that of the namespace].
     #[arg(long, value_name = "LENGTH", value_parser = time_args::duration)]
     cool_down: Option<prost_types::Duration>,
 
-    /// Findings with which its ports are given out all the same, such as IANA_ASSIGNED; several
-    /// with commas, or none.
+    /// The findings that do not prevent an allocation, such as IANA_ASSIGNED; several separated by
+    /// commas, or none.
     #[arg(long, value_name = "CODES", value_parser = parse::finding_codes)]
     accept: Option<List<proto::FindingCode>>,
 }
@@ -180,8 +180,8 @@ impl ShowArgs {
         let Self { name, namespace: NamespaceArgs { namespace }, server, output } = self;
         let session = Session::connect(&server).await?;
         let request = proto::GetPoolRequest { namespace, name };
-        let answer = session.call(session.registry().get_pool(request)).await?;
-        output::show(output.output, &Whole(answer.pool.unwrap_or_default()))
+        let response = session.call(session.registry().get_pool(request)).await?;
+        output::show(output.output, &Details(response.pool.unwrap_or_default()))
     }
 }
 
@@ -192,8 +192,8 @@ impl CreateArgs {
             namespace: namespace.namespace,
             name,
             ports: ports.into_iter().map(convert::port_range).collect(),
-            transports: numbers(&transports),
-            ..rules.wanted().0
+            transports: transport_numbers(&transports),
+            ..rules.fields().0
         };
         let request = proto::CreatePoolRequest {
             pool: Some(pool),
@@ -202,17 +202,17 @@ impl CreateArgs {
             reason: write.reason.clone(),
         };
         let session = Session::connect(&write.server).await?;
-        let answer = session.call(session.admin().create_pool(request)).await?;
-        told("Created", answer.pool, answer.revision, &write)
+        let response = session.call(session.admin().create_pool(request)).await?;
+        print_result("Created", response.pool, response.revision, &write)
     }
 }
 
 impl UpdateArgs {
     async fn run(self) -> Result<ExitStatus, Error> {
         let write = self.write.clone();
-        let (pool, paths) = self.wanted();
+        let (pool, paths) = self.fields();
         if paths.is_empty() {
-            let message = "there is nothing to change: give at least one of --ports, --transport, \
+            let message = "nothing to change: specify at least one of --ports, --transport, \
                            --description, --exclude, --cool-down and --accept";
             return Err(Error::Usage(message.into()));
         }
@@ -224,14 +224,14 @@ impl UpdateArgs {
             reason: write.reason.clone(),
         };
         let session = Session::connect(&write.server).await?;
-        let answer = session.call(session.admin().update_pool(request)).await?;
-        told("Changed", answer.pool, answer.revision, &write)
+        let response = session.call(session.admin().update_pool(request)).await?;
+        print_result("Updated", response.pool, response.revision, &write)
     }
 
-    /// The pool as it should be, as far as anything is said of it, and the paths of what is said.
-    fn wanted(self) -> (proto::Pool, Vec<String>) {
+    /// The specified fields of the pool, and their paths.
+    fn fields(self) -> (proto::Pool, Vec<String>) {
         let Self { name, ports, transports, rules, etag, namespace, write: _ } = self;
-        let (pool, mut paths) = rules.wanted();
+        let (pool, mut paths) = rules.fields();
         paths.extend(ports.is_some().then(|| "ports".to_owned()));
         paths.extend((!transports.is_empty()).then(|| "transports".to_owned()));
         let pool = proto::Pool {
@@ -239,7 +239,7 @@ impl UpdateArgs {
             name,
             etag,
             ports: ports.unwrap_or_default().iter().map(convert::port_range).collect(),
-            transports: numbers(&transports),
+            transports: transport_numbers(&transports),
             ..pool
         };
         (pool, paths)
@@ -258,18 +258,18 @@ impl DeleteArgs {
             reason: write.reason.clone(),
         };
         let session = Session::connect(&write.server).await?;
-        let answer = session.call(session.admin().delete_pool(request)).await?;
-        told("Deleted", answer.pool, answer.revision, &write)
+        let response = session.call(session.admin().delete_pool(request)).await?;
+        print_result("Deleted", response.pool, response.revision, &write)
     }
 }
 
-fn numbers(transports: &[Transport]) -> Vec<i32> {
+fn transport_numbers(transports: &[Transport]) -> Vec<i32> {
     transports.iter().map(|&of| convert::transport(Some(of)).into()).collect()
 }
 
 impl RuleArgs {
-    /// What is given, and the paths of it.
-    fn wanted(self) -> (proto::Pool, Vec<String>) {
+    /// The specified fields, and their paths.
+    fn fields(self) -> (proto::Pool, Vec<String>) {
         let Self { description, exclude, cool_down, accept } = self;
         let paths = [
             description.is_some().then_some("description"),
@@ -288,7 +288,7 @@ impl RuleArgs {
     }
 }
 
-fn told(
+fn print_result(
     done: &str,
     pool: Option<proto::Pool>,
     revision: u64,
@@ -312,19 +312,19 @@ mod tests {
     }
 
     fn parsed(line: &str) -> PoolCommand {
-        let words = std::iter::once("pool").chain(line.split_whitespace());
-        Line::try_parse_from(words).unwrap_or_else(|fault| panic!("{fault}")).pool
+        let args = std::iter::once("pool").chain(line.split_whitespace());
+        Line::try_parse_from(args).unwrap_or_else(|error| panic!("{error}")).pool
     }
 
     fn paths(line: &str) -> Vec<String> {
         match parsed(line) {
-            PoolCommand::Update(args) => args.wanted().1,
+            PoolCommand::Update(args) => args.fields().1,
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
-    fn exactly_what_is_given_is_changed() {
+    fn only_specified_fields_are_changed() {
         assert!(paths("update web").is_empty());
         assert_eq!(paths("update web --exclude none"), ["excluded_ports"]);
         assert_eq!(paths("update web --ports 8100-8299,8400"), ["ports"]);
@@ -340,7 +340,7 @@ mod tests {
                     --cool-down 1h --accept IANA_ASSIGNED";
         let PoolCommand::Create(args) = parsed(line) else { panic!("{line}") };
         assert_eq!((args.ports.len(), args.transports.len()), (2, 2));
-        let (pool, _) = args.rules.wanted();
+        let (pool, _) = args.rules.fields();
         assert_eq!(ranges(&pool.excluded_ports), "8110, 8120-8125");
         let PoolCommand::Create(args) = parsed("create web 8100") else { panic!() };
         assert_eq!(args.transports, [Transport::Tcp]);

@@ -1,4 +1,4 @@
-//! How pools are told.
+//! The output of pools.
 
 use serde_json::{Value, json};
 
@@ -7,17 +7,17 @@ use crate::cli::output::{self, bar, clean, record, table};
 use crate::cli::time_args::format_duration;
 use crate::grpc::proto;
 
-/// What a table tells of a pool.
-fn facts(pool: &proto::Pool) -> [(&'static str, String); 8] {
-    let word = |text: String| if text.is_empty() { "-".to_owned() } else { text };
+/// The properties that tables show of a pool.
+fn properties(pool: &proto::Pool) -> [(&'static str, String); 8] {
+    let cell = |text: String| if text.is_empty() { "-".to_owned() } else { text };
     [
         ("namespace", clean(&pool.namespace)),
         ("name", clean(&pool.name)),
         ("ports", ranges(&pool.ports)),
         ("transport", transports(&pool.transports)),
-        ("excluded", word(ranges(&pool.excluded_ports))),
-        ("cool-down", word(pool.cool_down.map(format_duration).unwrap_or_default())),
-        ("accept", word(codes(&pool.accept))),
+        ("excluded", cell(ranges(&pool.excluded_ports))),
+        ("cool-down", cell(pool.cool_down.map(format_duration).unwrap_or_default())),
+        ("accept", cell(codes(&pool.accept))),
         ("description", clean(&pool.description)),
     ]
 }
@@ -31,7 +31,7 @@ fn summary_object(summary: &proto::PoolSummary) -> Value {
     object
 }
 
-/// The object with runs of ports as words, and the usage beside the rest.
+/// The object as a flat CSV row: port ranges as text, and the usage at the top level.
 fn flat(mut object: Value, pool: &proto::Pool) -> Value {
     object["ports"] = json!(ranges(&pool.ports));
     object["excluded_ports"] = json!(ranges(&pool.excluded_ports));
@@ -57,7 +57,7 @@ impl output::View for Summaries {
             let pool = summary.pool.clone().unwrap_or_default();
             let usage = bar::usage(&summary.usage.unwrap_or_default());
             let [(_, namespace), (_, name), (_, ports), (_, transport), .., (_, description)] =
-                facts(&pool);
+                properties(&pool);
             let row = [name, ports, transport, usage, description];
             self.has_namespace.then_some(namespace).into_iter().chain(row).collect()
         });
@@ -83,20 +83,20 @@ impl output::View for Summaries {
     }
 }
 
-/// Everything of a pool.
-pub(super) struct Whole(pub(super) proto::PoolSummary);
+/// All fields of a pool.
+pub(super) struct Details(pub(super) proto::PoolSummary);
 
-impl output::View for Whole {
+impl output::View for Details {
     fn table(&self) -> String {
         let pool = self.0.pool.clone().unwrap_or_default();
         let rest = [
             ("usage", bar::usage(&self.0.usage.unwrap_or_default())),
             ("created", record::timestamp(pool.create_time).unwrap_or_default()),
-            ("changed", record::timestamp(pool.update_time).unwrap_or_default()),
+            ("updated", record::timestamp(pool.update_time).unwrap_or_default()),
             ("revision", pool.revision.to_string()),
             ("etag", clean(&pool.etag)),
         ];
-        table::properties(facts(&pool).into_iter().chain(rest))
+        table::properties(properties(&pool).into_iter().chain(rest))
     }
 
     fn objects(&self) -> Vec<Value> {
@@ -112,7 +112,7 @@ impl output::View for Whole {
     }
 }
 
-/// A pool after a change.
+/// A pool after a write.
 pub(super) struct Written {
     pub(super) heading: String,
     pub(super) pool: proto::Pool,
@@ -120,9 +120,9 @@ pub(super) struct Written {
 
 impl output::View for Written {
     fn table(&self) -> String {
-        let (header, row) = facts(&self.pool)
+        let (header, row) = properties(&self.pool)
             .into_iter()
-            .map(|(name, fact)| (name.to_uppercase(), fact))
+            .map(|(name, value)| (name.to_uppercase(), value))
             .unzip::<_, _, Vec<_>, Vec<_>>();
         format!("{}\n{}", self.heading, table::render(Some(header), [row]))
     }
@@ -146,7 +146,7 @@ mod tests {
     use crate::cli::output::View;
 
     #[test]
-    fn a_pool_reads_well_and_has_flat_rows() {
+    fn a_pool_is_shown_with_its_usage_and_has_flat_csv_rows() {
         let single = |port| proto::PortRange { first: Some(port), last: Some(port) };
         let pool = proto::Pool {
             namespace: "default".into(),

@@ -3,9 +3,9 @@
 use clap::Args;
 use jiff::Timestamp;
 
-use super::create::{check_grants, end};
+use super::create::{check_grants, expiry};
 use super::grant::{self, GrantScope};
-use super::view::{Changed, Made};
+use super::view::{Changed, TokenWithSecret};
 use crate::cli::args::{OutputArgs, ServerArgs, enum_parser};
 use crate::cli::session::Session;
 use crate::cli::{Error, ExitStatus, output, time_args};
@@ -14,24 +14,24 @@ use crate::writer::Clock;
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct UpdateArgs {
-    /// Its name.
+    /// The name of the token.
     name: String,
 
-    /// What its holder may do from now on.
+    /// The new role.
     #[arg(long, value_name = "ROLE", ignore_case = true,
           value_parser = enum_parser("ROLE_", &["admin", "registrar", "viewer"], proto::Role::from_str_name))]
     role: Option<proto::Role>,
 
-    /// All the places where a registrar may register from now on: namespaces (prod) and pools
-    /// (prod/web); several with commas.
-    #[arg(long = "grant", value_name = "PLACE", value_delimiter = ',')]
+    /// The new grants of a registrar: namespaces (prod) and pools (prod/web); several separated by
+    /// commas. Replaces the current grants.
+    #[arg(long = "grant", value_name = "SCOPE", value_delimiter = ',')]
     grants: Vec<GrantScope>,
 
-    /// How long from now until it ends, such as 90d.
+    /// The new lifetime from now, such as 90d.
     #[arg(long, value_name = "LENGTH", value_parser = time_args::duration)]
     ttl: Option<prost_types::Duration>,
 
-    /// It does not end by itself.
+    /// Remove the expiry.
     #[arg(long, conflicts_with = "ttl")]
     no_end: bool,
 
@@ -47,14 +47,14 @@ pub(in crate::cli) struct UpdateArgs {
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct RotateArgs {
-    /// Its name.
+    /// The name of the token.
     name: String,
 
-    /// How long the secret before it is still taken, such as 1h; at most 30d. Left out: not at all.
+    /// How long the old secret remains valid, such as 1h; at most 30d [default: 0s].
     #[arg(long, value_name = "LENGTH", value_parser = time_args::duration)]
     overlap: Option<prost_types::Duration>,
 
-    /// Print the new secret and nothing else.
+    /// Print only the new secret.
     #[arg(long, short, conflicts_with = "output")]
     quiet: bool,
 
@@ -66,7 +66,7 @@ pub(in crate::cli) struct RotateArgs {
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct RevokeArgs {
-    /// Its name.
+    /// The name of the token.
     name: String,
 
     #[command(flatten)]
@@ -81,11 +81,11 @@ impl UpdateArgs {
         let request = self.request(Clock::system().now())?;
         let grants = request.token.as_ref().map(|token| token.grants.clone()).unwrap_or_default();
         let session = Session::connect(&server).await?;
-        let answer = session.call(session.admin().update_token(request)).await?;
-        let token = answer.token.unwrap_or_default();
-        let ended = output::show(output, &Changed { done: "Changed", token })?;
-        grant::remark_absent(&session, &grants).await;
-        Ok(ended)
+        let response = session.call(session.admin().update_token(request)).await?;
+        let token = response.token.unwrap_or_default();
+        let status = output::show(output, &Changed { done: "Updated", token })?;
+        grant::warn_missing(&session, &grants).await;
+        Ok(status)
     }
 
     fn request(self, now: Timestamp) -> Result<proto::UpdateTokenRequest, Error> {
@@ -101,7 +101,7 @@ impl UpdateArgs {
         ];
         let paths: Vec<_> = paths.into_iter().flatten().map(String::from).collect();
         if paths.is_empty() {
-            let message = "there is nothing to change: give at least one of --role, --grant, --ttl, \
+            let message = "nothing to change: specify at least one of --role, --grant, --ttl, \
                            --no-end and --description";
             return Err(Error::Usage(message.into()));
         }
@@ -110,7 +110,7 @@ impl UpdateArgs {
             description: description.unwrap_or_default(),
             role: role.unwrap_or_default().into(),
             grants: grant::grants(&grants)?,
-            expire_time: ttl.map(|ttl| end(now, ttl)).transpose()?,
+            expire_time: ttl.map(|ttl| expiry(now, ttl)).transpose()?,
             ..proto::Token::default()
         };
         let update_mask = Some(prost_types::FieldMask { paths });
@@ -123,10 +123,10 @@ impl RotateArgs {
         let Self { name, overlap, quiet, server, output } = self;
         let session = Session::connect(&server).await?;
         let request = proto::RotateTokenRequest { name, overlap };
-        let answer = session.call(session.admin().rotate_token(request)).await?;
-        let proto::RotateTokenResponse { token, secret } = answer;
-        let made = Made { done: "Rotated", token: token.unwrap_or_default(), secret };
-        made.print(quiet, output.output)
+        let response = session.call(session.admin().rotate_token(request)).await?;
+        let proto::RotateTokenResponse { token, secret } = response;
+        let created = TokenWithSecret { done: "Rotated", token: token.unwrap_or_default(), secret };
+        created.print(quiet, output.output)
     }
 }
 
@@ -135,8 +135,8 @@ impl RevokeArgs {
         let Self { name, server, output } = self;
         let session = Session::connect(&server).await?;
         let request = proto::RevokeTokenRequest { name };
-        let answer = session.call(session.admin().revoke_token(request)).await?;
-        let token = answer.token.unwrap_or_default();
+        let response = session.call(session.admin().revoke_token(request)).await?;
+        let token = response.token.unwrap_or_default();
         output::show(output.output, &Changed { done: "Revoked", token })
     }
 }
@@ -154,14 +154,14 @@ mod tests {
     }
 
     fn paths(line: &str) -> Result<Vec<String>, String> {
-        let words = std::iter::once("update").chain(line.split_whitespace());
-        let line = Line::try_parse_from(words).map_err(|fault| fault.to_string())?;
+        let args = std::iter::once("update").chain(line.split_whitespace());
+        let line = Line::try_parse_from(args).map_err(|error| error.to_string())?;
         let request = line.update.request(Timestamp::UNIX_EPOCH);
-        Ok(request.map_err(|fault| fault.report())?.update_mask.unwrap().paths)
+        Ok(request.map_err(|error| error.report())?.update_mask.unwrap().paths)
     }
 
     #[test]
-    fn exactly_what_is_given_is_changed() {
+    fn only_specified_fields_are_changed() {
         for (line, changed) in [
             ("ci --description=", &["description"][..]),
             ("ci --no-end", &["expire_time"]),
@@ -171,14 +171,14 @@ mod tests {
         ] {
             assert_eq!(paths(line).unwrap(), changed, "{line}");
         }
-        for (line, said) in [
+        for (line, message) in [
             ("ci", "nothing to change"),
             ("ci --role registrar", "--grant NAMESPACE"),
             ("ci --role admin --grant prod", "--role registrar"),
             ("ci --ttl 1d --no-end", "cannot be used with"),
         ] {
-            let fault = paths(line).unwrap_err();
-            assert!(fault.contains(said), "{line}: {fault}");
+            let error = paths(line).unwrap_err();
+            assert!(error.contains(message), "{line}: {error}");
         }
     }
 }

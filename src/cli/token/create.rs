@@ -4,7 +4,7 @@ use clap::Args;
 use jiff::{SignedDuration, Timestamp};
 
 use super::grant::{self, GrantScope};
-use super::view::Made;
+use super::view::TokenWithSecret;
 use crate::cli::args::{OutputArgs, ServerArgs, enum_parser};
 use crate::cli::session::Session;
 use crate::cli::{Error, ExitStatus, time_args};
@@ -13,22 +13,22 @@ use crate::writer::Clock;
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct CreateArgs {
-    /// Its name, by which the history knows what is done with it; never given to another token. With
-    /// --certificate a name that is in the certificate.
+    /// The name, recorded in the history as the actor and never reused. With --certificate, a name
+    /// in the client certificate.
     name: String,
 
-    /// What its holder may do: a viewer reads, a registrar registers ports where it is granted, an
-    /// admin does everything.
+    /// The role: viewer (read only), registrar (register ports within its grants), or admin (all
+    /// calls).
     #[arg(long, value_name = "ROLE", ignore_case = true,
           value_parser = enum_parser("ROLE_", &["admin", "registrar", "viewer"], proto::Role::from_str_name))]
     role: proto::Role,
 
-    /// Where a registrar may register: in a namespace (prod), or through a pool of it (prod/web);
-    /// several with commas. What is granted need not be there yet.
-    #[arg(long = "grant", value_name = "PLACE", value_delimiter = ',')]
+    /// Where a registrar may register ports: a namespace (prod) or one of its pools (prod/web);
+    /// several separated by commas. They need not exist yet.
+    #[arg(long = "grant", value_name = "SCOPE", value_delimiter = ',')]
     grants: Vec<GrantScope>,
 
-    /// How long until it ends, such as 90d. Left out: it does not end by itself.
+    /// The lifetime of the token, such as 90d [default: no expiry].
     #[arg(long, value_name = "LENGTH", value_parser = time_args::duration)]
     ttl: Option<prost_types::Duration>,
 
@@ -36,11 +36,11 @@ pub(in crate::cli) struct CreateArgs {
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     description: String,
 
-    /// Know its holder by a client certificate with this name, and not by a secret.
+    /// Authenticate by a client certificate that contains this name, instead of a secret.
     #[arg(long)]
     certificate: bool,
 
-    /// Print the secret and nothing else, as in TOKEN=$(portbook token create ci … --quiet).
+    /// Print only the secret, as in TOKEN=$(portbook token create ci … --quiet).
     #[arg(long, short, conflicts_with_all = ["output", "certificate"])]
     quiet: bool,
 
@@ -53,20 +53,20 @@ pub(in crate::cli) struct CreateArgs {
 impl CreateArgs {
     pub(super) async fn run(self) -> Result<ExitStatus, Error> {
         let (server, output, quiet) = (self.server.clone(), self.output.output, self.quiet);
-        let token = self.wanted(Clock::system().now())?;
+        let token = self.token(Clock::system().now())?;
         let grants = token.grants.clone();
         let session = Session::connect(&server).await?;
         let request = proto::CreateTokenRequest { token: Some(token) };
-        let answer = session.call(session.admin().create_token(request)).await?;
-        let proto::CreateTokenResponse { token, secret } = answer;
-        let made = Made { done: "Created", token: token.unwrap_or_default(), secret };
-        let ended = made.print(quiet, output)?;
-        // After the secret, which is shown this once whatever else may fail.
-        grant::remark_absent(&session, &grants).await;
-        Ok(ended)
+        let response = session.call(session.admin().create_token(request)).await?;
+        let proto::CreateTokenResponse { token, secret } = response;
+        let created = TokenWithSecret { done: "Created", token: token.unwrap_or_default(), secret };
+        let status = created.print(quiet, output)?;
+        // After the secret: it has to be printed even if this check fails.
+        grant::warn_missing(&session, &grants).await;
+        Ok(status)
     }
 
-    fn wanted(self, now: Timestamp) -> Result<proto::Token, Error> {
+    fn token(self, now: Timestamp) -> Result<proto::Token, Error> {
         let Self { name, role, grants, ttl, description, certificate, .. } = self;
         check_grants(role, &grants)?;
         let credential =
@@ -77,38 +77,39 @@ impl CreateArgs {
             role: role.into(),
             grants: grant::grants(&grants)?,
             credential: credential.into(),
-            expire_time: ttl.map(|ttl| end(now, ttl)).transpose()?,
+            expire_time: ttl.map(|ttl| expiry(now, ttl)).transpose()?,
             ..proto::Token::default()
         })
     }
 }
 
-/// That grants come with the role that has them, and the role with grants.
+/// Checks that a registrar has grants, and that other roles have none.
 pub(super) fn check_grants(role: proto::Role, grants: &[GrantScope]) -> Result<(), Error> {
     let message = match (role, grants.is_empty()) {
         (proto::Role::Registrar, true) => {
-            "a registrar registers where it is granted: say where with --grant NAMESPACE or --grant \
+            "a registrar needs at least one grant: specify --grant NAMESPACE or --grant \
              NAMESPACE/POOL"
         }
         (proto::Role::Admin, false) => {
-            "an admin may register everywhere: leave --grant out, or say --role registrar"
+            "an admin may register ports everywhere: omit --grant, or use --role registrar"
         }
         (proto::Role::Viewer, false) => {
-            "a viewer may not register anywhere: leave --grant out, or say --role registrar"
+            "a viewer may not register ports: omit --grant, or use --role registrar"
         }
         _ => return Ok(()),
     };
     Err(Error::Usage(message.into()))
 }
 
-/// When it ends that lasts this long from now on.
-pub(super) fn end(
+/// The time at which the duration after `now` ends.
+pub(super) fn expiry(
     now: Timestamp,
     ttl: prost_types::Duration,
 ) -> Result<prost_types::Timestamp, Error> {
-    let length = SignedDuration::new(ttl.seconds, ttl.nanos);
-    let end = now.checked_add(length);
-    let end = end.map_err(|_| Error::Usage("--ttl reaches beyond the calendar".into()))?;
+    let duration = SignedDuration::new(ttl.seconds, ttl.nanos);
+    let end = now.checked_add(duration);
+    let end =
+        end.map_err(|_| Error::Usage("--ttl is too long: it ends after the year 9999".into()))?;
     Ok(time_args::timestamp(end))
 }
 
@@ -124,35 +125,35 @@ mod tests {
         create: CreateArgs,
     }
 
-    fn wanted(line: &str) -> Result<proto::Token, String> {
-        let words = std::iter::once("create").chain(line.split_whitespace());
-        let line = Line::try_parse_from(words).map_err(|fault| fault.to_string())?;
-        line.create.wanted(Timestamp::UNIX_EPOCH).map_err(|fault| fault.report())
+    fn parse(line: &str) -> Result<proto::Token, String> {
+        let args = std::iter::once("create").chain(line.split_whitespace());
+        let line = Line::try_parse_from(args).map_err(|error| error.to_string())?;
+        line.create.token(Timestamp::UNIX_EPOCH).map_err(|error| error.report())
     }
 
     #[test]
-    fn a_registrar_has_grants_and_nobody_else() {
-        let token = wanted("ci --role Registrar --grant prod/web,staging --ttl 90d").unwrap();
+    fn only_a_registrar_has_grants() {
+        let token = parse("ci --role Registrar --grant prod/web,staging --ttl 90d").unwrap();
         assert_eq!(grant::words(&token.grants), ["prod/web", "staging"]);
         assert_eq!(token.expire_time.unwrap().seconds, 90 * 24 * 60 * 60);
         assert_eq!(
             (token.role(), token.credential()),
             (proto::Role::Registrar, proto::Credential::Secret)
         );
-        for (line, said) in [
+        for (line, message) in [
             ("ci --role registrar", "--grant NAMESPACE"),
             ("ci --role admin --grant prod", "--role registrar"),
             ("ci --role viewer --grant prod", "--role registrar"),
             ("ci", "--role"),
             ("ci --role owner", "admin, registrar, viewer"),
             ("ci --role registrar --grant Prod", "is no name"),
-            ("ci --role viewer --ttl 4000000d", "beyond the calendar"),
+            ("ci --role viewer --ttl 4000000d", "--ttl is too long"),
             ("ci --role viewer --certificate --quiet", "cannot be used with"),
         ] {
-            let fault = wanted(line).unwrap_err();
-            assert!(fault.contains(said), "{line}: {fault}");
+            let error = parse(line).unwrap_err();
+            assert!(error.contains(message), "{line}: {error}");
         }
-        let token = wanted("ci.example.com --role viewer --certificate").unwrap();
+        let token = parse("ci.example.com --role viewer --certificate").unwrap();
         assert_eq!((token.credential(), token.expire_time), (proto::Credential::Certificate, None));
     }
 }

@@ -1,4 +1,4 @@
-//! Where a registrar may register, as people write it: `prod`, or `prod/web` for a pool of it.
+//! Grants of a registrar as the command line shows them: `prod`, or `prod/web` for a pool.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -9,7 +9,7 @@ use crate::cli::{Error, output};
 use crate::grpc::proto;
 use crate::registry::name::{NameError, NamespaceName, PoolName};
 
-/// A namespace, or a pool of one.
+/// A namespace, or one of its pools.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct GrantScope {
     namespace: NamespaceName,
@@ -37,17 +37,17 @@ impl fmt::Display for GrantScope {
     }
 }
 
-/// The places as a message has them, each namespace once.
-pub(super) fn grants(places: &[GrantScope]) -> Result<Vec<proto::Grant>, Error> {
+/// The scopes as proto grants, one per namespace.
+pub(super) fn grants(scopes: &[GrantScope]) -> Result<Vec<proto::Grant>, Error> {
     let mut pools: BTreeMap<&NamespaceName, BTreeSet<Option<&PoolName>>> = BTreeMap::new();
-    for place in places {
-        pools.entry(&place.namespace).or_default().insert(place.pool.as_ref());
+    for scope in scopes {
+        pools.entry(&scope.namespace).or_default().insert(scope.pool.as_ref());
     }
     let grant = |(namespace, pools): (&NamespaceName, BTreeSet<Option<&PoolName>>)| {
-        // A message can't say both, and to leave out one or the other would be a guess.
+        // A grant can't contain both; dropping one of them would be a guess.
         if pools.len() > 1 && pools.contains(&None) {
             return Err(Error::Usage(format!(
-                "--grant {namespace} is all of that namespace: leave it out, or leave out its pools"
+                "--grant {namespace} includes all pools of the namespace: omit it, or omit the pools"
             )));
         }
         let pools = pools.into_iter().flatten().map(ToString::to_string).collect();
@@ -56,29 +56,30 @@ pub(super) fn grants(places: &[GrantScope]) -> Result<Vec<proto::Grant>, Error> 
     pools.into_iter().map(grant).collect()
 }
 
-/// The grants in the words that `--grant` takes.
-pub(super) fn words(grants: &[proto::Grant]) -> Vec<String> {
-    let words = |grant: &proto::Grant| {
+/// The grants in the format of `--grant`.
+pub(super) fn scopes(grants: &[proto::Grant]) -> Vec<String> {
+    let scopes = |grant: &proto::Grant| {
         let proto::Grant { namespace, pools } = grant;
-        let whole = pools.is_empty().then(|| namespace.clone());
-        let parts = pools.iter().map(|pool| format!("{namespace}/{pool}"));
-        whole.into_iter().chain(parts).collect::<Vec<_>>()
+        let namespace_scope = pools.is_empty().then(|| namespace.clone());
+        let pool_scopes = pools.iter().map(|pool| format!("{namespace}/{pool}"));
+        namespace_scope.into_iter().chain(pool_scopes).collect::<Vec<_>>()
     };
-    grants.iter().flat_map(words).collect()
+    grants.iter().flat_map(scopes).collect()
 }
 
-/// Says which of the places are not there. They can be granted all the same, but may be typos.
-pub(super) async fn remark_absent(session: &Session, grants: &[proto::Grant]) {
+/// Prints a warning for each granted namespace or pool that does not exist. Such grants are valid,
+/// but may be typos.
+pub(super) async fn warn_missing(session: &Session, grants: &[proto::Grant]) {
     for proto::Grant { namespace, pools } in grants {
         if pools.is_empty() {
             let request = proto::GetNamespaceRequest { name: namespace.clone() };
-            remark(session.call(session.registry().get_namespace(request)).await.err());
+            warn(session.call(session.registry().get_namespace(request)).await.err());
         }
         for pool in pools {
             let request =
                 proto::GetPoolRequest { namespace: namespace.clone(), name: pool.clone() };
-            let answer = session.call(session.registry().get_pool(request)).await;
-            if remark(answer.err()) == Absent::Namespace {
+            let response = session.call(session.registry().get_pool(request)).await;
+            if warn(response.err()) == Missing::Namespace {
                 break;
             }
         }
@@ -86,30 +87,30 @@ pub(super) async fn remark_absent(session: &Session, grants: &[proto::Grant]) {
 }
 
 #[derive(PartialEq, Eq)]
-enum Absent {
+enum Missing {
     Nothing,
     Namespace,
     Pool,
 }
 
-fn remark(fault: Option<Error>) -> Absent {
-    // The token is made, whatever becomes of this.
-    let Some(Error::Refused(refusal)) = fault else { return Absent::Nothing };
+fn warn(error: Option<Error>) -> Missing {
+    // Other errors are ignored: the token has been written.
+    let Some(Error::Refused(refusal)) = error else { return Missing::Nothing };
     let word = |name| refusal.value(name);
-    let (absent, place) = match refusal.reason.as_str() {
-        "NAMESPACE_NOT_FOUND" => (Absent::Namespace, format!("namespace {}", word("namespace"))),
+    let (missing, resource) = match refusal.reason.as_str() {
+        "NAMESPACE_NOT_FOUND" => (Missing::Namespace, format!("namespace {}", word("namespace"))),
         "POOL_NOT_FOUND" => {
-            (Absent::Pool, format!("pool {} in the namespace {}", word("pool"), word("namespace")))
+            (Missing::Pool, format!("pool {} in namespace {}", word("pool"), word("namespace")))
         }
-        _ => return Absent::Nothing,
+        _ => return Missing::Nothing,
     };
     let nearest = word("nearest").replace(',', ", ");
-    let nearest = if nearest.is_empty() { nearest } else { format!(" (near it: {nearest})") };
+    let nearest = if nearest.is_empty() { nearest } else { format!(" (similar: {nearest})") };
     output::notice(&format!(
-        "portbook: there is no {place} yet{nearest}; if that is a typo, say all grants again with \
-         portbook token update"
+        "portbook: {resource} does not exist yet{nearest}; if this is a typo, replace the grants \
+         with portbook token update"
     ));
-    absent
+    missing
 }
 
 #[cfg(test)]
@@ -118,17 +119,19 @@ mod tests {
 
     use super::*;
 
-    fn read(words: &[&str]) -> Result<Vec<proto::Grant>, Error> {
-        grants(&words.iter().map(|word| word.parse().unwrap()).collect::<Vec<_>>())
+    fn parse(scopes: &[&str]) -> Result<Vec<proto::Grant>, Error> {
+        grants(&scopes.iter().map(|scope| scope.parse().unwrap()).collect::<Vec<_>>())
     }
 
     #[test]
-    fn places_are_namespaces_and_pools_of_them() {
-        let all = read(&["prod/web", "staging", "prod/apps", "prod/web"]).unwrap();
-        assert_eq!(words(&all), ["prod/apps", "prod/web", "staging"]);
+    fn scopes_are_namespaces_and_pools() {
+        let all = parse(&["prod/web", "staging", "prod/apps", "prod/web"]).unwrap();
+        assert_eq!(scopes(&all), ["prod/apps", "prod/web", "staging"]);
         assert_eq!(all.len(), 2);
-        let both = read(&["prod/web", "prod"]).unwrap_err();
-        assert!(matches!(&both, Error::Usage(said) if said.starts_with("--grant prod is all")));
+        let both = parse(&["prod/web", "prod"]).unwrap_err();
+        assert!(
+            matches!(&both, Error::Usage(message) if message.starts_with("--grant prod includes all"))
+        );
         for text in ["", "/", "prod/", "/web", "Prod", "prod/web/x", "-"] {
             assert!(text.parse::<GrantScope>().is_err(), "{text:?}");
         }
@@ -136,10 +139,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_printed_is_read_again(text in "[a-c]{1,2}(/[a-c]{1,2})?") {
-            let place: GrantScope = text.parse().unwrap();
-            prop_assert_eq!(place.to_string(), text.clone());
-            prop_assert_eq!(words(&grants(&[place]).unwrap()), [text]);
+        fn printing_and_parsing_are_inverse(text in "[a-c]{1,2}(/[a-c]{1,2})?") {
+            let scope: GrantScope = text.parse().unwrap();
+            prop_assert_eq!(scope.to_string(), text.clone());
+            prop_assert_eq!(scopes(&grants(&[scope]).unwrap()), [text]);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `portbook token`: who may call, and what they may do.
+//! `portbook token`: manages access tokens and their roles.
 
 mod change;
 mod create;
@@ -16,33 +16,33 @@ use super::{Error, ExitStatus};
 use crate::grpc::proto;
 use crate::writer::Clock;
 pub(super) use recover::RecoverError;
-use view::{Tokens, Whole};
+use view::{Details, Tokens};
 
-/// What `portbook token` does.
+/// The subcommands of `portbook token`.
 #[derive(Debug, Subcommand)]
 pub(super) enum TokenCommand {
-    /// List the tokens, never their secrets.
+    /// List the tokens, without their secrets.
     List(ListArgs),
-    /// Tell everything of a token but its secret.
+    /// Show all fields of a token except its secret.
     Show(ShowArgs),
-    /// Create a token, and show its secret this once.
+    /// Create a token and print its secret, which can't be shown again.
     Create(create::CreateArgs),
-    /// Change what is given of a token, from the next call on.
+    /// Update the specified fields of a token, with effect from the next call.
     Update(change::UpdateArgs),
-    /// Give a token a new secret, and show it this once.
+    /// Replace the secret of a token and print the new one, which can't be shown again.
     Rotate(change::RotateArgs),
-    /// End a token, from the next call on and for good.
+    /// Revoke a token permanently, with effect from the next call.
     Revoke(change::RevokeArgs),
-    /// Make a token good again on the server's machine, where no admin is left to do it.
+    /// Recover an admin token on the server's machine if no usable admin token is left.
     ///
-    /// While no server runs on the database. The token gets a new secret and the role admin, is no
-    /// longer revoked and no longer ends; if there is none of that name, it is made.
+    /// No server may be running on the database. The token gets a new secret and the role admin, is
+    /// no longer revoked and has no expiry. If no token of that name exists, it is created.
     Recover(recover::RecoverArgs),
 }
 
 #[derive(Args, Debug)]
 pub(super) struct ListArgs {
-    /// Also those that were revoked or have ended.
+    /// Include revoked and expired tokens.
     #[arg(long)]
     ended: bool,
 
@@ -54,7 +54,7 @@ pub(super) struct ListArgs {
 
 #[derive(Args, Debug)]
 pub(super) struct ShowArgs {
-    /// Its name. Left out: the one that you call with.
+    /// The name of the token [default: the token of the caller].
     name: Option<String>,
 
     #[command(flatten)]
@@ -104,6 +104,6 @@ impl ShowArgs {
             None => session.call(admin.get_caller(proto::GetCallerRequest {})).await?.token,
         };
         let token = token.unwrap_or_default();
-        output::show(output.output, &Whole { token, now: Clock::system().now() })
+        output::show(output.output, &Details { token, now: Clock::system().now() })
     }
 }

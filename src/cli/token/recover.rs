@@ -1,11 +1,11 @@
-//! `portbook token recover`: a way back in for whoever has the machine, without a server.
+//! `portbook token recover`: recovers an admin token in the database file, without a server.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::view::Made;
+use super::view::TokenWithSecret;
 use crate::access::{PlainToken, Recovered, TokenName, TokenRefusal};
 use crate::cli::args::OutputArgs;
 use crate::cli::{Error, ExitStatus};
@@ -16,7 +16,7 @@ use crate::writer::Clock;
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct RecoverArgs {
-    /// Its name.
+    /// The name of the token.
     #[arg(long, value_name = "NAME", default_value = "admin")]
     name: TokenName,
 
@@ -24,7 +24,7 @@ pub(in crate::cli) struct RecoverArgs {
     #[arg(long, env = "PORTBOOK_DATABASE", value_name = "FILE", default_value = "portbook.db")]
     database: PathBuf,
 
-    /// Print the secret and nothing else.
+    /// Print only the secret.
     #[arg(long, short, conflicts_with = "output")]
     quiet: bool,
 
@@ -32,49 +32,51 @@ pub(in crate::cli) struct RecoverArgs {
     output: OutputArgs,
 }
 
-/// Why a token can't be recovered.
+/// A token can't be recovered.
 #[derive(Debug, thiserror::Error)]
 pub enum RecoverError {
-    /// There is no database.
+    /// The database does not exist.
     #[error(
-        "there is no database {0}: give its file with --database; a new one is made by 'portbook \
-         serve', which shows its admin token"
+        "database {0} does not exist: specify its file with --database; 'portbook serve' creates a \
+         new database and prints its admin token"
     )]
     NoDatabase(PathBuf),
-    /// It can't be looked for.
-    #[error("the database {path} can't be looked at")]
-    Look {
-        /// Where.
+    /// The database file can't be inspected.
+    #[error("the database {path} can't be accessed")]
+    Metadata {
+        /// The database file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// A server has it.
-    #[error("a server runs on the database {0}: stop it, recover the token, and start it again")]
-    Served(PathBuf),
-    /// It can't be opened.
+    /// A server is using the database.
+    #[error(
+        "a server is running on the database {0}: stop it, recover the token, and start it again"
+    )]
+    InUse(PathBuf),
+    /// The database can't be opened.
     #[error(transparent)]
     Open(OpenError),
-    /// It can't be read or written.
-    #[error("the token can't be kept")]
+    /// The database can't be read or written.
+    #[error("the token can't be stored")]
     Store(#[from] StoreError),
-    /// No randomness.
-    #[error("the operating system has no randomness for a token")]
+    /// Random bytes are not available.
+    #[error("the operating system can't provide random bytes for a token")]
     Random(#[from] getrandom::Error),
-    /// The token has no secret.
-    #[error("{0}: recover another one with --name")]
+    /// The token can't be recovered, because it has no secret.
+    #[error("{0}: recover another token with --name")]
     Refused(TokenRefusal),
 }
 
 impl RecoverArgs {
     pub(super) async fn run(self) -> Result<ExitStatus, Error> {
         let Self { name, database, quiet, output } = self;
-        let made = recovered(&database, name).await?;
-        made.print(quiet, output.output)
+        let view = recovered(&database, name).await?;
+        view.print(quiet, output.output)
     }
 }
 
-async fn recovered(database: &Path, name: TokenName) -> Result<Made, RecoverError> {
+async fn recovered(database: &Path, name: TokenName) -> Result<TokenWithSecret, RecoverError> {
     let mut store = open(database).await?;
     let now = Clock::system().now();
     let secret = PlainToken::generate()?;
@@ -86,24 +88,24 @@ async fn recovered(database: &Path, name: TokenName) -> Result<Made, RecoverErro
     };
     store.put_token(&token).await?;
     store.close().await?;
-    Ok(Made { done, token: convert::token(&token), secret: secret.reveal().to_owned() })
+    Ok(TokenWithSecret { done, token: convert::token(&token), secret: secret.reveal().to_owned() })
 }
 
-/// The database, if there is one: a new one would hide that the path is wrong.
+/// Opens an existing database. Does not create one: that would hide a wrong path.
 async fn open(database: &Path) -> Result<SqliteStore, RecoverError> {
     match database.metadata() {
-        Ok(found) if found.is_file() && found.len() == 0 => {
+        Ok(metadata) if metadata.is_file() && metadata.len() == 0 => {
             return Err(RecoverError::NoDatabase(database.to_owned()));
         }
         Ok(_) => {}
         Err(source) if source.kind() == io::ErrorKind::NotFound => {
             return Err(RecoverError::NoDatabase(database.to_owned()));
         }
-        Err(source) => return Err(RecoverError::Look { path: database.to_owned(), source }),
+        Err(source) => return Err(RecoverError::Metadata { path: database.to_owned(), source }),
     }
-    SqliteStore::open(database).await.map_err(|fault| match fault {
-        OpenError::InUse(path) => RecoverError::Served(path),
-        fault => RecoverError::Open(fault),
+    SqliteStore::open(database).await.map_err(|error| match error {
+        OpenError::InUse(path) => RecoverError::InUse(path),
+        error => RecoverError::Open(error),
     })
 }
 
@@ -113,7 +115,7 @@ mod tests {
     use crate::access::{Token, Tokens};
 
     #[tokio::test]
-    async fn no_database_is_made() {
+    async fn no_database_is_created() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("portbook.db");
         let recover = async || recovered(&path, "admin".parse().unwrap()).await.map(|_| ());
@@ -125,27 +127,27 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_recovered_is_kept() {
+    async fn a_recovered_token_is_stored() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("portbook.db");
         let now = Clock::system().now();
         let lost = PlainToken::generate().unwrap();
         let mut store = SqliteStore::open(&path).await.unwrap();
-        let creator = "somebody".parse::<TokenName>().unwrap().actor();
+        let creator = "operator".parse::<TokenName>().unwrap().actor();
         let admin =
             Token { creator, revoke_time: Some(now), ..Token::first_admin(lost.hash(), now) };
         store.put_token(&admin).await.unwrap();
-        let served = recovered(&path, "admin".parse().unwrap()).await;
-        assert!(matches!(served, Err(RecoverError::Served(_))));
+        let in_use = recovered(&path, "admin".parse().unwrap()).await;
+        assert!(matches!(in_use, Err(RecoverError::InUse(_))));
         store.close().await.unwrap();
 
-        let made = recovered(&path, "admin".parse().unwrap()).await.unwrap();
-        assert_eq!((made.done, &*made.token.creator), ("Recovered", "portbook"));
+        let view = recovered(&path, "admin".parse().unwrap()).await.unwrap();
+        assert_eq!((view.done, &*view.token.creator), ("Recovered", "portbook"));
         let mut store = SqliteStore::open(&path).await.unwrap();
         let tokens: Tokens = store.load(now).await.unwrap().into_loaded().tokens;
-        let secret = PlainToken::parse(&made.secret).unwrap();
+        let secret = PlainToken::parse(&view.secret).unwrap();
         let later = Clock::system().now();
-        assert_eq!(convert::token(tokens.by_secret(&secret, later).unwrap()), made.token);
+        assert_eq!(convert::token(tokens.by_secret(&secret, later).unwrap()), view.token);
         assert!(tokens.by_secret(&lost, later).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! How tokens are told.
+//! The output of tokens.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use crate::cli::output::{self, Format, clean, enum_names, table};
 use crate::cli::{Error, ExitStatus};
 use crate::grpc::proto;
 
-/// The token as an object, in the order of the API.
+/// The token as a JSON object, in the field order of the API.
 fn object(token: &proto::Token) -> Value {
     let grants = token.grants.iter();
     let grants = grants.map(|grant| json!({"namespace": grant.namespace, "pools": grant.pools}));
@@ -29,10 +29,10 @@ fn object(token: &proto::Token) -> Value {
     })
 }
 
-/// The object with the grants as `--grant` takes them.
+/// The token as a CSV row, with the grants in the format of `--grant`.
 fn row(token: &proto::Token) -> Value {
     let mut object = object(token);
-    object["grants"] = json!(grant::words(&token.grants));
+    object["grants"] = json!(grant::scopes(&token.grants));
     object
 }
 
@@ -41,62 +41,63 @@ fn role(token: &proto::Token) -> String {
 }
 
 fn grants(token: &proto::Token) -> String {
-    clean(&grant::words(&token.grants).join(", "))
+    clean(&grant::scopes(&token.grants).join(", "))
 }
 
-fn has_ended(token: &proto::Token, now: Timestamp) -> bool {
+fn has_expired(token: &proto::Token, now: Timestamp) -> bool {
     token
         .expire_time
         .is_some_and(|end| (end.seconds, end.nanos) <= (now.as_second(), now.subsec_nanosecond()))
 }
 
-/// Until when it is good, or since when not.
-fn until(token: &proto::Token, now: Timestamp) -> String {
+/// The expiry of the token, or since when it is revoked or expired.
+fn expiry(token: &proto::Token, now: Timestamp) -> String {
     match (token.revoke_time, token.expire_time) {
         (Some(revoked), _) => format!("revoked {}", table::time(revoked)),
-        (None, Some(end)) if has_ended(token, now) => format!("ended {}", table::time(end)),
+        (None, Some(end)) if has_expired(token, now) => format!("expired {}", table::time(end)),
         (None, Some(end)) => table::time(end),
-        (None, None) => "without end".into(),
+        (None, None) => "never".into(),
     }
 }
 
-/// What its holder may do, in words.
-fn rights(token: &proto::Token) -> String {
+/// The permissions of the role, as text.
+fn permissions(token: &proto::Token) -> String {
     match token.role() {
         proto::Role::Unspecified => String::new(),
         proto::Role::Viewer => "read".into(),
         proto::Role::Registrar => {
-            format!("read; take, change and give back ports in {}", grants(token))
+            format!("read; register, update and release ports in {}", grants(token))
         }
-        proto::Role::Admin => "do everything, with namespaces, pools and tokens too".into(),
+        proto::Role::Admin => "all calls, including managing namespaces, pools and tokens".into(),
     }
 }
 
 fn credential(token: &proto::Token) -> String {
     match token.credential() {
         proto::Credential::Unspecified => String::new(),
-        proto::Credential::Certificate => "a client certificate with its name".into(),
+        proto::Credential::Certificate => "a client certificate that contains its name".into(),
         proto::Credential::Secret => match token.rotate_time {
-            Some(made) => format!("a secret, made {}", table::time(made)),
+            Some(created) => format!("a secret, created {}", table::time(created)),
             None => "a secret".into(),
         },
     }
 }
 
-/// Tokens in a row each.
+/// A table of tokens.
 fn rows<'t>(tokens: impl IntoIterator<Item = &'t proto::Token>, now: Timestamp) -> String {
-    let header = ["NAME", "ROLE", "GRANTS", "KNOWN BY", "UNTIL", "DESCRIPTION"].map(String::from);
-    let word = |text: String| if text.is_empty() { "-".to_owned() } else { text };
+    let header =
+        ["NAME", "ROLE", "GRANTS", "CREDENTIAL", "EXPIRES", "DESCRIPTION"].map(String::from);
+    let cell = |text: String| if text.is_empty() { "-".to_owned() } else { text };
     let rows = tokens.into_iter().map(|token| {
         let name = clean(&token.name);
-        let known_by = enum_names::credential(token.credential).unwrap_or("-").to_lowercase();
+        let credential = enum_names::credential(token.credential).unwrap_or("-").to_lowercase();
         let description = clean(&token.description);
-        vec![name, role(token), word(grants(token)), known_by, until(token, now), description]
+        vec![name, role(token), cell(grants(token)), credential, expiry(token, now), description]
     });
     table::render(Some(header.to_vec()), rows)
 }
 
-/// Several tokens.
+/// A list of tokens.
 pub(super) struct Tokens {
     pub(super) tokens: Vec<proto::Token>,
     pub(super) now: Timestamp,
@@ -120,28 +121,27 @@ impl output::View for Tokens {
     }
 }
 
-/// Everything of a token.
-pub(super) struct Whole {
+/// All fields of a token.
+pub(super) struct Details {
     pub(super) token: proto::Token,
     pub(super) now: Timestamp,
 }
 
-impl output::View for Whole {
+impl output::View for Details {
     fn table(&self) -> String {
         let token = &self.token;
-        let moment =
-            |time: Option<prost_types::Timestamp>| time.map(table::time).unwrap_or_default();
-        let by = |creator: &str| format!("{} by {}", moment(token.create_time), clean(creator));
+        let text = |time: Option<prost_types::Timestamp>| time.map(table::time).unwrap_or_default();
+        let by = |creator: &str| format!("{} by {}", text(token.create_time), clean(creator));
         table::properties([
             ("name", clean(&token.name)),
             ("description", clean(&token.description)),
             ("role", role(token)),
-            ("may", rights(token)),
-            ("until", until(token, self.now)),
-            ("known by", credential(token)),
-            ("old secret until", moment(token.former_expire_time)),
+            ("permissions", permissions(token)),
+            ("expires", expiry(token, self.now)),
+            ("credential", credential(token)),
+            ("old secret expires", text(token.former_expire_time)),
             ("created", by(&token.creator)),
-            ("changed", moment(token.update_time)),
+            ("updated", text(token.update_time)),
         ])
     }
 
@@ -158,7 +158,7 @@ impl output::View for Whole {
     }
 }
 
-/// A token after a change.
+/// A token after an update.
 pub(super) struct Changed {
     pub(super) done: &'static str,
     pub(super) token: proto::Token,
@@ -166,8 +166,8 @@ pub(super) struct Changed {
 
 impl output::View for Changed {
     fn table(&self) -> String {
-        let changed = self.token.update_time.unwrap_or_default();
-        format!("{}:\n{}", self.done, rows([&self.token], as_of(changed)))
+        let updated = self.token.update_time.unwrap_or_default();
+        format!("{}:\n{}", self.done, rows([&self.token], as_of(updated)))
     }
 
     fn objects(&self) -> Vec<Value> {
@@ -183,21 +183,21 @@ impl output::View for Changed {
     }
 }
 
-/// The time of the server, by which a change is told.
+/// The update time as a `Timestamp`. After a write, expiry is evaluated at the server's time.
 fn as_of(time: prost_types::Timestamp) -> Timestamp {
     Timestamp::new(time.seconds, time.nanos).unwrap_or_default()
 }
 
-/// A token with its secret, which is shown this once.
-pub(super) struct Made {
+/// A token with its new secret, which can't be shown again.
+pub(super) struct TokenWithSecret {
     pub(super) done: &'static str,
     pub(super) token: proto::Token,
-    /// Empty for a token that is known by a certificate.
+    /// Empty for a token that is authenticated by a certificate.
     pub(super) secret: String,
 }
 
-impl Made {
-    /// Tells the token and its secret, or the secret alone.
+impl TokenWithSecret {
+    /// Prints the token and its secret, or only the secret.
     pub(super) fn print(&self, quiet: bool, format: Format) -> Result<ExitStatus, Error> {
         if quiet {
             output::print(&format!("{}\n", self.secret))
@@ -212,23 +212,23 @@ impl Made {
     }
 }
 
-impl output::View for Made {
+impl output::View for TokenWithSecret {
     fn table(&self) -> String {
-        let made = self.token.update_time.unwrap_or_default();
-        let table = format!("{}:\n{}", self.done, rows([&self.token], as_of(made)));
+        let updated = self.token.update_time.unwrap_or_default();
+        let table = format!("{}:\n{}", self.done, rows([&self.token], as_of(updated)));
         let secret = &self.secret;
         if secret.is_empty() {
             return format!(
-                "{table}\nIt has no secret: its holder shows a client certificate that has its name, \
-                 with --cert and --key.\n"
+                "{table}\nThe token has no secret: authenticate with a client certificate that contains its \
+                 name (--cert and --key).\n"
             );
         }
         let former = self
             .token
             .former_expire_time
-            .map(|end| format!("\nThe secret before it is taken until {}.\n", table::time(end)));
+            .map(|end| format!("\nThe old secret remains valid until {}.\n", table::time(end)));
         format!(
-            "{table}\nIts secret, shown this once:\n\n    {secret}\n\nTo use it:\n\n    export \
+            "{table}\nThe secret, which can't be shown again:\n\n    {secret}\n\nTo use it:\n\n    export \
              PORTBOOK_TOKEN={secret}\n{}",
             former.unwrap_or_default()
         )
@@ -271,20 +271,20 @@ mod tests {
     }
 
     #[test]
-    fn tokens_read_well_and_tell_that_they_have_ended() {
+    fn tokens_are_shown_with_their_expiry() {
         let tokens = vec![
             token("ci"),
             proto::Token { expire_time: Some(at(60)), ..token("late") },
             proto::Token { expire_time: Some(at(90)), grants: vec![], role: 1, ..token("soon") },
-            proto::Token { revoke_time: Some(at(30)), expire_time: Some(at(60)), ..token("gone") },
+            proto::Token { revoke_time: Some(at(30)), expire_time: Some(at(60)), ..token("old") },
         ];
         let tokens = Tokens { tokens, now: Timestamp::from_second(60).unwrap() };
         let expected = "\
-NAME  ROLE       GRANTS                        KNOWN BY  UNTIL                         DESCRIPTION
-ci    registrar  prod/web, prod/apps, staging  secret    without end                   Deploys�
-late  registrar  prod/web, prod/apps, staging  secret    ended 1970-01-01T00:01:00Z    Deploys�
-soon  viewer     -                             secret    1970-01-01T00:01:30Z          Deploys�
-gone  registrar  prod/web, prod/apps, staging  secret    revoked 1970-01-01T00:00:30Z  Deploys�
+NAME  ROLE       GRANTS                        CREDENTIAL  EXPIRES                       DESCRIPTION
+ci    registrar  prod/web, prod/apps, staging  secret      never                         Deploys�
+late  registrar  prod/web, prod/apps, staging  secret      expired 1970-01-01T00:01:00Z  Deploys�
+soon  viewer     -                             secret      1970-01-01T00:01:30Z          Deploys�
+old   registrar  prod/web, prod/apps, staging  secret      revoked 1970-01-01T00:00:30Z  Deploys�
 ";
         assert_eq!(tokens.table(), expected);
         let rows = tokens.csv_rows();
@@ -294,15 +294,16 @@ gone  registrar  prod/web, prod/apps, staging  secret    revoked 1970-01-01T00:0
     }
 
     #[test]
-    fn a_secret_stands_out_and_is_there_for_programs() {
-        let made = Made { done: "Created", token: token("ci"), secret: "pbk_secret".into() };
-        let told = made.table();
+    fn a_new_secret_is_shown_on_a_separate_line_and_in_json() {
+        let created =
+            TokenWithSecret { done: "Created", token: token("ci"), secret: "pbk_secret".into() };
+        let output = created.table();
         assert!(
-            told.contains("\n    pbk_secret\n") && told.contains("PORTBOOK_TOKEN=pbk_secret\n")
+            output.contains("\n    pbk_secret\n") && output.contains("PORTBOOK_TOKEN=pbk_secret\n")
         );
-        assert_eq!(made.json()["secret"], "pbk_secret");
-        let known = Made { secret: String::new(), ..made };
-        assert!(!known.table().contains("PORTBOOK_TOKEN"), "{}", known.table());
-        assert_eq!(known.json()["secret"], Value::Null);
+        assert_eq!(created.json()["secret"], "pbk_secret");
+        let certificate = TokenWithSecret { secret: String::new(), ..created };
+        assert!(!certificate.table().contains("PORTBOOK_TOKEN"), "{}", certificate.table());
+        assert_eq!(certificate.json()["secret"], Value::Null);
     }
 }

@@ -1,4 +1,5 @@
-//! `portbook watch`: the changes of assignments as they come, also across restarts of the server.
+//! `portbook watch`: prints changes to assignments as they happen and resumes after a lost
+//! connection.
 
 mod progress;
 
@@ -19,15 +20,16 @@ use crate::registry::name::NamespaceName;
 use crate::registry::port::PortRange;
 use progress::Progress;
 
-/// A server tells at least every 10 seconds that it is there.
-const SILENCE: Duration = Duration::from_secs(40);
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// The maximum time without a message. A server sends one at least every 10 seconds.
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(40);
+/// The wait before the first reconnection; it doubles with each failed attempt.
+const FIRST_BACKOFF: Duration = Duration::from_secs(1);
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
 
 /// The arguments of `portbook watch`.
 #[derive(Args, Debug)]
 pub(super) struct WatchArgs {
-    /// The namespace, or - for all of them.
+    /// The namespace, or - for all namespaces.
     #[arg(long, env = "PORTBOOK_NAMESPACE", value_name = "NAME", default_value = NamespaceName::DEFAULT)]
     namespace: String,
 
@@ -39,26 +41,26 @@ pub(super) struct WatchArgs {
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     service: String,
 
-    /// The first revision to tell; 1 is the beginning. Left out: from now on.
+    /// The first revision to show, from 1 [default: the next one].
     #[arg(long, value_name = "REVISION", value_parser = parse::revision)]
     from: Option<u64>,
 
-    /// End when the connection is lost, and do not go on when the server is back.
+    /// Exit if the connection is lost, instead of reconnecting.
     #[arg(long)]
     no_retry: bool,
 
-    /// How to write each change.
-    #[arg(long, short, value_enum, value_name = "FORM", default_value_t = Form::Table)]
-    output: Form,
+    /// The format of each change.
+    #[arg(long, short, value_enum, value_name = "FORMAT", default_value_t = LineFormat::Table)]
+    output: LineFormat,
 
     #[command(flatten)]
     server: ServerArgs,
 }
 
-/// How a change is written: one line in any case.
+/// The format of a change, one line in both cases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Form {
-    /// For people.
+enum LineFormat {
+    /// Text for people.
     Table,
     /// A JSON object.
     Jsonl,
@@ -74,96 +76,96 @@ impl WatchArgs {
                 ports: self.ports.map(convert::port_range),
                 service_name: self.service,
             },
-            form: self.output,
+            format: self.output,
             progress: Progress::from(self.from.unwrap_or_default()),
-            pause: FIRST_PAUSE,
+            backoff: FIRST_BACKOFF,
         };
-        // Who can't be reached at all is told so at once.
+        // If the first connection fails, the command fails without retrying.
         let session = Session::connect(&self.server).await?;
-        let ended = tokio::select! {
-            ended = watch.follow(&self.server, session, self.no_retry) => ended,
+        let result = tokio::select! {
+            result = watch.follow(&self.server, session, self.no_retry) => result,
             interrupted = tokio::signal::ctrl_c() => interrupted.map_err(Error::Signal),
             _ = terminate.recv() => Ok(()),
         };
         let next = watch.progress.next();
         if next > self.from.unwrap_or_default()
-            && !matches!(&ended, Err(error) if error.is_broken_pipe())
+            && !matches!(&result, Err(error) if error.is_broken_pipe())
         {
-            output::notice(&format!("to go on from here: portbook watch{resume} --from {next}"));
+            output::notice(&format!("to resume: portbook watch{resume} --from {next}"));
         }
-        ended.map(|()| ExitStatus::Success)
+        result.map(|()| ExitStatus::Success)
     }
 }
 
 impl WatchArgs {
-    /// The flags that make the same watch again, where they are not left out.
+    /// The flags that repeat this watch; defaults are omitted.
     fn flags(&self) -> String {
         let namespace = Some(format!(" --namespace {}", self.namespace));
         let ports = self.ports.map(|ports| format!(" --ports {ports}"));
         let service = (!self.service.is_empty()).then(|| format!(" --service '{}'", self.service));
-        let output = (self.output == Form::Jsonl).then(|| " --output jsonl".to_owned());
+        let output = (self.output == LineFormat::Jsonl).then(|| " --output jsonl".to_owned());
         [namespace, ports, service, output].into_iter().flatten().collect()
     }
 }
 
 struct Watch {
     filter: proto::WatchFilter,
-    form: Form,
+    format: LineFormat,
     progress: Progress,
-    /// How long to wait before the next try.
-    pause: Duration,
+    /// The wait before the next reconnection.
+    backoff: Duration,
 }
 
 impl Watch {
-    /// Tells changes until something goes wrong that does not pass.
+    /// Prints changes and reconnects until an error occurs that is not transient.
     async fn follow(
         &mut self,
         server: &ServerArgs,
         session: Session,
         no_retry: bool,
     ) -> Result<(), Error> {
-        let mut lost = self.listen(&session).await;
+        let mut error = self.print_until_error(&session).await;
         loop {
-            if no_retry || !lost.is_retryable() {
-                return Err(lost);
+            if no_retry || !error.is_retryable() {
+                return Err(error);
             }
-            if self.pause == FIRST_PAUSE {
-                output::notice(&format!("portbook: {}; trying again", interruption(&lost)));
+            if self.backoff == FIRST_BACKOFF {
+                output::notice(&format!("portbook: {}; reconnecting", interruption(&error)));
             }
-            sleep(self.pause).await;
-            self.pause = longer(self.pause);
-            lost = match Session::connect(server).await {
-                Ok(session) => self.listen(&session).await,
+            sleep(self.backoff).await;
+            self.backoff = longer(self.backoff);
+            error = match Session::connect(server).await {
+                Ok(session) => self.print_until_error(&session).await,
                 Err(error) => error,
             };
         }
     }
 
-    /// Tells changes until the connection is lost or the server ends it.
-    async fn listen(&mut self, session: &Session) -> Error {
-        match self.tell_all(session).await {
+    /// Prints changes until the connection is lost or the server closes the stream.
+    async fn print_until_error(&mut self, session: &Session) -> Error {
+        match self.print_changes(session).await {
             Ok(()) => Error::IncompleteResponse,
             Err(error) => error,
         }
     }
 
-    async fn tell_all(&mut self, session: &Session) -> Result<(), Error> {
+    async fn print_changes(&mut self, session: &Session) -> Result<(), Error> {
         let request = proto::WatchAssignmentsRequest {
             start_revision: self.progress.next(),
             filter: Some(self.filter.clone()),
         };
         let mut registry = session.registry();
         let call = registry.watch_assignments(request);
-        let mut answers = session.call_within(SILENCE, call).await?;
+        let mut messages = session.call_within(MESSAGE_TIMEOUT, call).await?;
         let mut is_new = true;
-        while let Some(answer) = session.next_message(SILENCE, &mut answers).await? {
-            self.pause = FIRST_PAUSE;
-            let (is_mark, revision) = (answer.changes.is_empty(), answer.revision);
-            for change in self.progress.take(answer) {
-                output::print(&line(&change, self.form, self.filter.namespace == "-"))?;
+        while let Some(message) = session.next_message(MESSAGE_TIMEOUT, &mut messages).await? {
+            self.backoff = FIRST_BACKOFF;
+            let (is_progress, revision) = (message.changes.is_empty(), message.revision);
+            for change in self.progress.record(message) {
+                output::print(&line(&change, self.format, self.filter.namespace == "-"))?;
             }
-            if is_new && is_mark {
-                output::notice(&format!("watching; all up to revision {revision} is told"));
+            if is_new && is_progress {
+                output::notice(&format!("watching; up to date at revision {revision}"));
                 is_new = false;
             }
         }
@@ -171,22 +173,22 @@ impl Watch {
     }
 }
 
-/// Why a watch does not go on for now.
-fn interruption(lost: &Error) -> String {
-    match lost {
-        Error::Unreachable(addr) => format!("the connection to {addr} is lost"),
-        Error::IncompleteResponse => "the server has ended the watch".to_owned(),
-        lost => lost.to_string(),
+/// Why a watch is interrupted.
+fn interruption(error: &Error) -> String {
+    match error {
+        Error::Unreachable(addr) => format!("lost the connection to {addr}"),
+        Error::IncompleteResponse => "the server closed the stream".to_owned(),
+        error => error.to_string(),
     }
 }
 
-fn longer(pause: Duration) -> Duration {
-    LONGEST_PAUSE.min(pause * 2)
+fn longer(backoff: Duration) -> Duration {
+    MAX_BACKOFF.min(backoff * 2)
 }
 
 /// The change in one line.
-fn line(change: &proto::Change, form: Form, has_namespace: bool) -> String {
-    if form == Form::Jsonl {
+fn line(change: &proto::Change, format: LineFormat, has_namespace: bool) -> String {
+    if format == LineFormat::Jsonl {
         return change::object(change).to_string() + "\n";
     }
     let time = change.time.map(table::time);
@@ -203,8 +205,8 @@ fn line(change: &proto::Change, form: Form, has_namespace: bool) -> String {
     ];
     line.extend(has_namespace.then(|| change::namespace_name(change).to_owned()));
     line.push(format!("by {}", change.actor));
-    let said = [&change.reason, &details(change)].map(|text| format!("({text})"));
-    line.extend(said.into_iter().filter(|text| text != "()"));
+    let notes = [&change.reason, &details(change)].map(|text| format!("({text})"));
+    line.extend(notes.into_iter().filter(|text| text != "()"));
     clean(&line.join("  ")) + "\n"
 }
 
@@ -213,12 +215,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_from_one_second_to_thirty() {
-        let pauses: Vec<_> = std::iter::successors(Some(FIRST_PAUSE), |&pause| Some(longer(pause)))
-            .take(7)
-            .map(|pause| pause.as_secs())
-            .collect();
-        assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30]);
+    fn the_backoff_doubles_from_one_to_thirty_seconds() {
+        let backoffs: Vec<_> =
+            std::iter::successors(Some(FIRST_BACKOFF), |&backoff| Some(longer(backoff)))
+                .take(7)
+                .map(|backoff| backoff.as_secs())
+                .collect();
+        assert_eq!(backoffs, [1, 2, 4, 8, 16, 30, 30]);
     }
 
     #[test]
@@ -240,11 +243,11 @@ mod tests {
             ..proto::Change::default()
         };
         assert_eq!(
-            line(&change, Form::Table, true),
+            line(&change, LineFormat::Table, true),
             "7  1970-01-01T00:00:00Z  released  billing  7450-7459/udp  prod  by ci  \
              (moved elsewhere)\n"
         );
-        let json = line(&change, Form::Jsonl, true);
+        let json = line(&change, LineFormat::Jsonl, true);
         assert_eq!(json.lines().count(), 1);
         assert!(json.starts_with("{\"revision\":7,") && json.ends_with("}\n"), "{json}");
     }

@@ -1,47 +1,49 @@
-//! How far a watch has come: what was told, so that nothing is told twice and nothing is left out
-//! when it goes on elsewhere.
+//! The progress of a watch: which changes were printed. A watch that resumes neither repeats nor
+//! omits a change.
 
 use crate::grpc::proto;
 
-/// How far a watch has come.
+/// The progress of a watch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Progress {
-    /// The revision up to which everything was told; nothing until that is known.
-    told: Option<u64>,
-    /// The last change told of a revision of which there may be more to come: revision, position.
-    begun: Option<(u64, u32)>,
+    /// The last completely printed revision; `None` until one is known.
+    complete: Option<u64>,
+    /// The last printed change, as revision and position. More changes of its revision may follow.
+    last: Option<(u64, u32)>,
 }
 
 impl Progress {
-    /// A watch that begins with this revision; 0 is from now on.
+    /// A watch that starts at this revision; 0 starts at the next one.
     pub(super) const fn from(start: u64) -> Self {
-        Self { told: start.checked_sub(1), begun: None }
+        Self { complete: start.checked_sub(1), last: None }
     }
 
-    /// The first revision that was not told whole; 0 as long as none is known.
+    /// The first revision that was not printed completely; 0 if none is known.
     pub(super) fn next(&self) -> u64 {
-        self.told.map_or(0, |told| told.saturating_add(1))
+        self.complete.map_or(0, |revision| revision.saturating_add(1))
     }
 
-    /// The changes of a message that were not told before, which are now, and how far that brings
-    /// it.
-    pub(super) fn take(&mut self, answer: proto::WatchAssignmentsResponse) -> Vec<proto::Change> {
-        let mut fresh = answer.changes;
-        fresh.retain(|change| {
-            let is_fresh = self.is_fresh(change);
-            if is_fresh {
-                self.begun = Some((change.revision, change.position));
+    /// Records a message as printed, and returns its changes that were not printed before.
+    pub(super) fn record(
+        &mut self,
+        message: proto::WatchAssignmentsResponse,
+    ) -> Vec<proto::Change> {
+        let mut new = message.changes;
+        new.retain(|change| {
+            let is_new = self.is_new(change);
+            if is_new {
+                self.last = Some((change.revision, change.position));
             }
-            is_fresh
+            is_new
         });
-        self.told = self.told.max(Some(answer.revision));
-        fresh
+        self.complete = self.complete.max(Some(message.revision));
+        new
     }
 
-    fn is_fresh(&self, change: &proto::Change) -> bool {
-        let place = (change.revision, change.position);
-        self.told.is_none_or(|told| change.revision > told)
-            && self.begun.is_none_or(|last| place > last)
+    fn is_new(&self, change: &proto::Change) -> bool {
+        let position = (change.revision, change.position);
+        self.complete.is_none_or(|complete| change.revision > complete)
+            && self.last.is_none_or(|last| position > last)
     }
 }
 
@@ -60,44 +62,44 @@ mod tests {
         proto::WatchAssignmentsResponse { changes: changes.iter().map(change).collect(), revision }
     }
 
-    fn places(changes: &[proto::Change]) -> Vec<(u64, u32)> {
+    fn positions(changes: &[proto::Change]) -> Vec<(u64, u32)> {
         changes.iter().map(|change| (change.revision, change.position)).collect()
     }
 
     #[test]
-    fn a_watch_from_now_on_learns_where_it_is_from_the_first_message() {
+    fn a_watch_without_a_start_revision_starts_after_the_first_message() {
         let mut progress = Progress::from(0);
         assert_eq!(progress.next(), 0);
-        assert!(progress.take(message(&[], 7)).is_empty());
+        assert!(progress.record(message(&[], 7)).is_empty());
         assert_eq!(progress.next(), 8);
         assert_eq!(Progress::from(5).next(), 5);
     }
 
     #[test]
-    fn a_revision_that_was_begun_goes_on_where_it_was_left() {
+    fn a_partially_printed_revision_is_resumed_after_its_last_printed_change() {
         let mut progress = Progress::from(3);
         assert_eq!(
-            places(&progress.take(message(&[(3, 0), (4, 0), (4, 1)], 3))),
+            positions(&progress.record(message(&[(3, 0), (4, 0), (4, 1)], 3))),
             [(3, 0), (4, 0), (4, 1)]
         );
-        // The connection is lost, and what is told anew begins with revision 4.
+        // The connection is lost, and the new stream starts at revision 4.
         assert_eq!(progress.next(), 4);
         let again = message(&[(4, 0), (4, 1), (4, 2), (5, 0)], 5);
-        assert_eq!(places(&progress.take(again)), [(4, 2), (5, 0)]);
+        assert_eq!(positions(&progress.record(again)), [(4, 2), (5, 0)]);
         assert_eq!(progress.next(), 6);
-        assert!(progress.take(message(&[(5, 0)], 5)).is_empty());
-        // A mark never takes it back.
-        progress.take(message(&[], 2));
+        assert!(progress.record(message(&[(5, 0)], 5)).is_empty());
+        // A progress message with an earlier revision has no effect.
+        progress.record(message(&[], 2));
         assert_eq!(progress.next(), 6);
     }
 
     proptest! {
-        /// However a watch is cut into messages, and wherever the connection is lost, each change
-        /// is told once, in order.
+        /// Each change is printed once and in order, for any division of the stream into messages
+        /// and any lost connections.
         #[test]
-        fn each_change_is_told_once(
+        fn each_change_is_printed_once(
             sizes in proptest::collection::vec(0..4u32, 1..12),
-            cuts in proptest::collection::vec((1..5usize, any::<bool>()), 0..40),
+            splits in proptest::collection::vec((1..5usize, any::<bool>()), 0..40),
         ) {
             let all: Vec<(u64, u32)> = (1..)
                 .zip(&sizes)
@@ -105,20 +107,20 @@ mod tests {
                 .collect();
             let end = sizes.len() as u64;
             let mut progress = Progress::from(1);
-            let mut told = Vec::new();
-            let mut left = all.clone();
-            for (size, is_lost) in cuts.into_iter().chain([(all.len(), false), (all.len(), false)]) {
+            let mut printed = Vec::new();
+            let mut remaining = all.clone();
+            for (size, is_lost) in splits.into_iter().chain([(all.len(), false), (all.len(), false)]) {
                 if is_lost {
                     let from = progress.next();
-                    left = all.iter().copied().filter(|&(revision, _)| revision >= from).collect();
+                    remaining = all.iter().copied().filter(|&(revision, _)| revision >= from).collect();
                 }
-                let rest = left.split_off(size.min(left.len()));
-                // What comes next is of this revision, so it is not told whole.
-                let whole = rest.first().map_or(end, |&(revision, _)| revision - 1);
-                told.extend(places(&progress.take(message(&left, whole))));
-                left = rest;
+                let rest = remaining.split_off(size.min(remaining.len()));
+                // The next change may belong to the same revision, which is then not complete.
+                let complete = rest.first().map_or(end, |&(revision, _)| revision - 1);
+                printed.extend(positions(&progress.record(message(&remaining, complete))));
+                remaining = rest;
             }
-            prop_assert_eq!(told, all);
+            prop_assert_eq!(printed, all);
             prop_assert_eq!(progress.next(), end + 1);
         }
     }
