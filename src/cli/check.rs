@@ -216,7 +216,7 @@ mod tests {
 5432/tcp · acknowledgement required
   acknowledge IANA_ASSIGNED: IANA has assigned 5432/tcp to postgresql
   acknowledged COOLING_DOWN: 5432/tcp was given back by billing
-    until: 1970-01-01T00:00:00Z
+    ends: 1970-01-01T00:00:00Z
   free nearby: 5433, 5431
   to take it all the same: --acknowledge IANA_ASSIGNED,COOLING_DOWN
 

@@ -269,7 +269,7 @@ mod tests {
         };
         let history = History { changes: vec![released, created], has_namespace: true };
         let expected = "\
-REVISION  TIME                  ACTOR  WHAT               SERVICE  PORT  TRANSPORT  NAMESPACE  REASON  DETAIL
+REVISION  TIME                  ACTOR  CHANGE             SERVICE  PORT  TRANSPORT  NAMESPACE  REASON  DETAILS
 7         1970-01-01T00:00:00Z  ci     released           billing  7450  tcp        prod       moved
 6         -                     -      namespace created  -        -     -          prod       -       prod
 ";

@@ -115,7 +115,7 @@ fn the_secret_before_a_new_one_is_taken_for_its_overlap() {
     let second = secret(&server, "token rotate ci --overlap 1h");
     assert_eq!((shown(&first), shown(&second)), (Some(0), Some(0)));
     let told = out(&as_holder(&server, &second, "token show"));
-    assert!(told.contains("old secret until"), "{told}");
+    assert!(told.contains("old secret expires"), "{told}");
     let third = secret(&server, "token rotate ci");
     assert_eq!([&first, &second, &third].map(|of| shown(of)), [Some(3), Some(3), Some(0)]);
 }

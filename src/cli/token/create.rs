@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn only_a_registrar_has_grants() {
         let token = parse("ci --role Registrar --grant prod/web,staging --ttl 90d").unwrap();
-        assert_eq!(grant::words(&token.grants), ["prod/web", "staging"]);
+        assert_eq!(grant::scopes(&token.grants), ["prod/web", "staging"]);
         assert_eq!(token.expire_time.unwrap().seconds, 90 * 24 * 60 * 60);
         assert_eq!(
             (token.role(), token.credential()),
