@@ -6,8 +6,8 @@ use std::{env, fs};
 
 use prost::Message;
 
-/// Answers that are put together from encoded records: see `src/grpc/wire.rs`.
-const ENCODED: [&str; 3] =
+/// Responses that are assembled from encoded records: see `src/grpc/wire.rs`.
+const ASSEMBLED_RESPONSES: [&str; 3] =
     ["LookupPortResponse", "LookupEndpointResponse", "BatchLookupPortsResponse"];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -21,9 +21,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(Path::new(&out).join("portbook.bin"), descriptors.encode_to_vec())?;
 
     let mut builder = tonic_prost_build::configure().btree_map(".portbook.v1");
-    for answer in ENCODED {
-        builder = builder
-            .extern_path(format!(".portbook.v1.{answer}"), format!("crate::grpc::wire::{answer}"));
+    for response in ASSEMBLED_RESPONSES {
+        builder = builder.extern_path(
+            format!(".portbook.v1.{response}"),
+            format!("crate::grpc::wire::{response}"),
+        );
     }
     builder.compile_fds(descriptors)?;
     Ok(())

@@ -1,46 +1,48 @@
 //! Portbook: the port registry of an organisation, served over gRPC.
 //!
 //! IANA's registry, the everyday uses that IANA does not record, and the organisation's own
-//! registrations, looked up from memory and kept in one file.
+//! registrations, served from memory and stored in one file.
 //!
-//! # The map, in reading order
+//! # The modules, in reading order
 //!
-//! - [`registry`]: the domain. What a registry is, and every rule it keeps. Pure.
-//! - [`access`]: who calls, and what they may do. Pure too.
-//! - [`iana`]: IANA's file, and the migration made of it.
-//! - [`metrics`]: what is counted and timed.
-//! - [`store`]: where a registry is kept; [`store::sqlite`] has all the SQL.
+//! - [`registry`]: the domain model and every rule of registration. Pure.
+//! - [`access`]: callers, tokens and permissions. Pure too.
+//! - [`iana`]: IANA's registry file, and the migration generated from it.
+//! - [`metrics`]: counters and timers.
+//! - [`store`]: persistent storage; [`store::sqlite`] contains all the SQL.
 //! - [`writer`]: the one task that changes a registry.
-//! - [`grpc`]: the services of `portbook.v1`; [`grpc::layer`] is what every call passes through.
-//! - [`config`], [`telemetry`], [`connection`], [`server`]: the process that serves.
+//! - [`grpc`]: the services of `portbook.v1`; every call passes through [`grpc::layer`].
+//! - [`config`], [`telemetry`], [`connection`], [`server`]: the server process.
 //! - [`cli`]: the command line, a client of the same services.
 //!
-//! Imports point up this list only; a test keeps it.
+//! A module imports only modules above it in this list; a test verifies this.
 //!
 //! # The invariants
 //!
-//! 1. A read takes exactly one [`registry::snapshot::Snapshot`] and never touches the database;
-//!    what is asked of the past reads the history as well, on connections of its own.
-//! 2. Only the writer commits and publishes: commit, publish, reply, in this order. So whoever has
-//!    the reply to a write reads it from every connection.
-//! 3. Commands that wait are decided one on the other and committed together, durably. A refused
-//!    one never fails its neighbours; a failed commit fails all of its waiters, those that were
-//!    decided on it meanwhile included, and publishes nothing.
-//! 4. A write that was acknowledged survives the end of the process and a loss of power. Handlers
-//!    may be dropped at any await; durable work is the writer's.
-//! 5. The database refuses two holders of a port too, pools that meet, and ports of a pool that
-//!    were not asked for through it: [`registry::decide`] is the first line, the schema the last.
-//! 6. A new snapshot shares what did not change: publishing costs what changed. History is the
-//!    whole truth: replayed it leads to what stands, and taken back to what stood.
-//! 7. If the writer ends, the process ends. The server says it is ready only with a snapshot.
+//! 1. A read uses exactly one [`registry::snapshot::Snapshot`] and never accesses the database.
+//!    Historical queries also read the history, on separate connections.
+//! 2. Only the writer commits and publishes: commit, publish, reply, in this order. A client that
+//!    has received the reply to a write therefore reads that write on every connection.
+//! 3. Queued commands are decided one after another, each on the result of the previous one, and
+//!    committed together, durably. A refused command does not affect the others. A failed commit
+//!    fails every command of its batch, and every command decided on top of it in the meantime,
+//!    and publishes nothing.
+//! 4. An acknowledged write survives the end of the process and a power failure. Handlers may be
+//!    dropped at any await; durable work belongs to the writer.
+//! 5. The database also rejects two holders of a port, overlapping pools, and ports of a pool that
+//!    were not registered through it: [`registry::decide`] checks first, the schema last.
+//! 6. A new snapshot shares everything unchanged with the previous one: publishing costs as much
+//!    as the change. The history is complete: replaying it yields the current state, and reverting
+//!    it yields each earlier state.
+//! 7. If the writer ends, the process ends. The server reports ready only once it has a snapshot.
 //! 8. One server per database file.
-//! 9. Migrations that were released never change, and IANA's records and registrations are kept in
-//!    tables of their own.
-//! 10. What an rpc asks of its caller is decided before anything else, and what nobody has opened is
-//!     closed. A change of a token holds for all that is decided from then on, calls that began
-//!     before included.
-//! 11. Everything that a client can make grow has a bound: connections, calls, what waits, what it
-//!     leaves unread.
+//! 9. Released migrations never change. IANA's records and registrations are stored in separate
+//!    tables.
+//! 10. The role that an rpc requires is checked before anything else; an rpc without a declared
+//!     role requires an admin. A change of a token applies to everything decided afterwards, including
+//!     calls that began earlier.
+//! 11. Everything that a client can make grow is bounded: connections, calls, queues, unread
+//!     response bytes.
 
 pub mod registry;
 

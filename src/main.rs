@@ -1,4 +1,4 @@
-//! The program: parses its arguments, runs the command, and says how it ended.
+//! The program: parses its arguments, runs the command, and returns the exit code.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -9,9 +9,9 @@ use portbook::cli::Cli;
 #[tokio::main]
 async fn main() -> ExitCode {
     match Cli::parse().run().await {
-        Ok(end) => end.into(),
+        Ok(status) => status.into(),
         Err(error) => {
-            // With stderr gone there is nobody left to tell.
+            // If stderr is closed, the error cannot be reported.
             let _ = writeln!(io::stderr(), "portbook: {}", error.report());
             error.exit_code()
         }

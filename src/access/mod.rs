@@ -1,4 +1,4 @@
-//! Access: who calls, how that is known, and what they may do. Pure, as the domain is.
+//! Access: tokens, authentication and permissions. Pure, like the domain.
 
 mod permission;
 mod recover;

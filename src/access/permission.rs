@@ -1,4 +1,4 @@
-//! What a role lets somebody do, decided on what is asked and on what it is about.
+//! Permissions: whether a role allows a command, based on the command and its target.
 
 use super::token::{Grants, Role};
 use crate::registry::assignment::Record;
@@ -7,48 +7,48 @@ use crate::registry::finding::{Finding, FindingCode, Severity};
 use crate::registry::name::{NamespaceName, PoolName};
 use crate::registry::snapshot::Snapshot;
 
-/// What somebody may not do. It tells nothing that the caller has not said.
+/// Why a caller is not allowed. Contains nothing that the caller did not send.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
-    /// Their role is too low.
-    #[error("this call needs a token of role {needed}")]
+    /// The role is too low.
+    #[error("this call needs a token of role {required}")]
     Role {
-        /// The least that would do.
-        needed: &'static str,
+        /// The least sufficient role.
+        required: &'static str,
     },
     /// A system port, which only an admin may acknowledge.
     #[error("system ports (1-1023) need a token of role admin")]
     SystemPort,
-    /// A namespace that they named.
-    #[error("this token is not granted {}: ask an admin for the grant", place(.namespace, .pool.as_ref()))]
+    /// The token has no grant for the named namespace or pool.
+    #[error("this token is not granted {}: ask an admin for the grant", scope(.namespace, .pool.as_ref()))]
     NotGranted {
-        /// Which.
+        /// The namespace.
         namespace: NamespaceName,
-        /// The pool of it that was named, if one was.
+        /// The pool, if one was named.
         pool: Option<PoolName>,
     },
-    /// A registration that they named by its uid or its port.
+    /// The token has no grant for the registration that was named by uid or port.
     #[error(
-        "this token is not granted the place where that assignment is: ask an admin for the grant"
+        "this token is not granted the namespace or pool of that assignment: ask an admin for the grant"
     )]
     Assignment,
 }
 
-fn place(namespace: &NamespaceName, pool: Option<&PoolName>) -> String {
+fn scope(namespace: &NamespaceName, pool: Option<&PoolName>) -> String {
     match pool {
         Some(pool) => format!("the pool {pool} of the namespace {namespace}"),
         None => format!("the namespace {namespace} outside its pools"),
     }
 }
 
-/// Whether somebody of this role may have the command decided.
+/// Checks whether the role allows the command.
 ///
 /// # Errors
-/// If not.
+/// If it does not.
 pub fn permit(snapshot: &Snapshot, command: &Command, role: &Role) -> Result<(), Denied> {
     let grants = match role {
         Role::Admin => return Ok(()),
-        Role::Viewer => return Err(Denied::Role { needed: needed(command) }),
+        Role::Viewer => return Err(Denied::Role { required: required_role(command) }),
         Role::Registrar(grants) => grants,
     };
     match command {
@@ -56,9 +56,9 @@ pub fn permit(snapshot: &Snapshot, command: &Command, role: &Role) -> Result<(),
         Command::RegisterAll(registers) => {
             registers.iter().try_for_each(|register| permit_register(grants, register))
         }
-        Command::Ensure(ensure) => permit_place(grants, &ensure.namespace, Some(&ensure.pool)),
-        Command::Renew(renew) => permit_held(snapshot, grants, &renew.held),
-        Command::Release(held) => permit_held(snapshot, grants, held),
+        Command::Ensure(ensure) => permit_scope(grants, &ensure.namespace, Some(&ensure.pool)),
+        Command::Renew(renew) => permit_selected(snapshot, grants, &renew.selector),
+        Command::Release(selector) => permit_selected(snapshot, grants, selector),
         Command::Update(update) => {
             let record = snapshot.by_uid(update.uid);
             record.map_or(Ok(()), |record| permit_record(grants, record))
@@ -69,14 +69,14 @@ pub fn permit(snapshot: &Snapshot, command: &Command, role: &Role) -> Result<(),
         | Command::DeleteNamespace(_)
         | Command::CreatePool(_)
         | Command::UpdatePool(_)
-        | Command::DeletePool(_) => Err(Denied::Role { needed: needed(command) }),
+        | Command::DeletePool(_) => Err(Denied::Role { required: required_role(command) }),
     }
 }
 
-/// Whether somebody of this role may go on with what the rules had to say.
+/// Checks whether the role may acknowledge the findings.
 ///
 /// # Errors
-/// If it takes a higher role to acknowledge one of the findings.
+/// If one of the findings requires a higher role.
 pub fn permit_findings(findings: &[Finding], role: &Role) -> Result<(), Denied> {
     let is_acknowledged = |finding: &Finding| {
         finding.code == FindingCode::SystemPort && finding.severity == Severity::Acknowledge
@@ -88,18 +88,18 @@ pub fn permit_findings(findings: &[Finding], role: &Role) -> Result<(), Denied> 
     }
 }
 
-/// Whether somebody of this role may change tokens.
+/// Checks whether the role may change tokens.
 ///
 /// # Errors
-/// If not.
+/// If it does not.
 pub fn permit_administration(role: &Role) -> Result<(), Denied> {
     match role {
         Role::Admin => Ok(()),
-        Role::Viewer | Role::Registrar(_) => Err(Denied::Role { needed: "admin" }),
+        Role::Viewer | Role::Registrar(_) => Err(Denied::Role { required: "admin" }),
     }
 }
 
-const fn needed(command: &Command) -> &'static str {
+const fn required_role(command: &Command) -> &'static str {
     match command {
         Command::Register(_)
         | Command::RegisterAll(_)
@@ -112,15 +112,15 @@ const fn needed(command: &Command) -> &'static str {
 }
 
 fn permit_register(grants: &Grants, register: &Register) -> Result<(), Denied> {
-    permit_place(grants, &register.namespace, register.pool.as_ref())
+    permit_scope(grants, &register.namespace, register.pool.as_ref())
 }
 
-fn permit_place(
+fn permit_scope(
     grants: &Grants,
     namespace: &NamespaceName,
     pool: Option<&PoolName>,
 ) -> Result<(), Denied> {
-    if grants.cover(namespace, pool) {
+    if grants.allow(namespace, pool) {
         Ok(())
     } else {
         Err(Denied::NotGranted { namespace: namespace.clone(), pool: pool.cloned() })
@@ -128,18 +128,18 @@ fn permit_place(
 }
 
 fn permit_record(grants: &Grants, record: &Record) -> Result<(), Denied> {
-    // What is nobody's to change is refused as that.
+    // Records that can't be changed are refused by `decide`.
     let Some(registration) = record.registration() else { return Ok(()) };
     let pool = registration.pooled.as_ref().map(|pooled| &pooled.pool);
-    if grants.cover(&registration.namespace, pool) { Ok(()) } else { Err(Denied::Assignment) }
+    if grants.allow(&registration.namespace, pool) { Ok(()) } else { Err(Denied::Assignment) }
 }
 
-fn permit_held(
+fn permit_selected(
     snapshot: &Snapshot,
     grants: &Grants,
-    held: &RegistrationSelector,
+    selector: &RegistrationSelector,
 ) -> Result<(), Denied> {
-    match held {
+    match selector {
         RegistrationSelector::Uid { uid, .. } => {
             let record = snapshot.by_uid(*uid);
             record.map_or(Ok(()), |record| permit_record(grants, record))
@@ -149,8 +149,8 @@ fn permit_held(
         }
         RegistrationSelector::Port { namespace, port, transport } => {
             let Ok(view) = snapshot.view(namespace) else { return Ok(()) };
-            let mut held = view.holders(*port, *transport);
-            held.try_for_each(|record| permit_record(grants, record))
+            let mut holders = view.holders(*port, *transport);
+            holders.try_for_each(|record| permit_record(grants, record))
         }
     }
 }

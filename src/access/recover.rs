@@ -1,4 +1,4 @@
-//! A way back in for whoever has the machine: a token made good again without a token.
+//! Recovery of access on the server machine: makes a token a valid admin without another token.
 
 use jiff::Timestamp;
 
@@ -6,21 +6,21 @@ use super::secret::TokenHash;
 use super::token::{Actor, Credential, Role, Secret, Token, TokenName};
 use super::tokens::{TokenRefusal, Tokens};
 
-/// A token of role admin that does not end, with a new secret.
+/// A token of role admin without expiry, with a new secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recovered {
-    /// There was one of that name.
+    /// A token of that name existed and was changed.
     Existing(Token),
-    /// There was none.
+    /// The token is new.
     New(Token),
 }
 
 impl Tokens {
-    /// What a token becomes that is recovered with this secret, whatever it was. Nothing is changed
-    /// by it.
+    /// The token of this name as a valid admin with this secret, whatever its current state. Does
+    /// not change the tokens.
     ///
     /// # Errors
-    /// If it is known by a certificate: how a token is known never changes.
+    /// If its credential is a certificate: the kind of credential never changes.
     pub fn recover(
         &self,
         name: TokenName,
@@ -33,7 +33,7 @@ impl Tokens {
         if old.credential == Credential::Certificate {
             return Err(TokenRefusal::NoSecret(name));
         }
-        // Clocks go back, tokens do not.
+        // A clock that was set back must not make the update time precede the creation.
         let now = now.max(old.create_time);
         Ok(Recovered::Existing(Token {
             role: Role::Admin,
@@ -61,24 +61,24 @@ mod tests {
         PlainToken::generate().unwrap().hash()
     }
 
-    fn lost(name: &str) -> Token {
+    fn revoked(name: &str) -> Token {
         let previous = Some(PreviousSecret { hash: hash(), expire_time: at(90) });
         Token {
             name: name.parse().unwrap(),
-            description: Text::parse("Of the tests".to_owned()).unwrap(),
+            description: Text::parse("For tests".to_owned()).unwrap(),
             role: Role::Registrar(Grants::default()),
             credential: Credential::Secret(Secret { hash: hash(), rotate_time: at(20), previous }),
             expire_time: Some(at(30)),
             create_time: at(10),
-            creator: Actor("somebody".into()),
+            creator: Actor("creator".into()),
             update_time: at(20),
             revoke_time: Some(at(25)),
         }
     }
 
     #[test]
-    fn whatever_it_was_it_is_an_admin_with_one_secret_and_no_end() {
-        let tokens = Tokens::from_iter([lost("ci")]);
+    fn a_recovered_token_is_an_admin_with_one_secret_and_no_expiry() {
+        let tokens = Tokens::from_iter([revoked("ci")]);
         let secret = PlainToken::generate().unwrap();
         let recovered = tokens.recover("ci".parse().unwrap(), secret.hash(), at(100)).unwrap();
         let expected = Token {
@@ -92,7 +92,7 @@ mod tests {
             creator: Actor::portbook(),
             update_time: at(100),
             revoke_time: None,
-            ..lost("ci")
+            ..revoked("ci")
         };
         assert_eq!(recovered, Recovered::Existing(expected.clone()));
         let tokens = tokens.with(expected.into());
@@ -100,33 +100,33 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_not_there_is_made_and_the_others_stay() {
-        let tokens = Tokens::from_iter([lost("ci")]);
-        let Recovered::New(made) = tokens.recover("ops".parse().unwrap(), hash(), at(5)).unwrap()
+    fn an_unknown_token_is_created() {
+        let tokens = Tokens::from_iter([revoked("ci")]);
+        let Recovered::New(token) = tokens.recover("ops".parse().unwrap(), hash(), at(5)).unwrap()
         else {
-            panic!("there was none");
+            panic!("the token exists");
         };
         assert_eq!(
-            (made.name.as_str(), &made.role, made.creator),
+            (token.name.as_str(), &token.role, token.creator),
             ("ops", &Role::Admin, Actor::portbook())
         );
-        assert_eq!((made.create_time, made.expire_time), (at(5), None));
+        assert_eq!((token.create_time, token.expire_time), (at(5), None));
     }
 
     #[test]
-    fn a_clock_that_went_back_does_not_change_it_before_it_was_made() {
-        let tokens = Tokens::from_iter([lost("ci")]);
+    fn update_time_is_never_before_create_time() {
+        let tokens = Tokens::from_iter([revoked("ci")]);
         let Recovered::Existing(token) =
             tokens.recover("ci".parse().unwrap(), hash(), at(5)).unwrap()
         else {
-            panic!("there was one");
+            panic!("the token is new");
         };
         assert_eq!((token.create_time, token.update_time), (at(10), at(10)));
     }
 
     #[test]
-    fn a_token_of_certificates_stays_one() {
-        let certified = Token { credential: Credential::Certificate, ..lost("ci.example.com") };
+    fn a_certificate_token_can_not_be_recovered() {
+        let certified = Token { credential: Credential::Certificate, ..revoked("ci.example.com") };
         let tokens = Tokens::from_iter([certified]);
         let refused = tokens.recover("ci.example.com".parse().unwrap(), hash(), at(100));
         assert!(matches!(refused, Err(TokenRefusal::NoSecret(_))), "{refused:?}");

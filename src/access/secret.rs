@@ -1,4 +1,4 @@
-//! The secrets by which tokens are known, and their hashes, which alone are stored.
+//! The secrets of tokens, and their hashes. Only the hashes are stored.
 
 use std::fmt;
 
@@ -7,32 +7,32 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-/// A token as its holder knows it. Never stored, never logged.
+/// The secret of a token in plaintext. Never stored, never logged.
 #[derive(Clone)]
 pub struct PlainToken(String);
 
-/// A text that can't be a token.
+/// A text that is not a valid secret.
 #[derive(Debug, thiserror::Error)]
 #[error("a token has {MIN_LENGTH}-{MAX_LENGTH} visible ASCII characters")]
 pub struct TokenFormatError;
 
-/// How the secrets made here begin, so that people and scanners know one when they see it.
+/// The prefix of generated secrets, so that people and scanners recognize them.
 pub(super) const SECRET_PREFIX: &str = "pbk_";
 const MIN_LENGTH: usize = 16;
 const MAX_LENGTH: usize = 256;
 
 impl PlainToken {
-    /// A new token of 256 random bits.
+    /// Generates a secret of 256 random bits.
     ///
     /// # Errors
-    /// If the operating system has no randomness to give.
+    /// If the operating system can't provide random bytes.
     pub fn generate() -> Result<Self, getrandom::Error> {
         let mut bits = [0; 32];
         getrandom::fill(&mut bits)?;
         Ok(Self(format!("{SECRET_PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(bits))))
     }
 
-    /// A token that somebody chose.
+    /// Parses a secret.
     ///
     /// # Errors
     /// If it is too short, too long, or can't be sent in a header.
@@ -45,13 +45,13 @@ impl PlainToken {
         }
     }
 
-    /// What is stored of it. A token is random, so a plain hash can't be turned back.
+    /// The hash to store. A secret is random, so an unsalted hash can't be reversed.
     #[must_use]
     pub fn hash(&self) -> TokenHash {
         TokenHash(Sha256::digest(&self.0).into())
     }
 
-    /// The secret itself, to be shown to its holder once or sent to a server.
+    /// The secret in plaintext, to show to its holder once or to send to a server.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
@@ -64,11 +64,11 @@ impl fmt::Debug for PlainToken {
     }
 }
 
-/// What is stored of a token: its SHA-256.
+/// The SHA-256 of a secret.
 #[derive(Clone, Copy)]
 pub struct TokenHash([u8; 32]);
 
-/// Takes the same time wherever two hashes differ.
+/// Compares in constant time.
 impl PartialEq for TokenHash {
     fn eq(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
@@ -84,7 +84,7 @@ impl TokenHash {
         Self(bytes)
     }
 
-    /// Its bytes.
+    /// The bytes of the hash.
     #[must_use]
     pub const fn bytes(&self) -> &[u8; 32] {
         &self.0
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_do_not_print() {
+    fn secrets_are_not_printed() {
         let token = PlainToken::generate().unwrap();
         assert_eq!(format!("{token:?} {:?}", token.hash()), "PlainToken TokenHash");
     }
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_header_can_carry_is_no_token() {
+    fn texts_that_no_header_can_contain_are_rejected() {
         for text in
             ["", "short", "has a space in it, so", "pbk_zürich_is_not_ascii", &"x".repeat(257)]
         {

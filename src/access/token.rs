@@ -1,4 +1,4 @@
-//! Tokens: what is known of those who may call.
+//! Tokens: the callers, their roles and their credentials.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -12,31 +12,31 @@ use crate::registry::lease::BoundedDuration;
 use crate::registry::name::{NamespaceName, PoolName};
 use crate::registry::text::Text;
 
-/// Who acts: the name of a token.
+/// The author of a change: the name of a token.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Actor(pub Arc<str>);
 
 impl Actor {
-    /// The server itself: it ends leases, and makes the first token.
+    /// The server itself, which expires leases and creates the first token.
     #[must_use]
     pub fn portbook() -> Self {
         Self("portbook".into())
     }
 }
 
-/// The name of a token: 1-253 visible ASCII characters, as those of certificates are. What begins as
-/// a secret does is none: it was written in the wrong place.
+/// The name of a token: 1-253 visible ASCII characters, like the names in certificates. A text with
+/// the prefix of secrets is rejected, because it is probably a secret.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TokenName(Arc<str>);
 
-/// A text that is no name of a token.
+/// A text that is not a valid name of a token.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenNameError {
     /// It looks like a secret.
-    #[error("begins with {SECRET_PREFIX}, as secrets do: the name of a token is asked for")]
+    #[error("begins with {SECRET_PREFIX} like a secret: expected the name of a token")]
     Secret,
-    /// It is too long, or has other characters.
-    #[error("{0:?} is no name of a token: 1-253 visible ASCII characters are asked for")]
+    /// It is empty or too long, or contains other characters.
+    #[error("{0:?} is not a valid name of a token: expected 1-253 visible ASCII characters")]
     Other(String),
 }
 
@@ -47,12 +47,12 @@ impl TokenName {
         &self.0
     }
 
-    /// The name of the token that this actor has.
+    /// The name of the actor's token.
     pub(super) fn of(actor: &Actor) -> Self {
         Self(Arc::clone(&actor.0))
     }
 
-    /// Whoever has this token, as the history names them.
+    /// The holder of the token, as the history names them.
     #[must_use]
     pub fn actor(&self) -> Actor {
         Actor(Arc::clone(&self.0))
@@ -80,19 +80,19 @@ impl fmt::Display for TokenName {
     }
 }
 
-/// What the holder of a token may do; each role may do what the one before it may.
+/// The role of a token. Each role includes the permissions of the previous one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Reads.
+    /// May read.
     Viewer,
-    /// Registers ports where it is granted.
+    /// May register ports within its grants.
     Registrar(Grants),
-    /// Everything.
+    /// May do everything.
     Admin,
 }
 
 impl Role {
-    /// Where it may register, if it may not everywhere.
+    /// The grants, if the role is limited to them.
     #[must_use]
     pub const fn grants(&self) -> Option<&Grants> {
         match self {
@@ -101,7 +101,7 @@ impl Role {
         }
     }
 
-    /// Its name, as the API has it.
+    /// The name of the role, as in the API.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
@@ -112,42 +112,44 @@ impl Role {
     }
 }
 
-/// Where a registrar may register: namespaces, and of each the pools, or all of it if there are none.
+/// Where a registrar may register: in a complete namespace, or in some pools of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grants(pub Arc<BTreeMap<NamespaceName, BTreeSet<PoolName>>>);
 
-/// As the command line takes them: `prod,staging/apps`.
+/// In the form of the command line: `prod,staging/apps`.
 impl fmt::Display for Grants {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let places = self.0.iter().flat_map(|(namespace, pools)| {
-            let whole = pools.is_empty().then(|| namespace.to_string());
-            whole.into_iter().chain(pools.iter().map(move |pool| format!("{namespace}/{pool}")))
+        let scopes = self.0.iter().flat_map(|(namespace, pools)| {
+            let namespace_grant = pools.is_empty().then(|| namespace.to_string());
+            namespace_grant
+                .into_iter()
+                .chain(pools.iter().map(move |pool| format!("{namespace}/{pool}")))
         });
-        f.write_str(&places.collect::<Vec<_>>().join(","))
+        f.write_str(&scopes.collect::<Vec<_>>().join(","))
     }
 }
 
 impl Grants {
-    /// Whether they let somebody take or give back ports of this namespace that come from this pool,
-    /// or from none.
+    /// Whether they allow registering and releasing ports of this namespace in this pool, or, without
+    /// a pool, outside its pools.
     #[must_use]
-    pub fn cover(&self, namespace: &NamespaceName, pool: Option<&PoolName>) -> bool {
+    pub fn allow(&self, namespace: &NamespaceName, pool: Option<&PoolName>) -> bool {
         self.0
             .get(namespace)
             .is_some_and(|pools| pools.is_empty() || pool.is_some_and(|pool| pools.contains(pool)))
     }
 
-    /// Whether they has_namespace into the namespace at all.
+    /// Whether they include the namespace or one of its pools.
     #[must_use]
     pub fn has_namespace(&self, namespace: &NamespaceName) -> bool {
         self.0.contains_key(namespace)
     }
 }
 
-/// How long a secret is taken beside the one that comes after it: 0 seconds - 30 days.
+/// How long the previous secret remains valid after a rotation: 0 seconds - 30 days.
 pub type Overlap = BoundedDuration<0, { 30 * 24 * 60 * 60 }>;
 
-/// How the holder of a token is known.
+/// How the holder of a token is authenticated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Credential {
     /// By a secret.
@@ -156,42 +158,42 @@ pub enum Credential {
     Certificate,
 }
 
-/// A secret, as it is stored.
+/// A secret, as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Secret {
-    /// What is stored of it.
+    /// The hash of the secret.
     pub hash: TokenHash,
-    /// When it was made.
+    /// When it was created.
     pub rotate_time: Timestamp,
-    /// The one before it, if that is still taken.
+    /// The previous secret, if it is still valid.
     pub previous: Option<PreviousSecret>,
 }
 
 /// A secret that was replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PreviousSecret {
-    /// What is stored of it.
+    /// The hash of the secret.
     pub hash: TokenHash,
-    /// Until when it is taken.
+    /// When it expires.
     pub expire_time: Timestamp,
 }
 
-/// What is known of somebody who may call.
+/// A token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
-    /// Its name, which no other token ever has.
+    /// The name, which is never reused.
     pub name: TokenName,
     /// A short description.
     pub description: Text<255>,
-    /// What its holder may do.
+    /// The role.
     pub role: Role,
     /// How its holder is known.
     pub credential: Credential,
-    /// When it ends, if it does by itself.
+    /// When the token expires, if it does.
     pub expire_time: Option<Timestamp>,
-    /// When it was made.
+    /// When it was created.
     pub create_time: Timestamp,
-    /// Who made it.
+    /// Who created it.
     pub creator: Actor,
     /// When it was last changed.
     pub update_time: Timestamp,
@@ -200,7 +202,7 @@ pub struct Token {
 }
 
 impl Token {
-    /// The token that a new database begins with.
+    /// The first token of a new database.
     #[must_use]
     pub fn first_admin(hash: TokenHash, now: Timestamp) -> Self {
         Self {
@@ -216,13 +218,13 @@ impl Token {
         }
     }
 
-    /// Whether it has ended by itself.
+    /// Whether the token has expired.
     #[must_use]
     pub fn has_expired(&self, now: Timestamp) -> bool {
         self.expire_time.is_some_and(|end| end <= now)
     }
 
-    /// Whether a call with it may be heard.
+    /// Whether the token is neither revoked nor expired.
     #[must_use]
     pub fn is_valid(&self, now: Timestamp) -> bool {
         self.revoke_time.is_none() && !self.has_expired(now)

@@ -1,4 +1,4 @@
-//! All tokens: whose a secret or a certificate is, and what comes of a change of one.
+//! All tokens: authentication by secret or certificate, and changes of tokens.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -9,156 +9,157 @@ use super::secret::{PlainToken, TokenHash};
 use super::token::{Actor, Credential, Overlap, PreviousSecret, Role, Secret, Token, TokenName};
 use crate::registry::text::Text;
 
-/// All tokens there are or were.
+/// All tokens, including revoked and expired ones.
 #[derive(Clone, Debug, Default)]
 pub struct Tokens {
     by_name: BTreeMap<TokenName, Arc<Token>>,
-    /// Whose the secrets are that begin with this part of a hash. The time that a search takes may
-    /// tell whether there is such a part, which is no help in finding a secret that has it.
+    /// Tokens by the prefix of the hashes of their secrets. The time of a search may reveal whether
+    /// a prefix exists, which does not help to find a secret with that hash.
     by_hash: HashMap<u64, Vec<TokenName>>,
 }
 
-/// Why nobody is known by what a call brings.
+/// Why a call is not authenticated.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
-    /// No token has that secret, or it is no longer taken.
-    #[error("the token is not one of this registry's, or is no longer valid")]
+    /// No valid token has that credential.
+    #[error("the token is unknown to this registry, or no longer valid")]
     Unknown,
-    /// It has ended.
-    #[error("the token ended at {0}: ask an admin for another")]
+    /// The token has expired.
+    #[error("the token expired at {0}: ask an admin for another")]
     Expired(Timestamp),
 }
 
-/// A change of the tokens.
+/// A command that changes a token.
 #[derive(Clone, Debug)]
 pub enum TokenCommand {
-    /// Make one.
+    /// Create a token.
     Create(CreateToken),
-    /// Change what one may do.
+    /// Update a token.
     Update(UpdateToken),
-    /// Give one a new secret.
+    /// Replace the secret of a token.
     Rotate {
-        /// Which.
+        /// The name.
         name: TokenName,
-        /// What is stored of its secret.
+        /// The hash of the new secret.
         hash: TokenHash,
-        /// How long the one before it is taken as well.
+        /// How long the previous secret remains valid.
         overlap: Overlap,
     },
-    /// End one.
+    /// Revoke a token.
     Revoke(TokenName),
 }
 
-/// Make a token.
+/// Create a token.
 #[derive(Clone, Debug)]
 pub struct CreateToken {
-    /// Its name.
+    /// The name.
     pub name: TokenName,
     /// A short description.
     pub description: Text<255>,
-    /// What its holder may do.
+    /// The role.
     pub role: Role,
-    /// What is stored of its secret; none if it is known by a certificate.
+    /// The hash of the secret; none if the credential is a certificate.
     pub hash: Option<TokenHash>,
-    /// When it ends, if it does by itself.
+    /// When it expires, if it does.
     pub expire_time: Option<Timestamp>,
 }
 
-/// Change a token; what is `None` stays.
+/// Update a token; `None` leaves a field unchanged.
 #[derive(Clone, Debug)]
 pub struct UpdateToken {
-    /// Which.
+    /// The name.
     pub name: TokenName,
     /// The description.
     pub description: Option<Text<255>>,
-    /// What its holder may do.
+    /// The role.
     pub role: Option<Role>,
-    /// When it ends.
+    /// When it expires.
     pub expire_time: Option<Option<Timestamp>>,
 }
 
-/// Why a token is not changed.
+/// Why a token command is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenRefusal {
-    /// There is none of that name.
+    /// No token has that name.
     #[error("there is no token {0}")]
     NotFound(TokenName),
-    /// There is or was one of that name.
-    #[error("there is or was a token {0}: names of tokens are not given again, choose another")]
+    /// A token has or had that name.
+    #[error("the token {0} exists or existed: token names are never reused, choose another")]
     AlreadyExists(TokenName),
-    /// It was revoked.
-    #[error("the token {0} was revoked, which is for good: make another")]
+    /// The token was revoked.
+    #[error("the token {0} was revoked, which is permanent: create another")]
     Revoked(TokenName),
-    /// It is known by a certificate.
-    #[error("the token {0} is known by a certificate and has no secret to rotate")]
+    /// The credential is a certificate.
+    #[error("the credential of token {0} is a certificate: it has no secret to rotate")]
     NoSecret(TokenName),
-    /// Nobody would be left.
+    /// No permanent admin would remain.
     #[error(
-        "{0} is the last token of role admin that has a secret and does not end by itself: make another \
+        "{0} is the last token of role admin that has a secret and does not expire: create another \
          one first"
     )]
     LastAdmin(TokenName),
-    /// It would have ended already.
-    #[error("the end is not to come: {0} has passed")]
+    /// The expiry time has passed.
+    #[error("the expiry time {0} is in the past")]
     ExpiryInPast(Timestamp),
 }
 
 impl Tokens {
-    /// Whose secret this is.
+    /// The token with this secret.
     ///
     /// # Errors
-    /// If it is nobody's, or that token is no longer valid.
+    /// If there is none, or it is no longer valid.
     pub fn by_secret(&self, secret: &PlainToken, now: Timestamp) -> Result<&Arc<Token>, AuthError> {
         let hash = secret.hash();
         let candidates = self.by_hash.get(&prefix(hash)).into_iter().flatten();
         let mut candidates = candidates.filter_map(|name| self.by_name.get(name));
-        let found = candidates.find(|token| is_secret_of(token, hash, now));
-        valid(found.ok_or(AuthError::Unknown)?, now)
+        let token = candidates.find(|token| is_secret_of(token, hash, now));
+        valid(token.ok_or(AuthError::Unknown)?, now)
     }
 
-    /// Who is known by a certificate with one of these names.
+    /// The token for a certificate with one of these names.
     ///
     /// # Errors
-    /// If nobody is, or that token is no longer valid.
+    /// If there is none, or it is no longer valid.
     pub fn by_certificate<'n>(
         &self,
         names: impl IntoIterator<Item = &'n str>,
         now: Timestamp,
     ) -> Result<&Arc<Token>, AuthError> {
         let tokens = names.into_iter().filter_map(|name| self.by_name.get(&name.parse().ok()?));
-        let mut known = tokens.filter(|token| token.credential == Credential::Certificate);
-        valid(known.next().ok_or(AuthError::Unknown)?, now)
+        let mut certificate_tokens =
+            tokens.filter(|token| token.credential == Credential::Certificate);
+        valid(certificate_tokens.next().ok_or(AuthError::Unknown)?, now)
     }
 
-    /// The token by which somebody acts, as it is now.
+    /// The current state of the actor's token.
     ///
     /// # Errors
-    /// If it is no longer valid.
+    /// If the token is no longer valid.
     pub fn by_actor(&self, actor: &Actor, now: Timestamp) -> Result<&Arc<Token>, AuthError> {
         valid(self.by_name.get(&TokenName::of(actor)).ok_or(AuthError::Unknown)?, now)
     }
 
-    /// The token of this name.
+    /// The token with this name.
     #[must_use]
     pub fn get(&self, name: &TokenName) -> Option<&Arc<Token>> {
         self.by_name.get(name)
     }
 
-    /// Whether nobody was ever given one.
+    /// Whether no token was ever created.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.by_name.is_empty()
     }
 
-    /// All of them, by name.
+    /// All tokens, by name.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Token>> {
         self.by_name.values()
     }
 
-    /// What a command makes of its token. Nothing is changed by it.
+    /// The token after the command. Does not change the tokens.
     ///
     /// # Errors
-    /// If it can't be done.
+    /// If the command is refused.
     pub fn decide(
         &self,
         command: TokenCommand,
@@ -173,7 +174,7 @@ impl Tokens {
         }
     }
 
-    /// These with this one in place of the one of its name.
+    /// The tokens with this one added or replaced by name.
     #[must_use]
     pub fn with(&self, token: Arc<Token>) -> Self {
         let mut tokens = self.by_name.clone();
@@ -188,19 +189,19 @@ impl Tokens {
         now: Timestamp,
     ) -> Result<Token, TokenRefusal> {
         let CreateToken { name, description, role, hash, expire_time } = create;
-        // In the history that is the server itself.
-        let is_ours = name.actor() == Actor::portbook();
-        if is_ours || self.by_name.contains_key(&name) {
+        // In the history this name refers to the server itself.
+        let is_reserved = name.actor() == Actor::portbook();
+        if is_reserved || self.by_name.contains_key(&name) {
             return Err(TokenRefusal::AlreadyExists(name));
         }
-        let to_come = still_to_come(expire_time, now)?;
+        let expire_time = require_future(expire_time, now)?;
         let secret = |hash| Credential::Secret(Secret { hash, rotate_time: now, previous: None });
         Ok(Token {
             name,
             description,
             role,
             credential: hash.map_or(Credential::Certificate, secret),
-            expire_time: to_come,
+            expire_time,
             create_time: now,
             creator: by.clone(),
             update_time: now,
@@ -210,9 +211,9 @@ impl Tokens {
 
     fn update(&self, update: UpdateToken, now: Timestamp) -> Result<Token, TokenRefusal> {
         let UpdateToken { name, description, role, expire_time } = update;
-        let old = self.standing(&name)?;
+        let old = self.not_revoked(&name)?;
         let expire_time = match expire_time {
-            Some(asked) => still_to_come(asked, now)?,
+            Some(requested) => require_future(requested, now)?,
             None => old.expire_time,
         };
         let new = Token {
@@ -224,7 +225,7 @@ impl Tokens {
         if new == **old {
             return Ok(new);
         }
-        self.keep_an_admin(old, &new)?;
+        self.require_permanent_admin(old, &new)?;
         Ok(Token { update_time: now.max(old.create_time), ..new })
     }
 
@@ -235,7 +236,7 @@ impl Tokens {
         overlap: Overlap,
         now: Timestamp,
     ) -> Result<Token, TokenRefusal> {
-        let old = self.standing(name)?;
+        let old = self.not_revoked(name)?;
         let Credential::Secret(secret) = &old.credential else {
             return Err(TokenRefusal::NoSecret(name.clone()));
         };
@@ -247,18 +248,18 @@ impl Tokens {
     }
 
     fn revoke(&self, name: &TokenName, now: Timestamp) -> Result<Token, TokenRefusal> {
-        let old = self.standing(name)?;
+        let old = self.not_revoked(name)?;
         let new = Token {
             revoke_time: Some(now),
             update_time: now.max(old.create_time),
             ..Token::clone(old)
         };
-        self.keep_an_admin(old, &new)?;
+        self.require_permanent_admin(old, &new)?;
         Ok(new)
     }
 
-    /// A token that was not revoked.
-    fn standing(&self, name: &TokenName) -> Result<&Arc<Token>, TokenRefusal> {
+    /// The token with this name, if it was not revoked.
+    fn not_revoked(&self, name: &TokenName) -> Result<&Arc<Token>, TokenRefusal> {
         match self.by_name.get(name) {
             None => Err(TokenRefusal::NotFound(name.clone())),
             Some(token) if token.revoke_time.is_some() => Err(TokenRefusal::Revoked(name.clone())),
@@ -266,11 +267,11 @@ impl Tokens {
         }
     }
 
-    fn keep_an_admin(&self, old: &Token, new: &Token) -> Result<(), TokenRefusal> {
+    fn require_permanent_admin(&self, old: &Token, new: &Token) -> Result<(), TokenRefusal> {
         let others = self.by_name.values().filter(|token| token.name != old.name);
-        if !is_lasting_admin(old)
-            || is_lasting_admin(new)
-            || others.into_iter().any(|it| is_lasting_admin(it))
+        if !is_permanent_admin(old)
+            || is_permanent_admin(new)
+            || others.into_iter().any(|it| is_permanent_admin(it))
         {
             Ok(())
         } else {
@@ -314,7 +315,7 @@ fn valid(token: &Arc<Token>, now: Timestamp) -> Result<&Arc<Token>, AuthError> {
     }
 }
 
-fn still_to_come(
+fn require_future(
     end: Option<Timestamp>,
     now: Timestamp,
 ) -> Result<Option<Timestamp>, TokenRefusal> {
@@ -324,8 +325,8 @@ fn still_to_come(
     }
 }
 
-/// An admin that is there whatever the certificates of the server become.
-fn is_lasting_admin(token: &Token) -> bool {
+/// Whether the token is an admin that remains valid independently of time and certificates.
+fn is_permanent_admin(token: &Token) -> bool {
     token.role == Role::Admin
         && token.revoke_time.is_none()
         && token.expire_time.is_none()
@@ -359,20 +360,20 @@ mod tests {
         })
     }
 
-    struct Story(Tokens);
+    struct Scenario(Tokens);
 
-    impl Story {
+    impl Scenario {
         fn new(admin: &PlainToken) -> Self {
             Self(Tokens::from_iter([Token::first_admin(admin.hash(), at(0))]))
         }
 
-        fn tell(&mut self, now: i64, command: TokenCommand) -> Result<(), TokenRefusal> {
+        fn apply(&mut self, now: i64, command: TokenCommand) -> Result<(), TokenRefusal> {
             let token = self.0.decide(command, &Actor("admin".into()), at(now))?;
             self.0 = self.0.with(token.into());
             Ok(())
         }
 
-        fn whose(&self, secret: &PlainToken, now: i64) -> Result<&str, AuthError> {
+        fn authenticate(&self, secret: &PlainToken, now: i64) -> Result<&str, AuthError> {
             self.0.by_secret(secret, at(now)).map(|token| token.name.as_str())
         }
     }
@@ -382,45 +383,51 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_taken_until_its_token_ends() {
+    fn a_secret_is_valid_until_its_token_expires() {
         let [admin, ci, stranger] = secrets();
-        let mut story = Story::new(&admin);
-        story.tell(1, create("ci", Role::Viewer, Some(&ci), Some(10))).unwrap();
-        assert_eq!(story.whose(&ci, 9), Ok("ci"));
-        assert_eq!(story.whose(&ci, 10), Err(AuthError::Expired(at(10))));
-        assert_eq!(story.whose(&stranger, 9), Err(AuthError::Unknown));
-        story.tell(5, TokenCommand::Revoke(name("ci"))).unwrap();
-        assert_eq!(story.whose(&ci, 6), Err(AuthError::Unknown));
-        assert_eq!(story.whose(&admin, 6), Ok("admin"));
+        let mut tokens = Scenario::new(&admin);
+        tokens.apply(1, create("ci", Role::Viewer, Some(&ci), Some(10))).unwrap();
+        assert_eq!(tokens.authenticate(&ci, 9), Ok("ci"));
+        assert_eq!(tokens.authenticate(&ci, 10), Err(AuthError::Expired(at(10))));
+        assert_eq!(tokens.authenticate(&stranger, 9), Err(AuthError::Unknown));
+        tokens.apply(5, TokenCommand::Revoke(name("ci"))).unwrap();
+        assert_eq!(tokens.authenticate(&ci, 6), Err(AuthError::Unknown));
+        assert_eq!(tokens.authenticate(&admin, 6), Ok("admin"));
     }
 
     #[test]
-    fn a_rotated_secret_is_taken_for_its_overlap() {
+    fn a_rotated_secret_remains_valid_for_the_overlap() {
         let [admin, first, second, third] = secrets();
-        let mut story = Story::new(&admin);
-        story.tell(0, create("ci", Role::Viewer, Some(&first), None)).unwrap();
+        let mut tokens = Scenario::new(&admin);
+        tokens.apply(0, create("ci", Role::Viewer, Some(&first), None)).unwrap();
         let rotate = |secret: &PlainToken, seconds| TokenCommand::Rotate {
             name: name("ci"),
             hash: secret.hash(),
             overlap: overlap(seconds),
         };
-        story.tell(100, rotate(&second, 50)).unwrap();
-        assert_eq!((story.whose(&first, 149), story.whose(&second, 149)), (Ok("ci"), Ok("ci")));
-        assert_eq!(story.whose(&first, 150), Err(AuthError::Unknown));
-        story.tell(120, rotate(&third, 0)).unwrap();
-        for gone in [&first, &second] {
-            assert_eq!(story.whose(gone, 121), Err(AuthError::Unknown));
+        tokens.apply(100, rotate(&second, 50)).unwrap();
+        assert_eq!(
+            (tokens.authenticate(&first, 149), tokens.authenticate(&second, 149)),
+            (Ok("ci"), Ok("ci"))
+        );
+        assert_eq!(tokens.authenticate(&first, 150), Err(AuthError::Unknown));
+        tokens.apply(120, rotate(&third, 0)).unwrap();
+        for replaced in [&first, &second] {
+            assert_eq!(tokens.authenticate(replaced, 121), Err(AuthError::Unknown));
         }
-        assert_eq!(story.whose(&third, 121), Ok("ci"));
+        assert_eq!(tokens.authenticate(&third, 121), Ok("ci"));
     }
 
     #[test]
-    fn a_certificate_stands_for_a_token_of_certificates_alone() {
+    fn certificates_authenticate_only_certificate_tokens() {
         let [admin] = secrets();
-        let mut story = Story::new(&admin);
-        story.tell(0, create("ci.example.com", Role::Viewer, None, None)).unwrap();
+        let mut tokens = Scenario::new(&admin);
+        tokens.apply(0, create("ci.example.com", Role::Viewer, None, None)).unwrap();
         let by = |names: &[&'static str]| {
-            story.0.by_certificate(names.iter().copied(), at(1)).map(|token| token.name.to_string())
+            tokens
+                .0
+                .by_certificate(names.iter().copied(), at(1))
+                .map(|token| token.name.to_string())
         };
         assert_eq!(by(&["other", "ci.example.com"]), Ok("ci.example.com".to_owned()));
         assert_eq!(by(&["admin"]), Err(AuthError::Unknown));
@@ -428,35 +435,35 @@ mod tests {
     }
 
     #[test]
-    fn names_are_given_once_and_an_admin_is_left() {
+    fn names_are_never_reused_and_an_admin_remains() {
         let [admin, other] = secrets();
-        let mut story = Story::new(&admin);
+        let mut tokens = Scenario::new(&admin);
         let revoke = |of: &str| TokenCommand::Revoke(name(of));
-        let last = story.tell(1, revoke("admin"));
+        let last = tokens.apply(1, revoke("admin"));
         assert!(matches!(last, Err(TokenRefusal::LastAdmin(_))), "{last:?}");
-        story.tell(2, create("ops", Role::Admin, Some(&other), Some(99))).unwrap();
-        // One that ends by itself would leave nobody.
-        assert!(matches!(story.tell(3, revoke("admin")), Err(TokenRefusal::LastAdmin(_))));
-        let forever = UpdateToken {
+        tokens.apply(2, create("ops", Role::Admin, Some(&other), Some(99))).unwrap();
+        // An admin that expires is not permanent.
+        assert!(matches!(tokens.apply(3, revoke("admin")), Err(TokenRefusal::LastAdmin(_))));
+        let without_expiry = UpdateToken {
             name: name("ops"),
             description: None,
             role: None,
             expire_time: Some(None),
         };
-        story.tell(4, TokenCommand::Update(forever.clone())).unwrap();
-        story.tell(5, revoke("admin")).unwrap();
-        let lower = UpdateToken { role: Some(Role::Viewer), ..forever };
+        tokens.apply(4, TokenCommand::Update(without_expiry.clone())).unwrap();
+        tokens.apply(5, revoke("admin")).unwrap();
+        let lower = UpdateToken { role: Some(Role::Viewer), ..without_expiry };
         assert!(matches!(
-            story.tell(6, TokenCommand::Update(lower)),
+            tokens.apply(6, TokenCommand::Update(lower)),
             Err(TokenRefusal::LastAdmin(_))
         ));
-        assert!(matches!(story.tell(7, revoke("admin")), Err(TokenRefusal::Revoked(_))));
-        assert!(matches!(story.tell(7, revoke("nobody")), Err(TokenRefusal::NotFound(_))));
+        assert!(matches!(tokens.apply(7, revoke("admin")), Err(TokenRefusal::Revoked(_))));
+        assert!(matches!(tokens.apply(7, revoke("unknown")), Err(TokenRefusal::NotFound(_))));
         let again = create("admin", Role::Admin, Some(&admin), None);
-        assert!(matches!(story.tell(8, again), Err(TokenRefusal::AlreadyExists(_))));
-        let ours = create("portbook", Role::Viewer, Some(&admin), None);
-        assert!(matches!(story.tell(8, ours), Err(TokenRefusal::AlreadyExists(_))));
+        assert!(matches!(tokens.apply(8, again), Err(TokenRefusal::AlreadyExists(_))));
+        let reserved = create("portbook", Role::Viewer, Some(&admin), None);
+        assert!(matches!(tokens.apply(8, reserved), Err(TokenRefusal::AlreadyExists(_))));
         let late = create("late", Role::Viewer, Some(&admin), Some(8));
-        assert!(matches!(story.tell(8, late), Err(TokenRefusal::ExpiryInPast(_))));
+        assert!(matches!(tokens.apply(8, late), Err(TokenRefusal::ExpiryInPast(_))));
     }
 }

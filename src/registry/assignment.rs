@@ -1,4 +1,4 @@
-//! The record: a service name (or none) on ports (or none) of a transport (or none).
+//! Records: a service name (or none) on a port range (or none) of a transport (or none).
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,12 +13,12 @@ use super::name::{NamespaceName, PoolName};
 use super::port::{Port, PortRange, Transport};
 use super::text::Labels;
 
-/// Counts committed changes: 0 for a new database, then one more for each accepted command.
+/// The number of committed changes: 0 for a new database, increased by one with every change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Revision(pub u64);
 
 impl Revision {
-    /// The one after it.
+    /// The next revision.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0 + 1)
@@ -35,39 +35,39 @@ impl fmt::Display for Revision {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Uid(Uuid);
 
-/// A text that is no uid.
+/// A text that is not a uid.
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} is no uid: a UUID such as 0197f3a4-5c1e-7b52-9d0e-3f6a1b2c4d5e is asked for")]
+#[error("{0:?} is not a uid: expected a UUID such as 0197f3a4-5c1e-7b52-9d0e-3f6a1b2c4d5e")]
 pub struct UidError(String);
 
 impl Uid {
-    /// All fixed uids are derived from this one, so they are the same in every installation.
+    /// The namespace UUID of all fixed uids, so that they are the same in every installation.
     const FAMILY: Uuid = Uuid::from_u128(0x6b0c_8f3e_52a1_4d7b_9e46_70d1_c3a8_5f29);
 
     /// The lowest uid.
     pub const MIN: Self = Self(Uuid::nil());
 
-    /// The uid made of this UUID.
+    /// The uid with this UUID.
     #[must_use]
     pub const fn new(uuid: Uuid) -> Self {
         Self(uuid)
     }
 
-    /// What stands for the uid of an item of a batch, which has none yet.
+    /// The placeholder uid of the item with this index in a batch, which has no uid yet.
     #[must_use]
-    pub const fn placeholder(place: u32) -> Self {
-        Self(Uuid::from_u128(place as u128))
+    pub const fn placeholder(index: u32) -> Self {
+        Self(Uuid::from_u128(index as u128))
     }
 
-    /// The place in the batch, if it stands for one.
+    /// The index in the batch, if this is a placeholder.
     #[must_use]
     pub fn batch_index(self) -> Option<u32> {
-        // The version of a real one is in its upper half.
+        // The upper half of a real uid contains its version, so it is never zero.
         u32::try_from(self.0.as_u128()).ok()
     }
 
-    /// The fixed uid of a record that is the same everywhere: a UUIDv5 of what tells it from
-    /// others, and how many records with the same key stand before it.
+    /// The fixed uid of a record that is the same in every installation: a UUIDv5 of its key and
+    /// its ordinal among the records with the same key.
     #[must_use]
     pub fn fixed(
         source: Source,
@@ -86,7 +86,7 @@ impl Uid {
 impl FromStr for Uid {
     type Err = UidError;
 
-    /// The form with hyphens alone, in either case.
+    /// Accepts only the form with hyphens, in upper or lower case.
     fn from_str(text: &str) -> Result<Self, UidError> {
         match Uuid::try_parse(text) {
             Ok(uuid) if text.len() == 36 => Ok(Self(uuid)),
@@ -101,7 +101,7 @@ impl fmt::Display for Uid {
     }
 }
 
-/// Where a record comes from; ordered as answers list them.
+/// Where a record comes from, in the order in which responses list records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Source {
     /// Registered here.
@@ -116,7 +116,7 @@ impl Source {
     /// Every source, in order.
     pub const ALL: [Self; 3] = [Self::Custom, Self::Iana, Self::Common];
 
-    /// Its name.
+    /// The name of the source.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -127,16 +127,16 @@ impl Source {
     }
 }
 
-/// What a record says of its ports; the strongest is the least.
+/// The state of a record's ports. The strongest state compares as the least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum State {
     /// Held by a service.
     Assigned,
-    /// Kept back by IANA.
+    /// Reserved by IANA.
     Reserved,
-    /// Free for IANA to assign.
+    /// Listed by IANA as available for assignment.
     Unassigned,
-    /// Not spoken of by IANA.
+    /// Not listed by IANA.
     Unlisted,
 }
 
@@ -148,31 +148,31 @@ impl State {
 /// One record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assignment {
-    /// Its identity.
+    /// The identity of the record.
     pub uid: Uid,
-    /// Where it comes from, and what only such records have.
+    /// The source, with the fields that only records of this source have.
     pub origin: Origin,
-    /// The service name, if it has one.
+    /// The service name, if the record has one.
     pub service_name: Option<Arc<str>>,
-    /// The ports, if it has any.
+    /// The ports, if the record has any.
     pub ports: Option<PortRange>,
-    /// The transport, if it says one.
+    /// The transport, if the record names one.
     pub transport: Option<Transport>,
-    /// What it says of its ports.
+    /// The state of the ports.
     pub state: State,
     /// A short description, or empty.
     pub description: Arc<str>,
-    /// Who it is assigned to, or empty.
+    /// The assignee, or empty.
     pub assignee: Arc<str>,
-    /// Whom to ask, or empty.
+    /// The contact, or empty.
     pub contact: Arc<str>,
-    /// Where it is specified, or empty.
+    /// The specification, or empty.
     pub reference: Arc<str>,
-    /// Anything more, or empty.
+    /// Additional notes, or empty.
     pub assignment_notes: Arc<str>,
 }
 
-/// What only records of one source have.
+/// The source of a record, with the fields that only records of this source have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// Registered here.
@@ -181,15 +181,15 @@ pub enum Origin {
     Iana(IanaColumns),
     /// Everyday use.
     Common {
-        /// Its place among the common uses.
+        /// The position among the common uses.
         ordinal: u32,
     },
 }
 
-/// What only records have that were registered here.
+/// The fields that only registrations have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registration {
-    /// Where the ports are held.
+    /// The namespace.
     pub namespace: NamespaceName,
     /// Key-value pairs.
     pub labels: Labels,
@@ -199,38 +199,38 @@ pub struct Registration {
     pub update_time: Timestamp,
     /// The revision of its last change.
     pub revision: Revision,
-    /// The lease, if the ports are not held without end.
+    /// The lease; none if the registration does not expire.
     pub lease: Option<Lease>,
-    /// The pool the ports come from, if they come from one.
+    /// The pool that the ports were allocated from or registered through, if any.
     pub pooled: Option<PoolMembership>,
 }
 
 impl Registration {
-    /// Names this very state of the record.
+    /// Identifies the current state of the record.
     #[must_use]
     pub const fn etag(&self) -> Etag {
         Etag::of(self.revision)
     }
 }
 
-/// That ports come from a pool.
+/// The pool that the ports of a registration belong to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolMembership {
-    /// Which pool.
+    /// The pool.
     pub pool: PoolName,
-    /// Which one of several of the same service has them, if the pool chose them; none if they were
-    /// asked for by number.
+    /// The instance of the service, if the pool chose the ports; none if they were requested by
+    /// number.
     pub instance: Option<Arc<str>>,
 }
 
-/// What only IANA's records have.
+/// The fields that only IANA's records have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IanaColumns {
-    /// Its place in IANA's file, from 1.
+    /// The position in IANA's file, from 1.
     pub ordinal: u32,
-    /// Whether IANA publishes its ports as a run, even if that has one port only.
+    /// Whether IANA publishes the ports as a range, even if it contains a single port.
     pub published_as_range: bool,
-    /// Other service names that IANA links with it, sorted.
+    /// Other service names that IANA links with this one, sorted.
     pub aliases: Vec<Arc<str>>,
     /// `YYYY-MM-DD`, `YYYY-MM` or empty.
     pub registration_date: Arc<str>,
@@ -238,12 +238,12 @@ pub struct IanaColumns {
     pub modification_date: Arc<str>,
     /// The DCCP service code, or empty.
     pub service_code: Arc<str>,
-    /// Unauthorized use that IANA knows of, or empty.
+    /// The unauthorized use reported to IANA, or empty.
     pub unauthorized_use_reported: Arc<str>,
 }
 
 impl Assignment {
-    /// Where it comes from.
+    /// The source of the record.
     #[must_use]
     pub const fn source(&self) -> Source {
         match self.origin {
@@ -253,20 +253,20 @@ impl Assignment {
         }
     }
 
-    /// Whether it holds the port.
+    /// Whether the port is one of the record's ports.
     #[must_use]
     pub fn is_on(&self, port: Port) -> bool {
         self.ports.is_some_and(|ports| ports.contains(port))
     }
 
-    /// Whether it may answer a question for this transport: any record if none is asked for,
-    /// otherwise those of that transport and those that do not say theirs.
+    /// Whether the record matches a query for this transport: every record if none is requested,
+    /// otherwise the records of that transport and those that name no transport.
     #[must_use]
     pub fn may_be_on(&self, transport: Option<Transport>) -> bool {
         transport.is_none() || self.transport.is_none() || self.transport == transport
     }
 
-    /// Other service names that IANA links with its own, sorted.
+    /// Other service names that IANA links with this one, sorted.
     #[must_use]
     pub fn aliases(&self) -> &[Arc<str>] {
         match &self.origin {
@@ -275,7 +275,7 @@ impl Assignment {
         }
     }
 
-    /// What only registrations have, if it is one.
+    /// The fields that only registrations have, if the record is a registration.
     #[must_use]
     pub const fn registration(&self) -> Option<&Registration> {
         match &self.origin {
@@ -285,21 +285,21 @@ impl Assignment {
     }
 }
 
-/// Names one state of a record.
+/// Identifies one state of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Etag(Revision);
 
 impl Etag {
-    /// The state that a change at this revision has led to.
+    /// The state after the change at this revision.
     #[must_use]
     pub const fn of(revision: Revision) -> Self {
         Self(revision)
     }
 }
 
-/// A text that is no etag.
+/// A text that is not an etag.
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} is no etag: send the one that an assignment was answered with, such as \"r17\"")]
+#[error("{0:?} is not an etag: send the etag of an assignment in a response, such as \"r17\"")]
 pub struct EtagError(String);
 
 impl fmt::Display for Etag {
@@ -323,7 +323,7 @@ impl FromStr for Etag {
     }
 }
 
-/// A record as snapshots share it.
+/// A record, shared between snapshots.
 pub type Record = Encoded<Assignment>;
 
 #[cfg(test)]
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_form_with_hyphens_is_a_uid() {
+    fn only_the_hyphenated_form_is_a_uid() {
         for text in
             ["", "x", "6b0c8f3e52a14d7b9e4670d1c3a85f29", "{6b0c8f3e-52a1-4d7b-9e46-70d1c3a85f29}"]
         {
@@ -356,7 +356,7 @@ mod tests {
         }
 
         #[test]
-        fn nothing_else_is_an_etag(text in "[^r].*|r|r0.+|r.*[^0-9].*") {
+        fn other_texts_are_not_etags(text in "[^r].*|r|r0.+|r.*[^0-9].*") {
             prop_assert!(text.parse::<Etag>().is_err());
         }
     }

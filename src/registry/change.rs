@@ -1,4 +1,4 @@
-//! Changes: what a command does, as history keeps it.
+//! Changes: the effects of a command, as recorded in the history.
 
 use std::sync::Arc;
 
@@ -9,70 +9,70 @@ use super::name::NamespaceName;
 use super::namespace::Namespace;
 use super::pool::SharedPool;
 
-/// One thing that was changed.
+/// One change.
 #[derive(Clone, Debug)]
 pub enum Change {
-    /// A registration was made.
+    /// A registration was created.
     Registered {
-        /// What it is.
+        /// The new state.
         after: Arc<Record>,
     },
-    /// What is said of a registration was changed.
+    /// The fields of a registration were updated.
     Updated {
-        /// What it was.
+        /// The previous state.
         before: Arc<Record>,
-        /// What it is.
+        /// The new state.
         after: Arc<Record>,
     },
     /// The lease of a registration was renewed.
     Renewed {
-        /// What it was.
+        /// The previous state.
         before: Arc<Record>,
-        /// What it is.
+        /// The new state.
         after: Arc<Record>,
     },
-    /// A registration was given back.
+    /// A registration was released.
     Released {
-        /// What it was.
+        /// The previous state.
         before: Arc<Record>,
-        /// Until when its ports rest, if they do.
+        /// When the cool-down of its ports ends, if there is one.
         cooling_until: Option<Timestamp>,
     },
-    /// The lease of a registration ended.
+    /// The lease of a registration expired.
     Expired {
-        /// What it was.
+        /// The previous state.
         before: Arc<Record>,
-        /// Until when its ports rest, if they do.
+        /// When the cool-down of its ports ends, if there is one.
         cooling_until: Option<Timestamp>,
     },
-    /// A namespace was created, changed or deleted.
+    /// A namespace was created, updated or deleted.
     Namespace(ResourceChange<Namespace>),
-    /// A pool was created, changed or deleted.
+    /// A pool was created, updated or deleted.
     Pool(ResourceChange<SharedPool>),
 }
 
-/// What happened, in a word.
+/// The kind of change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ChangeKind {
-    /// A registration was made.
+    /// A registration was created.
     Registered,
-    /// What is said of a registration was changed.
+    /// The fields of a registration were updated.
     Updated,
     /// The lease of a registration was renewed.
     Renewed,
-    /// A registration was given back.
+    /// A registration was released.
     Released,
-    /// The lease of a registration ended.
+    /// The lease of a registration expired.
     Expired,
     /// A namespace was created.
     NamespaceCreated,
-    /// A namespace was changed.
+    /// A namespace was updated.
     NamespaceUpdated,
     /// A namespace was deleted.
     NamespaceDeleted,
     /// A pool was created.
     PoolCreated,
-    /// A pool was changed.
+    /// A pool was updated.
     PoolUpdated,
     /// A pool was deleted.
     PoolDeleted,
@@ -94,7 +94,7 @@ impl ChangeKind {
         Self::PoolDeleted,
     ];
 
-    /// Its name.
+    /// The name of the kind.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -118,37 +118,37 @@ impl ChangeKind {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    /// Whether it happens to registrations.
+    /// Whether this is a change of a registration.
     #[must_use]
     pub fn is_of_assignment(self) -> bool {
         self <= Self::Expired
     }
 }
 
-/// What became of a thing that has settings.
+/// A change of a namespace or a pool.
 #[derive(Clone, Debug)]
 pub enum ResourceChange<T> {
-    /// It is new.
+    /// The resource was created.
     Created {
-        /// What it is.
+        /// The new state.
         after: Arc<T>,
     },
-    /// It is different.
+    /// The resource was updated.
     Updated {
-        /// What it was.
+        /// The previous state.
         before: Arc<T>,
-        /// What it is.
+        /// The new state.
         after: Arc<T>,
     },
-    /// It is gone.
+    /// The resource was deleted.
     Deleted {
-        /// What it was.
+        /// The previous state.
         before: Arc<T>,
     },
 }
 
 impl<T> ResourceChange<T> {
-    /// What it was, if it was there.
+    /// The previous state, if the resource existed.
     #[must_use]
     pub const fn before(&self) -> Option<&Arc<T>> {
         match self {
@@ -157,7 +157,7 @@ impl<T> ResourceChange<T> {
         }
     }
 
-    /// What it is, if it is there.
+    /// The new state, if the resource still exists.
     #[must_use]
     pub const fn after(&self) -> Option<&Arc<T>> {
         match self {
@@ -166,9 +166,9 @@ impl<T> ResourceChange<T> {
         }
     }
 
-    /// It in its last form.
+    /// The latest state: the new one, or the one before the deletion.
     #[must_use]
-    pub const fn last(&self) -> &Arc<T> {
+    pub const fn latest(&self) -> &Arc<T> {
         match self {
             Self::Created { after } | Self::Updated { after, .. } => after,
             Self::Deleted { before } => before,
@@ -177,7 +177,7 @@ impl<T> ResourceChange<T> {
 }
 
 impl Change {
-    /// What happened, in a word.
+    /// The kind of change.
     #[must_use]
     pub const fn kind(&self) -> ChangeKind {
         match self {
@@ -195,7 +195,7 @@ impl Change {
         }
     }
 
-    /// The registration as it was, if it is about one that was there.
+    /// The registration before the change, if it existed.
     #[must_use]
     pub const fn before(&self) -> Option<&Arc<Record>> {
         match self {
@@ -207,7 +207,7 @@ impl Change {
         }
     }
 
-    /// The registration as it is, if it is about one that is there.
+    /// The registration after the change, if it still exists.
     #[must_use]
     pub const fn after(&self) -> Option<&Arc<Record>> {
         match self {
@@ -220,13 +220,13 @@ impl Change {
         }
     }
 
-    /// The registration it is about, if it is about one, in its last form.
+    /// The latest state of the registration, if this is a change of one.
     #[must_use]
     pub fn record(&self) -> Option<&Arc<Record>> {
         self.after().or_else(|| self.before())
     }
 
-    /// Until when the ports that were given back rest, if they do.
+    /// When the cool-down of the released ports ends, if there is one.
     #[must_use]
     pub const fn cooling_until(&self) -> Option<Timestamp> {
         match self {
@@ -237,13 +237,13 @@ impl Change {
         }
     }
 
-    /// The namespace it happened in.
+    /// The namespace of the change.
     #[must_use]
     pub fn namespace(&self) -> Option<&NamespaceName> {
         match self {
-            Self::Namespace(edit) => Some(&edit.last().name),
-            Self::Pool(edit) => Some(&edit.last().namespace),
-            about_a_registration => Some(&about_a_registration.record()?.registration()?.namespace),
+            Self::Namespace(change) => Some(&change.latest().name),
+            Self::Pool(change) => Some(&change.latest().namespace),
+            registration_change => Some(&registration_change.record()?.registration()?.namespace),
         }
     }
 }

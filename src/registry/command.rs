@@ -1,4 +1,4 @@
-//! Commands: what somebody asks to be changed, in valid types only.
+//! Commands: requested changes, in valid types only.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU16;
@@ -15,106 +15,106 @@ use super::port_set::PortSet;
 use super::service_name::ServiceName;
 use super::text::{Labels, Text};
 
-/// What somebody asks to be changed.
+/// A requested change.
 #[derive(Clone, Debug)]
 pub enum Command {
-    /// Take ports.
+    /// Register ports.
     Register(Register),
-    /// Take several, all or none.
+    /// Register several, all or none.
     RegisterAll(Vec<Register>),
-    /// Have ports of a pool.
+    /// Allocate ports of a pool.
     Ensure(Ensure),
-    /// Hold ports for longer.
+    /// Renew a lease.
     Renew(Renew),
-    /// Change what is said of a registration.
+    /// Update the fields of a registration.
     Update(Update),
-    /// Give ports back.
+    /// Release ports.
     Release(RegistrationSelector),
-    /// End leases that end at this time, which has come: those that were taken together.
+    /// End the leases that expire at this time, which has passed, of one earlier command.
     Expire(Timestamp),
-    /// Have a new namespace.
+    /// Create a namespace.
     CreateNamespace(CreateNamespace),
-    /// Change a namespace.
+    /// Update a namespace.
     UpdateNamespace(UpdateNamespace),
-    /// Be rid of a namespace.
+    /// Delete a namespace.
     DeleteNamespace(DeleteNamespace),
-    /// Have a new pool.
+    /// Create a pool.
     CreatePool(CreatePool),
-    /// Change a pool.
+    /// Update a pool.
     UpdatePool(UpdatePool),
-    /// Be rid of a pool.
+    /// Delete a pool.
     DeletePool(DeletePool),
 }
 
-/// What people say about a registration.
+/// The descriptive fields of a registration.
 #[derive(Clone, Debug, Default)]
 pub struct Details {
     /// A short description.
     pub description: Text<255>,
-    /// Who it is assigned to.
+    /// The assignee.
     pub assignee: Text<255>,
-    /// Whom to ask.
+    /// The contact.
     pub contact: Text<255>,
-    /// Where it is specified.
+    /// The specification.
     pub reference: Text<512>,
-    /// Anything more.
+    /// Additional notes.
     pub assignment_notes: Text<2000>,
     /// Key-value pairs.
     pub labels: Labels,
 }
 
-/// Take ports.
+/// Register ports.
 #[derive(Clone, Debug)]
 pub struct Register {
-    /// Where to hold them.
+    /// The namespace.
     pub namespace: NamespaceName,
-    /// For which service.
+    /// The service name.
     pub service_name: ServiceName,
-    /// Which.
+    /// The ports.
     pub ports: PortRange,
-    /// On which transports: at least one, each once.
+    /// The transports: at least one, each once.
     pub transports: Vec<Transport>,
-    /// The pool they are part of, if they are asked for through one.
+    /// The pool through which the ports are requested, if any.
     pub pool: Option<PoolName>,
-    /// For how long, if not without end.
+    /// The duration of the lease; none for a registration that does not expire.
     pub ttl: Option<Ttl>,
-    /// What to say about it.
+    /// The descriptive fields.
     pub details: Details,
-    /// The findings that are accepted.
+    /// The acknowledged findings.
     pub acknowledge: BTreeSet<FindingCode>,
 }
 
-/// Have ports of a pool: those that the instance has already, or the lowest free ones.
+/// Return the ports of a pool that the instance holds, or allocate the lowest free ones.
 #[derive(Clone, Debug)]
 pub struct Ensure {
-    /// Where.
+    /// The namespace.
     pub namespace: NamespaceName,
-    /// Of which pool.
+    /// The pool.
     pub pool: PoolName,
-    /// For which service.
+    /// The service name.
     pub service_name: ServiceName,
-    /// For which one of several of the same service; may be empty.
+    /// Distinguishes several instances of the same service; may be empty.
     pub instance: Text<63>,
-    /// How many in a row.
+    /// The number of consecutive ports.
     pub count: NonZeroU16,
-    /// On which transports, each once; on all of the pool if there is none.
+    /// The transports, each once; if there are none, all transports of the pool.
     pub transports: Vec<Transport>,
-    /// For how long, if not without end.
+    /// The duration of the lease; none for a registration that does not expire.
     pub ttl: Option<Ttl>,
-    /// What to say about it.
+    /// The descriptive fields.
     pub details: Details,
 }
 
-/// Hold ports for longer.
+/// Renew a lease.
 #[derive(Clone, Debug)]
 pub struct Renew {
-    /// Which.
-    pub held: RegistrationSelector,
-    /// For how long from now; as long as last time if nothing is said.
+    /// The registrations.
+    pub selector: RegistrationSelector,
+    /// The duration from now; by default the duration that was requested last.
     pub ttl: Option<Ttl>,
 }
 
-/// Change what is said of a registration; what is `None` stays.
+/// New values of the fields of a registration; `None` leaves a field unchanged.
 #[derive(Clone, Debug, Default)]
 pub struct Edits {
     /// The service name.
@@ -133,124 +133,124 @@ pub struct Edits {
     pub labels: Option<Labels>,
 }
 
-/// Change what is said of a registration.
+/// Update the fields of a registration.
 #[derive(Clone, Debug)]
 pub struct Update {
-    /// Which.
+    /// The uid.
     pub uid: Uid,
-    /// Only if it is in this state.
+    /// If present, the etag that must be current.
     pub etag: Option<Etag>,
-    /// The changes.
+    /// The new values.
     pub edits: Edits,
-    /// The findings that are accepted for a new name.
+    /// The findings of a new service name that are acknowledged.
     pub acknowledge: BTreeSet<FindingCode>,
 }
 
-/// Ports that are held.
+/// Selects registrations.
 #[derive(Clone, Debug)]
 pub enum RegistrationSelector {
-    /// Those of one registration.
+    /// By uid.
     Uid {
-        /// Which.
+        /// The uid.
         uid: Uid,
-        /// Only if it is in this state.
+        /// If present, the etag that must be current.
         etag: Option<Etag>,
     },
-    /// A port, by number.
+    /// By port number.
     Port {
-        /// Where.
+        /// The namespace.
         namespace: NamespaceName,
-        /// Which.
+        /// The port.
         port: Port,
-        /// On which transport; on all if none is given and one service holds them.
+        /// The transport; if there is none, all transports, which one service must hold.
         transport: Option<Transport>,
     },
 }
 
-/// Have a new namespace.
+/// Create a namespace.
 #[derive(Clone, Debug)]
 pub struct CreateNamespace {
-    /// Its name.
+    /// The name.
     pub name: NamespaceName,
     /// A short description.
     pub description: Text<255>,
-    /// Its rules.
+    /// The policy.
     pub policy: Policy,
 }
 
-/// Change a namespace; what is `None` stays.
+/// Update a namespace; `None` leaves a field unchanged.
 #[derive(Clone, Debug)]
 pub struct UpdateNamespace {
-    /// Which.
+    /// The name.
     pub name: NamespaceName,
-    /// Only if it is in this state.
+    /// If present, the etag that must be current.
     pub etag: Option<Etag>,
     /// The description.
     pub description: Option<Text<255>>,
-    /// The rules.
+    /// The policy.
     pub policy: Option<Policy>,
 }
 
-/// Be rid of a namespace.
+/// Delete a namespace.
 #[derive(Clone, Debug)]
 pub struct DeleteNamespace {
-    /// Which.
+    /// The name.
     pub name: NamespaceName,
-    /// Only if it is in this state.
+    /// If present, the etag that must be current.
     pub etag: Option<Etag>,
 }
 
-/// Have a new pool.
+/// Create a pool.
 #[derive(Clone, Debug)]
 pub struct CreatePool {
-    /// Where.
+    /// The namespace.
     pub namespace: NamespaceName,
-    /// Its name.
+    /// The name.
     pub name: PoolName,
     /// A short description.
     pub description: Text<255>,
-    /// Its runs of ports.
+    /// The port ranges.
     pub ports: PortSet,
-    /// Its transports, at least one, each once.
+    /// The transports, at least one, each once.
     pub transports: Vec<Transport>,
-    /// Ports within its runs that are not part of it.
+    /// Ports within the ranges that are not part of the pool.
     pub excluded_ports: PortSet,
-    /// How long its ports rest.
+    /// The cool-down of its ports.
     pub cool_down: CoolDown,
-    /// The findings with which its ports are given out all the same.
+    /// Findings despite which its ports are allocated.
     pub accept: BTreeSet<FindingCode>,
 }
 
-/// Change a pool; what is `None` stays.
+/// Update a pool; `None` leaves a field unchanged.
 #[derive(Clone, Debug)]
 pub struct UpdatePool {
-    /// Where.
+    /// The namespace.
     pub namespace: NamespaceName,
-    /// Which.
+    /// The name.
     pub name: PoolName,
-    /// Only if it is in this state.
+    /// If present, the etag that must be current.
     pub etag: Option<Etag>,
     /// The description.
     pub description: Option<Text<255>>,
-    /// The runs of ports.
+    /// The port ranges.
     pub ports: Option<PortSet>,
     /// The transports.
     pub transports: Option<Vec<Transport>>,
-    /// Ports within its runs that are not part of it.
+    /// Ports within the ranges that are not part of the pool.
     pub excluded_ports: Option<PortSet>,
-    /// How long its ports rest.
+    /// The cool-down of its ports.
     pub cool_down: Option<CoolDown>,
-    /// The findings with which its ports are given out all the same.
+    /// Findings despite which its ports are allocated.
     pub accept: Option<BTreeSet<FindingCode>>,
 }
 
-/// Be rid of a pool.
+/// Delete a pool.
 #[derive(Clone, Debug)]
 pub struct DeletePool {
-    /// Where.
+    /// The namespace.
     pub namespace: NamespaceName,
-    /// Which.
+    /// The name.
     pub name: PoolName,
-    /// Only if it is in this state.
+    /// If present, the etag that must be current.
     pub etag: Option<Etag>,
 }

@@ -1,4 +1,4 @@
-//! What a registry holds, in figures.
+//! Counts of the records in a registry.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -6,29 +6,29 @@ use std::sync::Arc;
 use super::assignment::{Origin, Record, Source, State};
 use super::port::{PortRange, Transport};
 
-/// The figures of one source.
+/// The counts of one source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counts {
     /// The source.
     pub source: Source,
-    /// All its records.
+    /// All records.
     pub assignments: u32,
-    /// Those with a port.
+    /// Records with a port.
     pub with_port: u32,
-    /// Those published as a run of ports.
+    /// Records published as a port range.
     pub port_ranges: u32,
-    /// Those with a service name.
+    /// Records with a service name.
     pub with_service_name: u32,
-    /// How many different names these have.
+    /// Distinct service names.
     pub distinct_service_names: u32,
-    /// By transport: each of [`Transport::ALL`], then none.
+    /// By transport: each of [`Transport::ALL`], then records without one.
     pub transports: [u32; 5],
     /// By state, as in [`State::ALL`].
     pub states: [u32; 4],
 }
 
 impl Counts {
-    const fn none(source: Source) -> Self {
+    const fn zero(source: Source) -> Self {
         Self {
             source,
             assignments: 0,
@@ -41,9 +41,9 @@ impl Counts {
         }
     }
 
-    /// Counts the records that are of this source.
+    /// Counts the records of this source.
     pub fn of<'a>(source: Source, records: impl Iterator<Item = &'a Arc<Record>>) -> Self {
-        let mut counts = Self::none(source);
+        let mut counts = Self::zero(source);
         let mut names = HashSet::new();
         for record in records.filter(|record| record.source() == source) {
             counts.add(record, 1);
@@ -56,10 +56,10 @@ impl Counts {
         counts
     }
 
-    /// Adds the record so many times, 1 or -1, to all figures but that of names.
-    fn add(&mut self, record: &Record, times: i32) {
+    /// Adds `delta` (1 or -1) for the record to all counts except the one of distinct names.
+    fn add(&mut self, record: &Record, delta: i32) {
         let transport = record.transport.map_or(Transport::ALL.len(), Transport::index);
-        for (figure, is_meant) in [
+        for (count, applies) in [
             (&mut self.assignments, true),
             (&mut self.with_port, record.ports.is_some()),
             (&mut self.port_ranges, is_range(record)),
@@ -67,38 +67,38 @@ impl Counts {
             (&mut self.transports[transport], true),
             (&mut self.states[record.state as usize], true),
         ] {
-            if is_meant {
-                *figure = figure.saturating_add_signed(times);
+            if applies {
+                *count = count.saturating_add_signed(delta);
             }
         }
     }
 }
 
-/// The figures of registrations, kept as they come and go.
+/// The counts of registrations, updated with every change.
 #[derive(Clone, Debug)]
 pub(super) struct RunningCounts {
     counts: Counts,
-    /// How many have each name.
+    /// The number of registrations with each name.
     names: imbl::HashMap<Arc<str>, u32>,
 }
 
 impl RunningCounts {
     pub(super) fn new() -> Self {
-        Self { counts: Counts::none(Source::Custom), names: imbl::HashMap::new() }
+        Self { counts: Counts::zero(Source::Custom), names: imbl::HashMap::new() }
     }
 
     pub(super) fn counts(&self) -> Counts {
         Counts { distinct_service_names: self.names.len() as u32, ..self.counts.clone() }
     }
 
-    pub(super) fn put(&mut self, record: &Record) {
+    pub(super) fn add(&mut self, record: &Record) {
         self.counts.add(record, 1);
         if let Some(name) = &record.service_name {
             *self.names.entry(Arc::clone(name)).or_insert(0) += 1;
         }
     }
 
-    pub(super) fn take(&mut self, record: &Record) {
+    pub(super) fn remove(&mut self, record: &Record) {
         self.counts.add(record, -1);
         let Some(name) = &record.service_name else { return };
         match self.names.get_mut(name) {
@@ -118,7 +118,7 @@ fn is_range(record: &Record) -> bool {
 }
 
 impl Counts {
-    /// The figure for a state.
+    /// The number of records in a state.
     #[must_use]
     pub const fn in_state(&self, state: State) -> u32 {
         self.states[state as usize]

@@ -1,12 +1,12 @@
-//! Shared values with room for their encoding.
+//! Shared values that cache their encoding.
 
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
-/// A value as snapshots share it, with room for its encoding.
+/// A value shared between snapshots, with a cache for its encoding.
 ///
-/// The layer that speaks to clients fills the room when the value is first answered, so that each
-/// is encoded once and not once per answer.
+/// The gRPC layer fills the cache when it first sends the value, so that each value is encoded once
+/// and not once per response.
 #[derive(Debug)]
 pub struct Encoded<T> {
     value: T,
@@ -20,7 +20,7 @@ impl<T> Encoded<T> {
         Arc::new(Self { value, encoding: OnceLock::new() })
     }
 
-    /// Its encoding, made by `encode` if it is asked for the first time.
+    /// The encoding, computed by `encode` on first use.
     pub fn encoding(&self, encode: impl FnOnce(&T) -> Vec<u8>) -> &[u8] {
         self.encoding.get_or_init(|| encode(&self.value).into_boxed_slice())
     }

@@ -7,12 +7,12 @@ use std::str::FromStr;
 
 use super::port::{Port, Transport};
 
-/// An endpoint in its parts.
+/// A parsed endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// The host, if it has one.
+    /// The host, if there is one.
     pub host: Option<Host>,
-    /// The transport, if it says one.
+    /// The transport, if one is named.
     pub transport: Option<Transport>,
     /// The port, by number or by name.
     pub port: PortRef,
@@ -23,62 +23,62 @@ pub struct Endpoint {
 pub enum Host {
     /// An IPv4 address.
     Ipv4(Ipv4Addr),
-    /// An IPv6 address, and its zone if it has one (RFC 4007, section 11).
+    /// An IPv6 address and an optional zone (RFC 4007, section 11).
     Ipv6(Ipv6Addr, Option<String>),
     /// A name.
     Name(String),
 }
 
-/// A port, as an endpoint names it.
+/// The port part of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PortRef {
     /// By number.
     Number(Port),
     /// By the name of the service that is registered on it.
     Service(String),
-    /// By the scheme of a URI, which stands for the port that the public knows it by.
+    /// By the scheme of a URI, which refers to the publicly assigned port of that service.
     Scheme(String),
 }
 
-/// What is wrong with an endpoint.
+/// Why a text is not a valid endpoint.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointError {
-    /// Nothing there.
-    #[error("the endpoint is empty: something like 192.0.2.1:443 is asked for")]
+    /// The text is empty.
+    #[error("the endpoint is empty: expected an address and port such as 192.0.2.1:443")]
     Empty,
     /// Too many bytes.
     #[error("the endpoint has {0} bytes: at most {max} are allowed", max = Endpoint::MAX_LENGTH)]
     TooLong(usize),
     /// White space or a control character.
-    #[error("the endpoint has {0:?} in it, which is not allowed")]
+    #[error("the endpoint contains {0:?}, which is not allowed")]
     Character(char),
     /// No port, and no scheme that would name one.
     #[error("the endpoint {0:?} has no port: add one, such as {0}:443")]
     NoPort(String),
-    /// An IPv6 address that is not told from its port.
+    /// An IPv6 address without brackets, so that the port is ambiguous.
     #[error("the IPv6 address in {0:?} needs brackets, such as [2001:db8::1]:443")]
     NoBrackets(String),
-    /// A bracket without its other half, or something between it and the port.
-    #[error("the brackets of {0:?} are not as in [2001:db8::1]:443")]
+    /// An unmatched bracket, or text between the bracket and the port.
+    #[error("the brackets in {0:?} are not valid: expected a form such as [2001:db8::1]:443")]
     Brackets(String),
     /// A host that is neither an address nor a name.
     #[error("{0:?} is neither an address nor a host name")]
     Host(String),
     /// A number above 65535.
-    #[error("{0:?} is no port number: 0-65535 is asked for")]
+    #[error("{0:?} is not a valid port number: expected 0-65535")]
     Port(String),
-    /// A word after `/` that is no transport.
-    #[error("{0:?} is no transport: tcp, udp, sctp or dccp is asked for")]
+    /// A word after `/` that is not a transport.
+    #[error("{0:?} is not a transport: expected tcp, udp, sctp or dccp")]
     Transport(String),
-    /// A scheme that breaks RFC 3986, section 3.1.
-    #[error("{0:?} is no URI scheme")]
+    /// A scheme that violates RFC 3986, section 3.1.
+    #[error("{0:?} is not a URI scheme")]
     Scheme(String),
 }
 
 impl Endpoint {
-    /// The most bytes an endpoint may have.
+    /// The maximum length of an endpoint, in bytes.
     pub const MAX_LENGTH: usize = 512;
-    /// The most bytes of the service name in one.
+    /// The maximum length of a service name in an endpoint, in bytes.
     pub const MAX_NAME: usize = 128;
 }
 
@@ -93,8 +93,8 @@ impl FromStr for Endpoint {
         if text.len() > Self::MAX_LENGTH {
             return Err(EndpointError::TooLong(text.len()));
         }
-        if let Some(stranger) = text.chars().find(|c| c.is_whitespace() || c.is_control()) {
-            return Err(EndpointError::Character(stranger));
+        if let Some(invalid) = text.chars().find(|c| c.is_whitespace() || c.is_control()) {
+            return Err(EndpointError::Character(invalid));
         }
         match text.split_once("://") {
             Some((scheme, rest)) => parse_uri(scheme, rest),
@@ -139,7 +139,7 @@ fn parse_plain(text: &str) -> Result<Endpoint, EndpointError> {
     Ok(Endpoint { host: parse_host(host)?, transport, port: parse_port(port)? })
 }
 
-/// Splits at the colon before the port. An IPv6 address with a port has to be in brackets.
+/// Splits at the colon before the port. An IPv6 address with a port must be in brackets.
 fn split_port(address: &str) -> Result<(&str, Option<&str>), EndpointError> {
     if address.starts_with('[') {
         let brackets = || EndpointError::Brackets(address.to_owned());
@@ -165,7 +165,7 @@ fn parse_port(text: &str) -> Result<PortRef, EndpointError> {
         let port = text.parse().map_err(|_| EndpointError::Port(text.to_owned()))?;
         return Ok(PortRef::Number(port));
     }
-    // A service name has a letter (RFC 6335, section 5.1): what has none was meant as a number.
+    // A service name contains a letter (RFC 6335, section 5.1): a text without one is a number.
     if text.len() > Endpoint::MAX_NAME || !text.contains(char::is_alphabetic) {
         return Err(EndpointError::Port(text.chars().take(Endpoint::MAX_NAME).collect()));
     }
@@ -204,8 +204,8 @@ fn parse_ipv6(text: &str) -> Option<Host> {
     Some(Host::Ipv6(address.parse().ok()?, zone.map(str::to_owned)))
 }
 
-/// A DNS name (RFC 1123, section 2.1), also in its international form, with the underscores that
-/// real networks use. All-numeric last labels are left to addresses.
+/// A DNS name (RFC 1123, section 2.1), also in its international form. Underscores are allowed
+/// because real networks use them. An all-numeric last label is not: it belongs to an address.
 fn is_host_name(text: &str) -> bool {
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())
@@ -262,7 +262,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn parse(text: &str) -> Endpoint {
-        text.parse().unwrap_or_else(|fault| panic!("{text}: {fault}"))
+        text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
     }
 
     fn number(port: u16) -> PortRef {
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_of_the_contract_is_read() {
+    fn all_documented_forms_are_parsed() {
         let forms = [
             ("32.23.55.21:80", "32.23.55.21", None, number(80)),
             ("[2001:db8::1]:443", "2001:db8::1", None, number(443)),
@@ -305,33 +305,33 @@ mod tests {
     }
 
     #[test]
-    fn each_fault_is_told_apart() {
-        let fault = |text: &str| text.parse::<Endpoint>().unwrap_err();
-        assert_eq!(fault("  "), EndpointError::Empty);
-        assert_eq!(fault(&"a".repeat(513)), EndpointError::TooLong(513));
-        assert_eq!(fault("a b:80"), EndpointError::Character(' '));
-        assert_eq!(fault("10.0.0.1"), EndpointError::NoPort("10.0.0.1".into()));
-        assert_eq!(fault("10.0.0.1:"), EndpointError::NoPort("10.0.0.1".into()));
-        assert_eq!(fault("udp://10.0.0.1"), EndpointError::NoPort("udp://10.0.0.1".into()));
-        assert_eq!(fault("2001:db8::1:443"), EndpointError::NoBrackets("2001:db8::1:443".into()));
-        assert_eq!(fault("[::1:80"), EndpointError::Brackets("[::1:80".into()));
-        assert_eq!(fault("[::1]80"), EndpointError::Brackets("[::1]80".into()));
-        assert_eq!(fault("[::g]:80"), EndpointError::Host("[::g]".into()));
-        assert_eq!(fault("300.1.1.1:80"), EndpointError::Host("300.1.1.1".into()));
-        assert_eq!(fault("a..b:80"), EndpointError::Host("a..b".into()));
-        assert_eq!(fault("10.0.0.1:65536"), EndpointError::Port("65536".into()));
-        assert_eq!(fault("10.0.0.1:80/icmp"), EndpointError::Transport("icmp".into()));
-        assert_eq!(fault("1x://a"), EndpointError::Scheme("1x".into()));
+    fn each_kind_of_invalid_endpoint_has_its_error() {
+        let error = |text: &str| text.parse::<Endpoint>().unwrap_err();
+        assert_eq!(error("  "), EndpointError::Empty);
+        assert_eq!(error(&"a".repeat(513)), EndpointError::TooLong(513));
+        assert_eq!(error("a b:80"), EndpointError::Character(' '));
+        assert_eq!(error("10.0.0.1"), EndpointError::NoPort("10.0.0.1".into()));
+        assert_eq!(error("10.0.0.1:"), EndpointError::NoPort("10.0.0.1".into()));
+        assert_eq!(error("udp://10.0.0.1"), EndpointError::NoPort("udp://10.0.0.1".into()));
+        assert_eq!(error("2001:db8::1:443"), EndpointError::NoBrackets("2001:db8::1:443".into()));
+        assert_eq!(error("[::1:80"), EndpointError::Brackets("[::1:80".into()));
+        assert_eq!(error("[::1]80"), EndpointError::Brackets("[::1]80".into()));
+        assert_eq!(error("[::g]:80"), EndpointError::Host("[::g]".into()));
+        assert_eq!(error("300.1.1.1:80"), EndpointError::Host("300.1.1.1".into()));
+        assert_eq!(error("a..b:80"), EndpointError::Host("a..b".into()));
+        assert_eq!(error("10.0.0.1:65536"), EndpointError::Port("65536".into()));
+        assert_eq!(error("10.0.0.1:80/icmp"), EndpointError::Transport("icmp".into()));
+        assert_eq!(error("1x://a"), EndpointError::Scheme("1x".into()));
     }
 
     proptest! {
         #[test]
-        fn no_text_makes_the_parser_panic(text in "\\PC{0,60}") {
+        fn the_parser_never_panics(text in "\\PC{0,60}") {
             let _ = text.parse::<Endpoint>();
         }
 
         #[test]
-        fn what_is_printed_parses_back(text in "[a-z]{2,5}://([a-z]{1,5}|\\[::1%25[a-z0-9]{1,4}\\])|(\\[[0-9a-f:]{2,12}(%[a-z0-9]{1,4})?\\]|[a-z0-9.-]{0,12}):([0-9]{1,5}|[a-z][a-z0-9-]{0,8})(/(tcp|udp|sctp|dccp))?") {
+        fn printed_endpoints_parse_back(text in "[a-z]{2,5}://([a-z]{1,5}|\\[::1%25[a-z0-9]{1,4}\\])|(\\[[0-9a-f:]{2,12}(%[a-z0-9]{1,4})?\\]|[a-z0-9.-]{0,12}):([0-9]{1,5}|[a-z][a-z0-9-]{0,8})(/(tcp|udp|sctp|dccp))?") {
             if let Ok(endpoint) = text.parse::<Endpoint>() {
                 prop_assert_eq!(endpoint.to_string().parse::<Endpoint>().unwrap(), endpoint);
             }

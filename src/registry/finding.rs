@@ -1,4 +1,4 @@
-//! Findings: what the rules of registration can have to say, and what they have found.
+//! Findings: the results of the registration rules, with their codes and severities.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,18 +11,18 @@ use super::assignment::Record;
 use super::name::PoolName;
 use super::port::{PortRange, Transport};
 
-/// How much a finding weighs, heaviest first.
+/// The severity of a finding, most severe first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// Refused, whatever the request says.
+    /// The registration is refused, whatever the request acknowledges.
     Blocker,
-    /// Refused unless the request acknowledges the code.
+    /// The registration is refused unless the request acknowledges the code.
     Acknowledge,
-    /// Worth knowing.
+    /// Informational.
     Note,
 }
 
-/// The rule that a finding comes from.
+/// The rule that produced a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FindingCode {
     /// Port 0.
@@ -33,7 +33,7 @@ pub enum FindingCode {
     SystemPort,
     /// Assigned by IANA to another service.
     IanaAssigned,
-    /// Kept back by IANA.
+    /// Reserved by IANA.
     IanaReserved,
     /// 49152-65535.
     DynamicPort,
@@ -41,7 +41,7 @@ pub enum FindingCode {
     CommonUse,
     /// Held by another service on another transport.
     TransportTwin,
-    /// Known to be used without authorization.
+    /// IANA has a report of unauthorized use.
     UnauthorizedUse,
     /// 32768-60999.
     EphemeralRange,
@@ -49,15 +49,15 @@ pub enum FindingCode {
     NodePortRange,
     /// 1021-1022.
     Experimental,
-    /// A name that RFC 6335 does not allow.
+    /// A service name that RFC 6335 does not allow.
     InvalidServiceName,
-    /// Part of a pool that it was not asked for through.
+    /// Part of a pool, but not requested through it.
     PortInPool,
-    /// No part of the pool that it was asked for through.
+    /// Requested through a pool that does not contain it.
     OutsidePool,
-    /// Given back a short while ago by another service.
+    /// Recently released by another service.
     CoolingDown,
-    /// IANA has the name for other ports.
+    /// IANA has assigned the service name to other ports.
     ServiceNameElsewhere,
 }
 
@@ -83,7 +83,7 @@ impl FindingCode {
         Self::Experimental,
     ];
 
-    /// How much it weighs by itself.
+    /// The default severity, without any policy.
     #[must_use]
     pub const fn severity(self) -> Severity {
         match self {
@@ -107,7 +107,7 @@ impl FindingCode {
         }
     }
 
-    /// Whether it stands in the way, weighing that much, of a request that acknowledges these codes.
+    /// Whether a finding of this severity blocks a request that acknowledges these codes.
     #[must_use]
     pub fn is_blocking(self, severity: Severity, acknowledged: &BTreeSet<Self>) -> bool {
         match severity {
@@ -117,7 +117,7 @@ impl FindingCode {
         }
     }
 
-    /// Its name.
+    /// The name of the code.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -154,54 +154,54 @@ impl fmt::Display for FindingCode {
     }
 }
 
-/// One thing that the rules have to say.
+/// One result of the registration rules.
 #[derive(Clone, Debug)]
 pub struct Finding {
     /// The rule.
     pub code: FindingCode,
-    /// How much it weighs where it was found.
+    /// The severity under the policies of the namespace and the pool.
     pub severity: Severity,
     /// One plain sentence.
     pub message: String,
-    /// The ports asked for.
+    /// The requested ports.
     pub ports: PortRange,
-    /// The transport asked for.
+    /// The requested transport.
     pub transport: Transport,
-    /// What it comes from.
+    /// The evidence for the finding.
     pub evidence: Evidence,
 }
 
-/// What a finding comes from, as far as its rule needs it.
+/// The evidence for a finding, as far as its rule provides it.
 #[derive(Clone, Debug, Default)]
 pub struct Evidence {
     /// A record.
     pub record: Option<Arc<Record>>,
     /// A pool.
     pub pool: Option<PoolName>,
-    /// A run of ports.
+    /// A port range.
     pub ports: Option<PortRange>,
-    /// Until when it holds, if it ends by itself.
+    /// When the finding ends, if it ends automatically.
     pub end_time: Option<Timestamp>,
 }
 
 impl Finding {
-    /// Whether it stands in the way of a request that acknowledges these codes.
+    /// Whether the finding blocks a request that acknowledges these codes.
     #[must_use]
     pub fn is_blocking(&self, acknowledged: &BTreeSet<FindingCode>) -> bool {
         self.code.is_blocking(self.severity, acknowledged)
     }
 }
 
-/// What stands in the way of a request that acknowledges these codes: the blockers, or else what is
-/// not acknowledged.
+/// The findings that block a request that acknowledges these codes: the blockers, or, if there are
+/// none, the unacknowledged findings.
 #[must_use]
 pub fn blocking(findings: &[Finding], acknowledged: &BTreeSet<FindingCode>) -> Vec<Finding> {
-    let in_the_way = findings.iter().filter(|finding| finding.is_blocking(acknowledged));
-    let heaviest = in_the_way.clone().map(|finding| finding.severity).min();
-    in_the_way.filter(|finding| Some(finding.severity) == heaviest).cloned().collect()
+    let blocking = findings.iter().filter(|finding| finding.is_blocking(acknowledged));
+    let most_severe = blocking.clone().map(|finding| finding.severity).min();
+    blocking.filter(|finding| Some(finding.severity) == most_severe).cloned().collect()
 }
 
-/// What the findings say, each sentence once.
+/// The messages of the findings, without duplicates.
 #[must_use]
 pub fn join_messages(findings: &[Finding]) -> String {
     findings.iter().map(|finding| finding.message.as_str()).unique().join("; ")

@@ -1,28 +1,28 @@
-//! Guides: plain-language knowledge on well-known services.
+//! Guides: plain-language information about well-known services.
 
 use std::sync::Arc;
 
 use super::encoded::Encoded;
 
-/// How traffic of a service is protected on its usual port.
+/// How the traffic of a service is protected on its usual port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encryption {
-    /// Plain text.
+    /// Plaintext.
     None,
-    /// Plain at first, can be upgraded on the same port.
+    /// Plaintext at first; can be upgraded to TLS on the same port.
     StartTls,
     /// TLS, DTLS or QUIC from the first byte.
     Tls,
-    /// The protocol's own.
+    /// Encryption that is part of the protocol, as in SSH.
     BuiltIn,
 }
 
-/// What a service is for, in plain words.
+/// A plain-language description of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Guide {
-    /// Its identity, lower-case.
+    /// The identifier, lower-case.
     pub id: Arc<str>,
-    /// What people call the service.
+    /// The common name of the service.
     pub title: String,
     /// The title spelled out.
     pub full_name: String,
@@ -30,15 +30,15 @@ pub struct Guide {
     pub summary: String,
     /// The kind of service, a lower-case word.
     pub category: String,
-    /// How its traffic is protected.
+    /// How the traffic is protected.
     pub encryption: Encryption,
-    /// What to use in its place, or empty.
+    /// The recommended replacement, or empty.
     pub use_instead: String,
-    /// Other words for it, lower-case, sorted.
+    /// Other common names, lower-case, sorted.
     pub aliases: Vec<String>,
-    /// The service names it speaks of, lower-case, sorted.
+    /// The service names that the guide describes, lower-case, sorted.
     pub service_names: Vec<String>,
 }
 
-/// A guide as snapshots share it.
+/// A guide, shared between snapshots.
 pub type SharedGuide = Encoded<Guide>;

@@ -1,6 +1,6 @@
-//! The rules of registration (RFC 6335, RFC 7605): what speaks against giving ports to a service.
+//! The rules of registration (RFC 6335, RFC 7605): the findings against a requested registration.
 //!
-//! Whoever asks whether a port may be had, and whoever asks to have it, is judged here.
+//! Checks, registrations and allocations all use these rules.
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
@@ -17,116 +17,117 @@ use super::port::{Port, PortRange, Transport};
 use super::service_name::{ServiceName, fold};
 use super::snapshot::View;
 
-/// What is asked for.
+/// A requested registration.
 #[derive(Clone, Copy, Debug)]
 pub struct RegistrationQuery<'a> {
-    /// For which service; none for one that nobody knows.
+    /// The service name; none for a service that is not in any registry.
     pub service_name: Option<&'a str>,
-    /// Which ports.
+    /// The ports.
     pub ports: PortRange,
-    /// On which transports.
+    /// The transports.
     pub transports: &'a [Transport],
-    /// Through which pool, if through one.
+    /// The pool through which the ports are requested, if any.
     pub pool: Option<&'a SharedPool>,
-    /// When.
+    /// The time of the request.
     pub now: Timestamp,
 }
 
-/// Everything the rules have to say: blockers first, then what is to be acknowledged, then notes;
-/// each in the order of [`FindingCode::ALL`] and of the transports.
+/// All findings: blockers first, then those to be acknowledged, then notes; each group in the order
+/// of [`FindingCode::ALL`] and of the transports.
 #[must_use]
-pub fn judge(view: View<'_>, asked: &RegistrationQuery<'_>) -> Vec<Finding> {
-    let mut findings: Vec<_> = findings(view, asked).collect();
+pub fn judge(view: View<'_>, query: &RegistrationQuery<'_>) -> Vec<Finding> {
+    let mut findings: Vec<_> = findings(view, query).collect();
     findings.sort_by_key(|finding| finding.severity);
     findings
 }
 
-/// Whether nothing stands in the way if these codes are acknowledged.
+/// Whether no finding blocks the registration if these codes are acknowledged.
 #[must_use]
 pub fn is_free(
     view: View<'_>,
-    asked: &RegistrationQuery<'_>,
+    query: &RegistrationQuery<'_>,
     acknowledged: &BTreeSet<FindingCode>,
 ) -> bool {
-    !is_blocked(view, asked, acknowledged, FindingCode::ALL)
+    !is_blocked(view, query, acknowledged, FindingCode::ALL)
 }
 
-/// Whether one of these rules stands in the way. What would be told as a note is not looked for.
+/// Whether one of these rules blocks the registration. Rules that could only yield a note are not
+/// evaluated.
 pub fn is_blocked(
     view: View<'_>,
-    asked: &RegistrationQuery<'_>,
+    query: &RegistrationQuery<'_>,
     acknowledged: &BTreeSet<FindingCode>,
     codes: impl IntoIterator<Item = FindingCode>,
 ) -> bool {
-    let mut cases = cases(view, asked, codes);
-    cases.any(|(code, case)| {
-        code.is_blocking(case.weigh(code), acknowledged) && case.find(code).is_some()
+    let mut checks = checks(view, query, codes);
+    checks.any(|(code, check)| {
+        code.is_blocking(check.severity(code), acknowledged) && check.find(code).is_some()
     })
 }
 
 fn findings<'a>(
     view: View<'a>,
-    asked: &'a RegistrationQuery<'a>,
+    query: &'a RegistrationQuery<'a>,
 ) -> impl Iterator<Item = Finding> + use<'a> {
-    cases(view, asked, FindingCode::ALL).filter_map(move |(code, case)| {
-        let Found { message, evidence } = case.find(code)?;
-        let (severity, transport) = (case.weigh(code), case.transport);
-        Some(Finding { code, severity, message, ports: asked.ports, transport, evidence })
+    checks(view, query, FindingCode::ALL).filter_map(move |(code, check)| {
+        let RuleMatch { message, evidence } = check.find(code)?;
+        let (severity, transport) = (check.severity(code), check.transport);
+        Some(Finding { code, severity, message, ports: query.ports, transport, evidence })
     })
 }
 
-/// Each rule, and what it is applied to: the ports on each transport.
-fn cases<'a, C: IntoIterator<Item = FindingCode>>(
+/// Each combination of a rule and a transport.
+fn checks<'a, C: IntoIterator<Item = FindingCode>>(
     view: View<'a>,
-    asked: &'a RegistrationQuery<'a>,
+    query: &'a RegistrationQuery<'a>,
     codes: C,
-) -> impl Iterator<Item = (FindingCode, Case<'a>)> + use<'a, C> {
-    let service = asked.service_name.map_or(Cow::Borrowed(""), fold);
-    codes.into_iter().cartesian_product(asked.transports).map(move |(code, &transport)| {
-        (code, Case { view, asked, service: service.clone(), transport })
+) -> impl Iterator<Item = (FindingCode, TransportQuery<'a>)> + use<'a, C> {
+    let service = query.service_name.map_or(Cow::Borrowed(""), fold);
+    codes.into_iter().cartesian_product(query.transports).map(move |(code, &transport)| {
+        (code, TransportQuery { view, query, service: service.clone(), transport })
     })
 }
 
-/// What is judged.
-struct Case<'a> {
+/// A query on one transport.
+struct TransportQuery<'a> {
     view: View<'a>,
-    asked: &'a RegistrationQuery<'a>,
+    query: &'a RegistrationQuery<'a>,
     service: Cow<'a, str>,
     transport: Transport,
 }
 
-/// A sentence, and what it comes from.
-struct Found {
+/// The message of a finding and its evidence.
+struct RuleMatch {
     message: String,
     evidence: Evidence,
 }
 
-impl Found {
+impl RuleMatch {
     fn on_record(message: String, record: &Arc<Record>) -> Self {
         let evidence = Evidence { record: Some(Arc::clone(record)), ..Evidence::default() };
         Self { message, evidence }
     }
 }
 
-impl<'a> Case<'a> {
-    /// How much a finding weighs here.
-    fn weigh(&self, code: FindingCode) -> Severity {
+impl<'a> TransportQuery<'a> {
+    /// The severity of a finding under the policies of the namespace and the pool.
+    fn severity(&self, code: FindingCode) -> Severity {
         let policy = &self.view.namespace().policy;
-        let accepted_by_pool = self.asked.pool.is_some_and(|pool| {
-            // Pools are there to give ports to services that IANA knows elsewhere.
+        let is_accepted_by_pool = self.query.pool.is_some_and(|pool| {
+            // Pools exist to allocate ports to services that IANA assigned elsewhere.
             pool.accept.contains(&code) || code == FindingCode::ServiceNameElsewhere
         });
         match code.severity() {
             Severity::Blocker => Severity::Blocker,
             _ if policy.forbid.contains(&code) => Severity::Blocker,
-            Severity::Acknowledge if accepted_by_pool || policy.accept.contains(&code) => {
+            Severity::Acknowledge if is_accepted_by_pool || policy.accept.contains(&code) => {
                 Severity::Note
             }
-            by_itself => by_itself,
+            default => default,
         }
     }
 
-    fn find(&self, code: FindingCode) -> Option<Found> {
+    fn find(&self, code: FindingCode) -> Option<RuleMatch> {
         match code {
             FindingCode::InvalidServiceName => self.invalid_service_name(),
             FindingCode::PortZero => {
@@ -146,8 +147,8 @@ impl<'a> Case<'a> {
             FindingCode::DynamicPort => self.range(
                 49152,
                 65535,
-                "49152-65535 are Dynamic Ports: any program may be given one at any time, so they \
-                 must not identify a service (RFC 6335, section 8.1.2)",
+                "49152-65535 are Dynamic Ports: any program may be assigned one at any time, so \
+                 they must not identify a service (RFC 6335, section 8.1.2)",
             ),
             FindingCode::ServiceNameElsewhere => self.service_name_elsewhere(),
             FindingCode::CommonUse => self.common_use(),
@@ -156,97 +157,101 @@ impl<'a> Case<'a> {
             FindingCode::EphemeralRange => self.range(
                 32768,
                 60999,
-                "Linux takes outgoing ports from 32768-60999 by default, so the port may be busy \
-                 when the service starts",
+                "Linux allocates outgoing ports from 32768-60999 by default, so the port may be \
+                 busy when the service starts",
             ),
-            FindingCode::NodePortRange => {
-                self.range(30000, 32767, "Kubernetes takes node ports from 30000-32767 by default")
-            }
+            FindingCode::NodePortRange => self.range(
+                30000,
+                32767,
+                "Kubernetes allocates node ports from 30000-32767 by default",
+            ),
             FindingCode::Experimental => self.range(
                 1021,
                 1022,
-                "1021 and 1022 are set aside for experiments (RFC 4727, section 6)",
+                "1021 and 1022 are reserved for experiments (RFC 4727, section 6)",
             ),
         }
     }
 
-    /// A finding that follows from the numbers alone.
-    fn range(&self, first: u16, last: u16, sentence: &str) -> Option<Found> {
+    /// A finding that depends on the port numbers alone.
+    fn range(&self, first: u16, last: u16, message: &str) -> Option<RuleMatch> {
         let ports = PortRange::new(Port::new(first), Port::new(last)).ok()?;
         let evidence = Evidence { ports: Some(ports), ..Evidence::default() };
-        let found = || Found { message: sentence.to_owned(), evidence };
-        self.asked.ports.overlaps(ports).then(found)
+        let rule_match = || RuleMatch { message: message.to_owned(), evidence };
+        self.query.ports.overlaps(ports).then(rule_match)
     }
 
-    fn invalid_service_name(&self) -> Option<Found> {
-        let fault = self.asked.service_name?.parse::<ServiceName>().err()?;
-        Some(Found { message: fault.to_string(), evidence: Evidence::default() })
+    fn invalid_service_name(&self) -> Option<RuleMatch> {
+        let error = self.query.service_name?.parse::<ServiceName>().err()?;
+        Some(RuleMatch { message: error.to_string(), evidence: Evidence::default() })
     }
 
-    fn port_taken(&self) -> Option<Found> {
-        let holder = self.view.holders_in(self.asked.ports, self.transport).next()?;
-        let sentence = format!(
+    fn port_taken(&self) -> Option<RuleMatch> {
+        let holder = self.view.holders_in(self.query.ports, self.transport).next()?;
+        let message = format!(
             "{}/{} is held by {} in this namespace{}",
             holder.ports?,
             self.transport,
-            named(holder),
+            name_of(holder),
             if holder.assignee.is_empty() {
                 String::new()
             } else {
                 format!(" (assignee: {})", holder.assignee)
             },
         );
-        Some(Found::on_record(sentence, holder))
+        Some(RuleMatch::on_record(message, holder))
     }
 
-    fn port_in_pool(&self) -> Option<Found> {
-        if self.asked.pool.is_some() {
+    fn port_in_pool(&self) -> Option<RuleMatch> {
+        if self.query.pool.is_some() {
             return None;
         }
-        let pool = self.view.pool_in(self.asked.ports, self.transport)?;
-        let runs = pool.member_ports().ranges();
-        let met = runs.iter().find(|run| run.overlaps(self.asked.ports))?;
+        let pool = self.view.pool_in(self.query.ports, self.transport)?;
+        let ranges = pool.member_ports().ranges();
+        let overlap = ranges.iter().find(|range| range.overlaps(self.query.ports))?;
         let message = format!(
-            "{met}/{} is part of pool {}: ask for the port through it",
+            "{overlap}/{} is part of pool {}: request the port through the pool",
             self.transport, pool.name
         );
-        let evidence =
-            Evidence { pool: Some(pool.name.clone()), ports: Some(*met), ..Evidence::default() };
-        Some(Found { message, evidence })
+        let evidence = Evidence {
+            pool: Some(pool.name.clone()),
+            ports: Some(*overlap),
+            ..Evidence::default()
+        };
+        Some(RuleMatch { message, evidence })
     }
 
-    fn outside_pool(&self) -> Option<Found> {
+    fn outside_pool(&self) -> Option<RuleMatch> {
         let pool =
-            self.asked.pool.filter(|pool| !pool.contains(self.asked.ports, self.transport))?;
+            self.query.pool.filter(|pool| !pool.contains(self.query.ports, self.transport))?;
         let message =
-            format!("pool {} does not have {}/{}", pool.name, self.asked.ports, self.transport);
+            format!("pool {} does not contain {}/{}", pool.name, self.query.ports, self.transport);
         let evidence = Evidence { pool: Some(pool.name.clone()), ..Evidence::default() };
-        Some(Found { message, evidence })
+        Some(RuleMatch { message, evidence })
     }
 
-    fn cooling_down(&self) -> Option<Found> {
-        let resting = self.view.cooling_down_in(self.asked.ports, self.transport, self.asked.now);
-        let of_others = resting.filter(|(_, resting)| !self.is_same_service(&resting.record));
-        // Of several on the lowest port, the one that rests longest.
-        let (port, resting) =
-            of_others.min_by_key(|(port, resting)| (*port, Reverse(resting.until)))?;
+    fn cooling_down(&self) -> Option<RuleMatch> {
+        let entries = self.view.cooling_down_in(self.query.ports, self.transport, self.query.now);
+        let of_others = entries.filter(|(_, entry)| !self.is_same_service(&entry.record));
+        // If there are several on the lowest port, the one that ends last.
+        let (port, entry) = of_others.min_by_key(|(port, entry)| (*port, Reverse(entry.until)))?;
         let message = format!(
-            "{port}/{} was given back by {} and rests until {:.0}: clients may still call the old \
-             holder",
+            "{port}/{} was released by {} and is cooling down until {:.0}: clients may still call \
+             the old holder",
             self.transport,
-            named(&resting.record),
-            resting.until
+            name_of(&entry.record),
+            entry.until
         );
-        let evidence = Evidence { end_time: Some(resting.until), ..Evidence::default() };
-        let record = Some(Arc::clone(&resting.record));
-        Some(Found { message, evidence: Evidence { record, ..evidence } })
+        let evidence = Evidence { end_time: Some(entry.until), ..Evidence::default() };
+        let record = Some(Arc::clone(&entry.record));
+        Some(RuleMatch { message, evidence: Evidence { record, ..evidence } })
     }
 
-    /// The records of a source on the ports that may be of this transport.
+    /// The records of a source on the requested ports that apply to this transport.
     fn reference_records(&self, source: Source) -> impl Iterator<Item = (Port, &'a Arc<Record>)> {
         let reference = self.view.reference();
         let transport = self.transport;
-        self.asked.ports.iter().flat_map(move |port| {
+        self.query.ports.iter().flat_map(move |port| {
             reference
                 .at(port)
                 .filter(move |record| {
@@ -257,15 +262,15 @@ impl<'a> Case<'a> {
     }
 
     fn is_same_service(&self, record: &Record) -> bool {
-        let is_own_name = |name: &Arc<str>| fold(name) == self.service;
-        record.service_name.iter().chain(record.aliases()).any(is_own_name)
+        let is_same_name = |name: &Arc<str>| fold(name) == self.service;
+        record.service_name.iter().chain(record.aliases()).any(is_same_name)
     }
 
-    fn iana(&self, state: State, verb: &str) -> Option<Found> {
-        // A port on which IANA names this very service, among others, is the service's own.
+    fn iana(&self, state: State, verb: &str) -> Option<RuleMatch> {
+        // A port for which IANA lists this service, possibly among others, yields no finding.
         let mut first = None;
         let mut count = 0usize;
-        for port in self.asked.ports.iter() {
+        for port in self.query.ports.iter() {
             let here = || {
                 let reference = self.view.reference();
                 reference.at(port).filter(|record| {
@@ -283,77 +288,78 @@ impl<'a> Case<'a> {
             }
         }
         let (port, record) = first?;
-        let whom = match (&record.service_name, state) {
+        let assigned_to = match (&record.service_name, state) {
             (Some(name), _) => format!(" to {name}"),
             (None, State::Assigned) => format!(" ({})", record.description),
             (None, _) => String::new(),
         };
-        let said = if record.transport.is_some() { "" } else { ", without naming a transport" };
-        let sentence = if self.asked.ports.width() == 1 {
-            format!("IANA {verb} {port}/{}{whom}{said}", self.transport)
+        let scope = if record.transport.is_some() { "" } else { ", without naming a transport" };
+        let message = if self.query.ports.width() == 1 {
+            format!("IANA {verb} {port}/{}{assigned_to}{scope}", self.transport)
         } else {
             format!(
-                "IANA {verb} {count} of the ports {} on {}, the first of them {port}{whom}{said}",
-                self.asked.ports, self.transport
+                "IANA {verb} {count} of the ports {} on {}, the first of which is \
+                 {port}{assigned_to}{scope}",
+                self.query.ports, self.transport
             )
         };
-        Some(Found::on_record(sentence, record))
+        Some(RuleMatch::on_record(message, record))
     }
 
-    fn service_name_elsewhere(&self) -> Option<Found> {
-        let known = || {
-            let named = self.view.reference().named(&self.service);
-            named.filter(|record| record.source() == Source::Iana && record.ports.is_some())
+    fn service_name_elsewhere(&self) -> Option<RuleMatch> {
+        let assigned = || {
+            let records = self.view.reference().named(&self.service);
+            records.filter(|record| record.source() == Source::Iana && record.ports.is_some())
         };
-        let ports = || known().filter_map(|record| record.ports).unique();
-        let first = known().next()?;
-        let asked = self.asked.ports;
-        if ports().any(|ports| ports.contains(asked.first()) && ports.contains(asked.last())) {
+        let ports = || assigned().filter_map(|record| record.ports).unique();
+        let first = assigned().next()?;
+        let (first_port, last_port) = (self.query.ports.first(), self.query.ports.last());
+        if ports().any(|ports| ports.contains(first_port) && ports.contains(last_port)) {
             return None;
         }
-        let sentence = format!(
-            "IANA has the name {} for port {}: clients may look for it there",
-            named(first),
+        let message = format!(
+            "IANA has assigned the name {} to port {}: clients may look for the service there",
+            name_of(first),
             ports().join(", ")
         );
-        Some(Found::on_record(sentence, first))
+        Some(RuleMatch::on_record(message, first))
     }
 
-    fn common_use(&self) -> Option<Found> {
+    fn common_use(&self) -> Option<RuleMatch> {
         let (port, record) = self
             .reference_records(Source::Common)
             .find(|(_, record)| !self.is_same_service(record))?;
-        let sentence = format!("{port}/{} is commonly used by {}", self.transport, named(record));
-        Some(Found::on_record(sentence, record))
+        let message = format!("{port}/{} is commonly used by {}", self.transport, name_of(record));
+        Some(RuleMatch::on_record(message, record))
     }
 
-    fn transport_twin(&self) -> Option<Found> {
+    fn transport_twin(&self) -> Option<RuleMatch> {
         let twin = Transport::ALL
             .into_iter()
             .filter(|transport| *transport != self.transport)
-            .flat_map(|transport| self.view.holders_in(self.asked.ports, transport))
+            .flat_map(|transport| self.view.holders_in(self.query.ports, transport))
             .find(|record| !self.is_same_service(record))?;
-        let sentence = format!(
+        let message = format!(
             "another service, {}, holds {}/{} in this namespace",
-            named(twin),
+            name_of(twin),
             twin.ports?,
             twin.transport?
         );
-        Some(Found::on_record(sentence, twin))
+        Some(RuleMatch::on_record(message, twin))
     }
 
-    fn unauthorized_use(&self) -> Option<Found> {
+    fn unauthorized_use(&self) -> Option<RuleMatch> {
         self.reference_records(Source::Iana).find_map(|(_, record)| match &record.origin {
             Origin::Iana(columns) if !columns.unauthorized_use_reported.is_empty() => {
-                let use_of_it = &columns.unauthorized_use_reported;
-                let sentence = format!("IANA knows of unauthorized use: {use_of_it}");
-                Some(Found::on_record(sentence, record))
+                let report = &columns.unauthorized_use_reported;
+                let message = format!("IANA has a report of unauthorized use: {report}");
+                Some(RuleMatch::on_record(message, record))
             }
             _ => None,
         })
     }
 }
 
-fn named(record: &Record) -> &str {
+fn name_of(record: &Record) -> &str {
     record.service_name.as_deref().unwrap_or("a service without a name")
 }

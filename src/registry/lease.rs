@@ -1,4 +1,4 @@
-//! How long ports are held and how long they rest: durations within bounds, and leases.
+//! Bounded durations for leases and cool-downs, and leases.
 
 use std::fmt;
 
@@ -8,16 +8,16 @@ use jiff::{SignedDuration, Timestamp};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BoundedDuration<const MIN: i64, const MAX: i64>(i64);
 
-/// A duration out of its bounds.
+/// A duration out of bounds.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("is {asked}: {min} - {max} is asked for", asked = words(*asked), min = words(*min), max = words(*max))]
+#[error("is {actual}: expected {min} - {max}", actual = display(*actual), min = display(*min), max = display(*max))]
 pub struct DurationError {
-    asked: SignedDuration,
+    actual: SignedDuration,
     min: SignedDuration,
     max: SignedDuration,
 }
 
-fn words(duration: SignedDuration) -> String {
+fn display(duration: SignedDuration) -> String {
     const DAY: i64 = 24 * 60 * 60;
     match (duration.as_secs(), duration.subsec_nanos()) {
         (seconds, 0) if seconds > DAY && seconds % DAY == 0 => format!("{} days", seconds / DAY),
@@ -27,23 +27,23 @@ fn words(duration: SignedDuration) -> String {
     }
 }
 
-/// How long ports are held: 1 second - 10 years.
+/// The duration of a lease: 1 second - 10 years.
 pub type Ttl = BoundedDuration<1, { 3650 * 24 * 60 * 60 }>;
 
-/// How long ports rest after they were given back: 0 seconds - 366 days.
+/// The cool-down of ports after their release: 0 seconds - 366 days.
 pub type CoolDown = BoundedDuration<0, { 366 * 24 * 60 * 60 }>;
 
 const MICROS: i64 = 1_000_000;
 
 impl<const MIN: i64, const MAX: i64> BoundedDuration<MIN, MAX> {
-    /// Takes the duration, without what it has below a microsecond.
+    /// Creates the duration, truncated to microseconds.
     ///
     /// # Errors
     /// If it is shorter or longer than allowed.
     pub fn new(duration: SignedDuration) -> Result<Self, DurationError> {
         let (min, max) = (SignedDuration::from_secs(MIN), SignedDuration::from_secs(MAX));
         if duration < min || duration > max {
-            return Err(DurationError { asked: duration, min, max });
+            return Err(DurationError { actual: duration, min, max });
         }
         let micros = duration.as_secs() * MICROS + i64::from(duration.subsec_micros());
         Ok(Self(micros))
@@ -57,19 +57,19 @@ impl<const MIN: i64, const MAX: i64> BoundedDuration<MIN, MAX> {
         Self::new(SignedDuration::from_micros(micros))
     }
 
-    /// It in microseconds.
+    /// The duration in microseconds.
     #[must_use]
     pub const fn as_micros(self) -> i64 {
         self.0
     }
 
-    /// It as a duration.
+    /// The duration.
     #[must_use]
     pub const fn duration(self) -> SignedDuration {
         SignedDuration::from_micros(self.0)
     }
 
-    /// The time that long after `now`, or the last one there is.
+    /// The time `self` after `now`, or the maximum timestamp.
     #[must_use]
     pub fn after(self, now: Timestamp) -> Timestamp {
         now.checked_add(self.duration()).unwrap_or(Timestamp::MAX)
@@ -77,7 +77,7 @@ impl<const MIN: i64, const MAX: i64> BoundedDuration<MIN, MAX> {
 }
 
 impl CoolDown {
-    /// No rest at all.
+    /// No cool-down.
     pub const NONE: Self = Self(0);
 }
 
@@ -90,21 +90,21 @@ impl Default for CoolDown {
 
 impl<const MIN: i64, const MAX: i64> fmt::Display for BoundedDuration<MIN, MAX> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&words(self.duration()))
+        f.write_str(&display(self.duration()))
     }
 }
 
-/// That ports are held for a time only.
+/// The lease of a registration that expires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lease {
-    /// How long it was asked for last.
+    /// The duration that was requested last.
     pub ttl: Ttl,
-    /// When it ends.
+    /// When the lease expires.
     pub expire_time: Timestamp,
 }
 
 impl Lease {
-    /// The lease that begins now.
+    /// The lease of this duration that starts now.
     #[must_use]
     pub fn starting_at(now: Timestamp, ttl: Ttl) -> Self {
         Self { ttl, expire_time: ttl.after(now) }
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_keep_to_their_bounds() {
+    fn durations_out_of_bounds_are_rejected() {
         for seconds in [i64::MIN, -1, 0, 3650 * 24 * 60 * 60 + 1, i64::MAX] {
             assert!(Ttl::new(SignedDuration::from_secs(seconds)).is_err(), "{seconds}");
         }
@@ -127,13 +127,13 @@ mod tests {
         );
         assert!(CoolDown::from_micros(0).is_ok());
         assert!(CoolDown::from_micros(-1).is_err());
-        let fault = Ttl::new(SignedDuration::ZERO).unwrap_err().to_string();
-        assert_eq!(fault, "is 0 seconds: 1 second - 3650 days is asked for");
+        let error = Ttl::new(SignedDuration::ZERO).unwrap_err().to_string();
+        assert_eq!(error, "is 0 seconds: expected 1 second - 3650 days");
         assert_eq!(CoolDown::default().to_string(), "86400 seconds");
     }
 
     #[test]
-    fn a_lease_never_ends_beyond_time() {
+    fn expiry_is_limited_to_the_maximum_timestamp() {
         let ttl = Ttl::from_micros(10 * MICROS).unwrap();
         assert_eq!(Lease::starting_at(Timestamp::MAX, ttl).expire_time, Timestamp::MAX);
     }

@@ -1,7 +1,7 @@
-//! The domain: what a port registry is, and every rule it keeps.
+//! The domain: the model of a port registry, and every rule of registration.
 //!
 //! Pure: no I/O, no clock, no randomness, no gRPC and no SQL. Time and ids are passed in, so each
-//! rule can be tested without a server and holds for every store.
+//! rule can be tested without a server and applies to every store.
 
 pub mod lease;
 pub mod name;

@@ -1,12 +1,12 @@
-//! The names of namespaces and pools: 1-63 of `a-z 0-9 -`, beginning with a letter.
+//! Names of namespaces and pools: 1-63 of `a-z 0-9 -`, beginning with a letter.
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// A text that is no such name.
+/// A text that is not a valid name.
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} is no name: 1-63 of a-z, 0-9 and '-' are asked for, beginning with a letter")]
+#[error("{0:?} is not a valid name: expected 1-63 of a-z, 0-9 and '-', beginning with a letter")]
 pub struct NameError(String);
 
 fn parse(text: &str) -> Result<Arc<str>, NameError> {
@@ -52,7 +52,7 @@ macro_rules! name {
 }
 
 name! {
-    /// The name of a space in which a port can be held once.
+    /// The name of a namespace.
     NamespaceName
 }
 
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_keep_to_their_alphabet() {
+    fn names_with_other_characters_are_rejected() {
         for text in ["", "Prod", "1a", "a/b", "a b", "-a", &"n".repeat(64)] {
             assert!(text.parse::<NamespaceName>().is_err(), "{text}");
             assert!(text.parse::<PoolName>().is_err(), "{text}");

@@ -1,4 +1,4 @@
-//! Namespaces: spaces in which a port can be held once, and what they let pass.
+//! Namespaces: scopes in which a port can be held once, and their policies.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,36 +10,36 @@ use super::finding::FindingCode;
 use super::lease::CoolDown;
 use super::name::NamespaceName;
 
-/// What a namespace lets pass.
+/// The policy of a namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
-    /// The findings that need no acknowledgement.
+    /// Findings that need no acknowledgement.
     pub accept: BTreeSet<FindingCode>,
-    /// The findings that can't be acknowledged.
+    /// Findings that can't be acknowledged.
     pub forbid: BTreeSet<FindingCode>,
-    /// How long ports rest that come from no pool.
+    /// The cool-down of ports outside pools.
     pub cool_down: CoolDown,
 }
 
 /// A namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Namespace {
-    /// Its name.
+    /// The name.
     pub name: NamespaceName,
     /// A short description, or empty.
     pub description: Arc<str>,
-    /// Its rules.
+    /// The policy.
     pub policy: Policy,
-    /// When it was created, if that is known.
+    /// When the namespace was created, if that is known.
     pub create_time: Option<Timestamp>,
-    /// When it was last changed, if it was.
+    /// When the namespace was last changed, if it was.
     pub update_time: Option<Timestamp>,
-    /// The revision of its last change.
+    /// The revision of the last change.
     pub revision: Revision,
 }
 
 impl Namespace {
-    /// Names this very state of it.
+    /// Identifies the current state of the namespace.
     #[must_use]
     pub const fn etag(&self) -> Etag {
         Etag::of(self.revision)

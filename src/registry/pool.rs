@@ -1,4 +1,4 @@
-//! Pools: ports of a namespace that are given out by number.
+//! Pools: port ranges of a namespace from which ports are allocated.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -17,39 +17,39 @@ use super::port_set::PortSet;
 /// A pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pool {
-    /// Where it is.
+    /// The namespace.
     pub namespace: NamespaceName,
-    /// Its name.
+    /// The name.
     pub name: PoolName,
     /// A short description, or empty.
     pub description: Arc<str>,
-    /// Its runs of ports.
+    /// The port ranges.
     pub ports: PortSet,
-    /// The transports it gives ports for, in the order of [`Transport::ALL`].
+    /// The transports, in the order of [`Transport::ALL`].
     pub transports: Vec<Transport>,
-    /// Ports within its runs that are not part of it.
+    /// Ports within the ranges that are not part of the pool.
     pub excluded_ports: PortSet,
-    /// How long its ports rest.
+    /// The cool-down of its ports.
     pub cool_down: CoolDown,
-    /// The findings with which its ports are given out all the same.
+    /// Findings despite which its ports are allocated.
     pub accept: BTreeSet<FindingCode>,
-    /// When it was created.
+    /// When the pool was created.
     pub create_time: Timestamp,
-    /// When it was last changed.
+    /// When the pool was last changed.
     pub update_time: Timestamp,
-    /// The revision of its last change.
+    /// The revision of the last change.
     pub revision: Revision,
 }
 
 impl Pool {
-    /// Names this very state of it.
+    /// Identifies the current state of the pool.
     #[must_use]
     pub const fn etag(&self) -> Etag {
         Etag::of(self.revision)
     }
 }
 
-/// A pool as snapshots share it, with what follows from it.
+/// A pool, shared between snapshots, with derived data.
 #[derive(Clone)]
 pub struct SharedPool {
     pool: Pool,
@@ -65,19 +65,18 @@ impl SharedPool {
         Arc::new(Self { pool, member_ports, allocatable: OnceLock::new() })
     }
 
-    /// Its ports: those of its runs that are not excluded.
+    /// The ports of its ranges that are not excluded.
     #[must_use]
     pub const fn member_ports(&self) -> &PortSet {
         &self.member_ports
     }
 
-    /// Its ports against which nothing speaks, found out by `find` if it is asked for the first
-    /// time.
+    /// The ports that no rule excludes from allocation, computed by `find` on first use.
     pub fn allocatable_ports(&self, find: impl FnOnce() -> PortSet) -> &PortSet {
         self.allocatable.get_or_init(find)
     }
 
-    /// Whether all ports of the run are its own, on the transport.
+    /// Whether the pool contains all ports of the range, on the transport.
     #[must_use]
     pub fn contains(&self, ports: PortRange, transport: Transport) -> bool {
         self.transports.contains(&transport) && self.member_ports.contains_all(ports)

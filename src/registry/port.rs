@@ -1,4 +1,4 @@
-//! Port numbers, runs of them, their classes and their transports (RFC 6335, sections 3 and 6).
+//! Port numbers, port ranges, port classes and transports (RFC 6335, sections 3 and 6).
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,19 +19,19 @@ impl Port {
         Self(number)
     }
 
-    /// Its number.
+    /// The number.
     #[must_use]
     pub const fn number(self) -> u16 {
         self.0
     }
 
-    /// Its number, to index a table of all ports with.
+    /// The number as an index into a table of all ports.
     #[must_use]
     pub fn index(self) -> usize {
         usize::from(self.0)
     }
 
-    /// The range it belongs to.
+    /// The class of the port.
     #[must_use]
     pub const fn class(self) -> PortClass {
         match self.0 {
@@ -48,9 +48,9 @@ impl fmt::Display for Port {
     }
 }
 
-/// A number that is no port.
+/// A text that is not a valid port number.
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} is no port number: 0-65535 is asked for")]
+#[error("{0:?} is not a valid port number: expected 0-65535")]
 pub struct PortError(String);
 
 impl TryFrom<u32> for Port {
@@ -64,7 +64,7 @@ impl TryFrom<u32> for Port {
 impl FromStr for Port {
     type Err = PortError;
 
-    /// Digits alone: no sign, no space.
+    /// Accepts digits only: no sign, no space.
     fn from_str(text: &str) -> Result<Self, PortError> {
         if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(PortError(text.to_owned()));
@@ -73,26 +73,26 @@ impl FromStr for Port {
     }
 }
 
-/// A run of port numbers, both ends included; a single port has equal ends.
+/// A range of port numbers, both ends included; a single port has equal ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PortRange {
     first: Port,
     last: Port,
 }
 
-/// A run of ports that ends before it begins.
+/// A port range whose last port is below its first.
 #[derive(Debug, thiserror::Error)]
-#[error("the run of ports {first}-{last} is upside down: its last port is below its first")]
+#[error("the port range {first}-{last} is reversed: its last port is below its first")]
 pub struct PortRangeError {
     first: Port,
     last: Port,
 }
 
 impl PortRange {
-    /// The run of all ports.
+    /// The range of all ports.
     pub const ALL: Self = Self { first: Port::ZERO, last: Port::MAX };
 
-    /// The run from `first` to `last`.
+    /// The range from `first` to `last`.
     ///
     /// # Errors
     /// If `last` is below `first`.
@@ -103,43 +103,43 @@ impl PortRange {
         Ok(Self { first, last })
     }
 
-    /// The run of one port.
+    /// The range of one port.
     #[must_use]
     pub const fn single(port: Port) -> Self {
         Self { first: port, last: port }
     }
 
-    /// Its lowest port.
+    /// The lowest port.
     #[must_use]
     pub const fn first(self) -> Port {
         self.first
     }
 
-    /// Its highest port.
+    /// The highest port.
     #[must_use]
     pub const fn last(self) -> Port {
         self.last
     }
 
-    /// How many ports it has, 1-65536.
+    /// The number of ports, 1-65536.
     #[must_use]
     pub fn width(self) -> u32 {
         u32::from(self.last.0) - u32::from(self.first.0) + 1
     }
 
-    /// Whether the port is in it.
+    /// Whether the range contains the port.
     #[must_use]
     pub fn contains(self, port: Port) -> bool {
         self.first <= port && port <= self.last
     }
 
-    /// Whether the two share a port.
+    /// Whether the two ranges share a port.
     #[must_use]
     pub fn overlaps(self, other: Self) -> bool {
         self.first <= other.last && other.first <= self.last
     }
 
-    /// Its ports, lowest first.
+    /// The ports, lowest first.
     pub fn iter(self) -> impl Iterator<Item = Port> {
         (self.first.0..=self.last.0).map(Port)
     }
@@ -155,7 +155,7 @@ impl fmt::Display for PortRange {
     }
 }
 
-/// The three ranges of port numbers (RFC 6335, section 6).
+/// The three classes of port numbers (RFC 6335, section 6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PortClass {
     /// 0-1023.
@@ -180,10 +180,10 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// Every transport, in the order in which answers list them.
+    /// Every transport, in the order in which responses list them.
     pub const ALL: [Self; 4] = [Self::Tcp, Self::Udp, Self::Sctp, Self::Dccp];
 
-    /// Its name, as IANA writes it.
+    /// The name, as in IANA's registry.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -194,7 +194,7 @@ impl Transport {
         }
     }
 
-    /// Its place in [`Transport::ALL`].
+    /// The position in [`Transport::ALL`].
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize
@@ -207,9 +207,9 @@ impl fmt::Display for Transport {
     }
 }
 
-/// A word that is no transport.
+/// A text that is not a transport.
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} is no transport: tcp, udp, sctp or dccp is asked for")]
+#[error("{0:?} is not a transport: expected tcp, udp, sctp or dccp")]
 pub struct TransportError(String);
 
 impl FromStr for Transport {
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn only_plain_digits_are_a_port() {
+    fn only_ascii_digits_parse_as_a_port() {
         for text in ["", "-1", "+80", " 80", "65536", "8o", "80/tcp", "٨٠"] {
             assert!(text.parse::<Port>().is_err(), "{text:?}");
         }
@@ -254,7 +254,7 @@ mod tests {
         }
 
         #[test]
-        fn overlap_is_sharing_a_port(a: (u16, u16), b: (u16, u16)) {
+        fn ranges_overlap_if_they_share_a_port(a: (u16, u16), b: (u16, u16)) {
             let range = |(x, y): (u16, u16)| {
                 PortRange::new(Port::new(x.min(y)), Port::new(x.max(y))).unwrap()
             };

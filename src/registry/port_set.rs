@@ -1,4 +1,4 @@
-//! Sets of ports: runs that do not touch each other, lowest first.
+//! Sets of ports: port ranges that do not overlap, lowest first.
 
 use super::port::{Port, PortRange};
 
@@ -6,75 +6,75 @@ use super::port::{Port, PortRange};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PortSet(Vec<PortRange>);
 
-/// Two runs that share a port.
+/// Two ranges that share a port.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0} and {1} overlap")]
 pub struct OverlapError(PortRange, PortRange);
 
 impl PortSet {
-    /// The ports of these runs, which must not overlap. Each run stays one of its own.
+    /// The ports of these ranges, which must not overlap. Adjacent ranges are not merged.
     ///
     /// # Errors
     /// If two of them share a port.
-    pub fn new(mut runs: Vec<PortRange>) -> Result<Self, OverlapError> {
-        runs.sort_unstable();
-        match runs.windows(2).find(|pair| pair[0].overlaps(pair[1])) {
+    pub fn new(mut ranges: Vec<PortRange>) -> Result<Self, OverlapError> {
+        ranges.sort_unstable();
+        match ranges.windows(2).find(|pair| pair[0].overlaps(pair[1])) {
             Some(pair) => Err(OverlapError(pair[0], pair[1])),
-            None => Ok(Self(runs)),
+            None => Ok(Self(ranges)),
         }
     }
 
-    /// The ports that these are, in ascending order; neighbours become one run.
+    /// The set of these ports, which must be in ascending order. Adjacent ports become one range.
     #[must_use]
-    pub fn of(ports: impl IntoIterator<Item = Port>) -> Self {
-        let mut runs: Vec<PortRange> = Vec::new();
+    pub fn from_sorted(ports: impl IntoIterator<Item = Port>) -> Self {
+        let mut ranges: Vec<PortRange> = Vec::new();
         for port in ports {
-            match runs.last_mut() {
-                Some(run) if run.last().number().checked_add(1) == Some(port.number()) => {
-                    if let Ok(longer) = PortRange::new(run.first(), port) {
-                        *run = longer;
+            match ranges.last_mut() {
+                Some(range) if range.last().number().checked_add(1) == Some(port.number()) => {
+                    if let Ok(longer) = PortRange::new(range.first(), port) {
+                        *range = longer;
                     }
                 }
-                _ => runs.push(PortRange::single(port)),
+                _ => ranges.push(PortRange::single(port)),
             }
         }
-        Self(runs)
+        Self(ranges)
     }
 
-    /// Its runs, lowest first.
+    /// The ranges, lowest first.
     #[must_use]
     pub fn ranges(&self) -> &[PortRange] {
         &self.0
     }
 
-    /// How many ports it has.
+    /// The number of ports.
     #[must_use]
     pub fn size(&self) -> u32 {
-        self.0.iter().map(|run| run.width()).sum()
+        self.0.iter().map(|range| range.width()).sum()
     }
 
-    /// Its ports, lowest first.
+    /// The ports, lowest first.
     pub fn iter(&self) -> impl Iterator<Item = Port> {
-        self.0.iter().flat_map(|run| run.iter())
+        self.0.iter().flat_map(|range| range.iter())
     }
 
-    /// Whether it has the port.
+    /// Whether the set contains the port.
     #[must_use]
     pub fn contains(&self, port: Port) -> bool {
-        let after = self.0.partition_point(|run| run.first() <= port);
+        let after = self.0.partition_point(|range| range.first() <= port);
         after > 0 && self.0[after - 1].contains(port)
     }
 
-    /// Whether it has all ports of the run.
+    /// Whether the set contains all ports of the range.
     #[must_use]
-    pub fn contains_all(&self, run: PortRange) -> bool {
-        run.iter().all(|port| self.contains(port))
+    pub fn contains_all(&self, ports: PortRange) -> bool {
+        ports.iter().all(|port| self.contains(port))
     }
 
-    /// Its ports without those of the other.
+    /// The ports of this set that are not in the other.
     #[must_use]
     pub fn without(&self, other: &Self) -> Self {
-        Self::of(self.iter().filter(|port| !other.contains(*port)))
+        Self::from_sorted(self.iter().filter(|port| !other.contains(*port)))
     }
 }
 
@@ -86,26 +86,29 @@ mod tests {
 
     use super::*;
 
-    fn run(first: u16, last: u16) -> PortRange {
+    fn range(first: u16, last: u16) -> PortRange {
         PortRange::new(Port::new(first), Port::new(last)).unwrap()
     }
 
     #[test]
-    fn runs_that_share_a_port_are_refused() {
-        assert!(PortSet::new(vec![run(5, 9), run(1, 4)]).is_ok());
-        let fault = PortSet::new(vec![run(5, 9), run(1, 5)]).unwrap_err();
-        assert_eq!(fault.to_string(), "1-5 and 5-9 overlap");
-        assert!(PortSet::new(vec![run(3, 3), run(3, 3)]).is_err());
-        assert_eq!(PortSet::of([Port::new(65_534), Port::MAX]).ranges(), [run(65_534, 65_535)]);
+    fn overlapping_ranges_are_rejected() {
+        assert!(PortSet::new(vec![range(5, 9), range(1, 4)]).is_ok());
+        let error = PortSet::new(vec![range(5, 9), range(1, 5)]).unwrap_err();
+        assert_eq!(error.to_string(), "1-5 and 5-9 overlap");
+        assert!(PortSet::new(vec![range(3, 3), range(3, 3)]).is_err());
+        assert_eq!(
+            PortSet::from_sorted([Port::new(65_534), Port::MAX]).ranges(),
+            [range(65_534, 65_535)]
+        );
     }
 
     proptest! {
         #[test]
-        fn a_set_of_runs_is_a_set_of_ports(
+        fn difference_matches_a_set_of_ports(
             a in proptest::collection::btree_set(0..60u16, 0..40),
             b in proptest::collection::btree_set(0..60u16, 0..40),
         ) {
-            let set = |ports: &BTreeSet<u16>| PortSet::of(ports.iter().map(|&port| Port::new(port)));
+            let set = |ports: &BTreeSet<u16>| PortSet::from_sorted(ports.iter().map(|&port| Port::new(port)));
             let left = set(&a).without(&set(&b));
             let expected: Vec<u16> = a.difference(&b).copied().collect();
             prop_assert_eq!(left.iter().map(Port::number).collect::<Vec<_>>(), expected.clone());
@@ -113,10 +116,10 @@ mod tests {
             for port in 0..60 {
                 prop_assert_eq!(left.contains(Port::new(port)), expected.contains(&port));
             }
-            let parted = left.ranges().windows(2).all(|pair| {
+            let is_disjoint = left.ranges().windows(2).all(|pair| {
                 pair[0].last().number() + 1 < pair[1].first().number()
             });
-            prop_assert!(parted);
+            prop_assert!(is_disjoint);
         }
     }
 }

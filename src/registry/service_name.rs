@@ -1,4 +1,4 @@
-//! Service names: the rule for new ones (RFC 6335, section 5.1), and how names are compared.
+//! Service names: the rule for new names (RFC 6335, section 5.1), and the comparison of names.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,36 +7,36 @@ use std::sync::Arc;
 
 /// A service name that may be registered.
 ///
-/// Compared ignoring case by [`fold`], shown as it was written.
+/// Names are compared in the form returned by [`fold`] and shown as they were written.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ServiceName(Arc<str>);
 
-/// What is wrong with a service name.
+/// Why a text is not a valid service name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ServiceNameError {
-    /// Nothing there.
-    #[error("the service name is empty: 1-15 characters are asked for")]
+    /// The text is empty.
+    #[error("the service name is empty: expected 1-15 characters")]
     Empty,
     /// Too many characters.
     #[error("the service name has {0} characters: at most 15 are allowed (RFC 6335, section 5.1)")]
     TooLong(usize),
     /// A character outside of `A-Z a-z 0-9 -`.
     #[error(
-        "the service name has {0:?} in it: only A-Z, a-z, 0-9 and '-' are allowed (RFC 6335, section 5.1)"
+        "the service name contains {0:?}: only A-Z, a-z, 0-9 and '-' are allowed (RFC 6335, section 5.1)"
     )]
     Character(char),
-    /// Digits and hyphens alone.
-    #[error("the service name has no letter: at least one is asked for (RFC 6335, section 5.1)")]
+    /// Only digits and hyphens.
+    #[error("the service name has no letter: at least one is required (RFC 6335, section 5.1)")]
     NoLetter,
-    /// A hyphen at an end, or two together.
+    /// A leading, trailing or double hyphen.
     #[error(
-        "the service name has '-' at an end or two together, which is not allowed (RFC 6335, section 5.1)"
+        "the service name has a leading, trailing or double '-', which is not allowed (RFC 6335, section 5.1)"
     )]
     Hyphen,
 }
 
 impl ServiceName {
-    /// The longest name, in characters.
+    /// The maximum length, in characters.
     pub const MAX_LENGTH: usize = 15;
 
     /// The name as it was written.
@@ -60,8 +60,8 @@ impl FromStr for ServiceName {
         if length == 0 {
             return Err(ServiceNameError::Empty);
         }
-        if let Some(stranger) = text.chars().find(|c| !c.is_ascii_alphanumeric() && *c != '-') {
-            return Err(ServiceNameError::Character(stranger));
+        if let Some(invalid) = text.chars().find(|c| !c.is_ascii_alphanumeric() && *c != '-') {
+            return Err(ServiceNameError::Character(invalid));
         }
         if length > Self::MAX_LENGTH {
             return Err(ServiceNameError::TooLong(length));
@@ -82,8 +82,8 @@ impl fmt::Display for ServiceName {
     }
 }
 
-/// The form in which names are compared: lower case, words joined by single hyphens whether they
-/// were written with spaces, underscores or hyphens. Most names are in that form already.
+/// The form in which names are compared: lower case, with words joined by single hyphens whether
+/// they were written with spaces, underscores or hyphens. Most names already have this form.
 #[must_use]
 pub fn fold(name: &str) -> Cow<'_, str> {
     if is_folded(name) {
@@ -120,15 +120,15 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn each_rule_of_rfc_6335_is_kept() {
-        let fault = |text: &str| text.parse::<ServiceName>().unwrap_err();
-        assert_eq!(fault(""), ServiceNameError::Empty);
-        assert_eq!(fault("abcdefghijklmnop"), ServiceNameError::TooLong(16));
-        assert_eq!(fault("whois++"), ServiceNameError::Character('+'));
-        assert_eq!(fault("bücher"), ServiceNameError::Character('ü'));
-        assert_eq!(fault("80-443"), ServiceNameError::NoLetter);
+    fn violations_of_rfc_6335_are_rejected() {
+        let error = |text: &str| text.parse::<ServiceName>().unwrap_err();
+        assert_eq!(error(""), ServiceNameError::Empty);
+        assert_eq!(error("abcdefghijklmnop"), ServiceNameError::TooLong(16));
+        assert_eq!(error("whois++"), ServiceNameError::Character('+'));
+        assert_eq!(error("bücher"), ServiceNameError::Character('ü'));
+        assert_eq!(error("80-443"), ServiceNameError::NoLetter);
         for text in ["-a", "a-", "a--b"] {
-            assert_eq!(fault(text), ServiceNameError::Hyphen, "{text}");
+            assert_eq!(error(text), ServiceNameError::Hyphen, "{text}");
         }
         for text in ["a", "0a", "Billing-api", "abcdefghijklmno"] {
             assert_eq!(text.parse::<ServiceName>().unwrap().as_str(), text);
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn folding_joins_what_people_write_apart() {
+    fn folding_joins_words_with_hyphens() {
         assert_eq!(fold("Remote  Desktop"), "remote-desktop");
         assert_eq!(fold("remote_desktop"), "remote-desktop");
         assert_eq!(fold(" MS-WBT-Server "), "ms-wbt-server");
@@ -144,7 +144,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn folding_twice_is_folding_once(name in ".{0,40}") {
+        fn folding_is_idempotent(name in ".{0,40}") {
             let once = fold(&name).into_owned();
             prop_assert_eq!(&fold(&once), &once);
         }

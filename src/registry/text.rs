@@ -1,5 +1,5 @@
-//! Text that people write about a registration: bounded, and free of control characters, so that
-//! no terminal, log line or table is broken by it.
+//! Free text: bounded, and without control characters, so that it can't break a terminal, a log
+//! line or a table.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,27 +8,27 @@ use std::sync::Arc;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Text<const MAX: usize>(String);
 
-/// What is wrong with a text.
+/// Why a text is not valid.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TextError {
     /// Too many bytes.
     #[error("has {length} bytes: at most {max} are allowed")]
     TooLong {
-        /// How many it has.
+        /// The length.
         length: usize,
-        /// How many it may have.
+        /// The maximum length.
         max: usize,
     },
     /// A control character.
-    #[error("has the control character {0:?} in it, which is not allowed")]
+    #[error("contains the control character {0:?}, which is not allowed")]
     Control(char),
 }
 
 impl<const MAX: usize> Text<MAX> {
-    /// Takes the text if it keeps to the limits.
+    /// Checks the text against the limits.
     ///
     /// # Errors
-    /// If it is longer than `MAX` bytes or holds a control character.
+    /// If it is longer than `MAX` bytes or contains a control character.
     pub fn parse(text: impl Into<String>) -> Result<Self, TextError> {
         let text = text.into();
         if text.len() > MAX {
@@ -58,36 +58,36 @@ impl<const MAX: usize> Text<MAX> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Labels(BTreeMap<String, String>);
 
-/// What is wrong with labels.
+/// Why labels are not valid.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LabelsError {
     /// Too many pairs.
     #[error("{0} labels: at most {max} are allowed", max = Labels::MAX_PAIRS)]
     TooMany(usize),
-    /// A key that breaks the rule.
+    /// A key that is not valid.
     #[error(
         "the label key {0:?} is not 1-63 of a-z, 0-9, '-', '_', '.' and '/', beginning with a letter"
     )]
     Key(String),
-    /// A value that breaks the rule.
+    /// A value that is not valid.
     #[error("the value of label {key:?} is not valid")]
     Value {
-        /// Whose value.
+        /// The key of the value.
         key: String,
-        /// What is wrong with it.
+        /// Why it is not valid.
         source: TextError,
     },
 }
 
 impl Labels {
-    /// The most pairs.
+    /// The maximum number of pairs.
     pub const MAX_PAIRS: usize = 32;
     const MAX_KEY: usize = 63;
 
-    /// Takes the pairs if they keep to the limits.
+    /// Checks the pairs against the limits.
     ///
     /// # Errors
-    /// If there are too many, or a key or a value breaks its rule.
+    /// If there are too many, or a key or a value is not valid.
     pub fn parse(pairs: impl IntoIterator<Item = (String, String)>) -> Result<Self, LabelsError> {
         let pairs: BTreeMap<_, _> = pairs.into_iter().collect();
         if pairs.len() > Self::MAX_PAIRS {
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn control_characters_and_length_are_refused() {
+    fn control_characters_and_long_texts_are_rejected() {
         assert_eq!(Text::<5>::parse("abcdef"), Err(TextError::TooLong { length: 6, max: 5 }));
         for text in ["\0", "a\n", "\u{1b}[31m", "\u{7f}", "\u{9b}"] {
             assert!(matches!(Text::<50>::parse(text), Err(TextError::Control(_))), "{text:?}");
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_keep_to_their_limits() {
+    fn invalid_labels_are_rejected() {
         let one = |key: &str, value: &str| Labels::parse([(key.to_owned(), value.to_owned())]);
         assert!(one("team/owner", "billing").is_ok());
         for key in ["", "Team", "1st", "a b", &"k".repeat(64)] {

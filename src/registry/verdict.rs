@@ -1,4 +1,4 @@
-//! Verdicts: what would come of a registration, and what could be had instead.
+//! Verdicts: the outcome that a registration would have, and free alternatives.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use super::judge::{RegistrationQuery, is_free, judge};
 use super::port::{Port, PortRange};
 use super::snapshot::View;
 
-/// What would come of a request that acknowledges some codes.
+/// The outcome of a registration that acknowledges some codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
     /// It would be accepted.
@@ -18,29 +18,29 @@ pub enum Outcome {
     Refused,
 }
 
-/// Everything there is to say of a run of ports.
+/// The evaluation of a requested port range.
 #[derive(Clone, Debug)]
 pub struct Verdict {
     /// The ports.
     pub ports: PortRange,
-    /// What would come of it.
+    /// The outcome of the registration.
     pub outcome: Outcome,
-    /// What the rules have to say.
+    /// The findings.
     pub findings: Vec<Finding>,
-    /// Runs nearby that could be had.
+    /// Free port ranges nearby.
     pub alternatives: Vec<PortRange>,
 }
 
 impl Verdict {
-    /// The verdict that follows from findings, without alternatives.
+    /// The verdict based on these findings, without alternatives.
     #[must_use]
     pub fn of(
         ports: PortRange,
         findings: Vec<Finding>,
         acknowledged: &BTreeSet<FindingCode>,
     ) -> Self {
-        let heaviest = blocking(&findings, acknowledged).first().map(|finding| finding.severity);
-        let outcome = match heaviest {
+        let most_severe = blocking(&findings, acknowledged).first().map(|finding| finding.severity);
+        let outcome = match most_severe {
             None | Some(Severity::Note) => Outcome::Accepted,
             Some(Severity::Acknowledge) => Outcome::AcknowledgementRequired,
             Some(Severity::Blocker) => Outcome::Refused,
@@ -49,61 +49,62 @@ impl Verdict {
     }
 }
 
-/// The verdict, with alternatives where they are needed.
+/// The verdict, with alternatives unless the registration would be accepted.
 #[must_use]
 pub fn check(
     view: View<'_>,
-    asked: &RegistrationQuery<'_>,
+    query: &RegistrationQuery<'_>,
     acknowledged: &BTreeSet<FindingCode>,
-    looks: &mut SearchBudget,
+    budget: &mut SearchBudget,
 ) -> Verdict {
-    let mut verdict = Verdict::of(asked.ports, judge(view, asked), acknowledged);
+    let mut verdict = Verdict::of(query.ports, judge(view, query), acknowledged);
     if verdict.outcome != Outcome::Accepted {
-        verdict.alternatives = alternatives(view, asked, acknowledged, looks);
+        verdict.alternatives = alternatives(view, query, acknowledged, budget);
     }
     verdict
 }
 
-/// How many ports may still be looked at for alternatives.
+/// The number of ports that may still be examined for alternatives.
 #[derive(Clone, Copy, Debug)]
 pub struct SearchBudget(u32);
 
 impl Default for SearchBudget {
-    /// As many as there are.
+    /// One for each port number.
     fn default() -> Self {
-        Self(LOOKED_AT)
+        Self(EXAMINED_PORTS)
     }
 }
 
-/// How many alternatives are told.
-const ALTERNATIVES: usize = 5;
-/// How many ports are looked at for them.
-const LOOKED_AT: u32 = 65_536;
+/// The maximum number of alternatives.
+const MAX_ALTERNATIVES: usize = 5;
+/// The maximum number of ports examined for them.
+const EXAMINED_PORTS: u32 = 65_536;
 
-/// The nearest runs of the same width against which nothing speaks.
+/// The nearest port ranges of the same width that are free.
 fn alternatives(
     view: View<'_>,
-    asked: &RegistrationQuery<'_>,
+    query: &RegistrationQuery<'_>,
     acknowledged: &BTreeSet<FindingCode>,
-    looks: &mut SearchBudget,
+    budget: &mut SearchBudget,
 ) -> Vec<PortRange> {
-    let width = asked.ports.width();
-    let first = i64::from(asked.ports.first().number());
-    let run = |start: i64| {
+    let width = query.ports.width();
+    let first = i64::from(query.ports.first().number());
+    let range = |start: i64| {
         let start = u16::try_from(start).ok()?;
         let last = u16::try_from(u32::from(start) + width - 1).ok()?;
         PortRange::new(Port::new(start), Port::new(last)).ok()
     };
-    let nearby = (1..=i64::from(LOOKED_AT)).flat_map(|far| [first + far, first - far]);
+    let nearby =
+        (1..=i64::from(EXAMINED_PORTS)).flat_map(|distance| [first + distance, first - distance]);
     let mut found: Vec<PortRange> = Vec::new();
-    for ports in nearby.filter_map(run) {
-        if found.len() == ALTERNATIVES || looks.0 < width {
+    for ports in nearby.filter_map(range) {
+        if found.len() == MAX_ALTERNATIVES || budget.0 < width {
             break;
         }
-        looks.0 -= width;
-        // Two that overlap each other are one offer, not two.
+        budget.0 -= width;
+        // Alternatives do not overlap each other.
         let is_new = found.iter().all(|other| !other.overlaps(ports));
-        if is_new && is_free(view, &RegistrationQuery { ports, ..*asked }, acknowledged) {
+        if is_new && is_free(view, &RegistrationQuery { ports, ..*query }, acknowledged) {
             found.push(ports);
         }
     }

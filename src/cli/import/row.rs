@@ -413,9 +413,9 @@ mod tests {
         assert_eq!(
             told,
             [
-                "2: the port \"70000\" is not understood: \"70000\" is no port number: 0-65535 is asked for",
+                "2: the port \"70000\" is not understood: \"70000\" is not a valid port number: expected 0-65535",
                 "3: there is no port",
-                "3: \"http\" is no transport: tcp, udp, sctp or dccp is asked for",
+                "3: \"http\" is not a transport: expected tcp, udp, sctp or dccp",
                 "3: there is no service name",
                 "3: the label \"x\" is not written as key=value",
                 "4: a cell stands under no header: the row has 6 cells, the header 6",

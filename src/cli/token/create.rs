@@ -146,7 +146,7 @@ mod tests {
             ("ci --role viewer --grant prod", "--role registrar"),
             ("ci", "--role"),
             ("ci --role owner", "admin, registrar, viewer"),
-            ("ci --role registrar --grant Prod", "is no name"),
+            ("ci --role registrar --grant Prod", "is not a valid name"),
             ("ci --role viewer --ttl 4000000d", "--ttl is too long"),
             ("ci --role viewer --certificate --quiet", "cannot be used with"),
         ] {

@@ -83,7 +83,7 @@ fn current_registrations(outcome: &Outcome) -> Vec<&Arc<Record>> {
 /// The latest version of an outcome's namespace.
 fn namespace(outcome: &Outcome) -> Option<proto::Namespace> {
     let changed = outcome.changes.iter().find_map(|change| match change {
-        Change::Namespace(edit) => Some(edit.last()),
+        Change::Namespace(edit) => Some(edit.latest()),
         _ => None,
     });
     let unchanged = match &outcome.unchanged {
@@ -96,7 +96,7 @@ fn namespace(outcome: &Outcome) -> Option<proto::Namespace> {
 /// The latest version of an outcome's pool.
 fn pool(outcome: &Outcome) -> Option<proto::Pool> {
     let changed = outcome.changes.iter().find_map(|change| match change {
-        Change::Pool(edit) => Some(edit.last()),
+        Change::Pool(edit) => Some(edit.latest()),
         _ => None,
     });
     let unchanged = match &outcome.unchanged {

@@ -67,9 +67,9 @@ impl RequiredRole {
 
     fn check(self, role: &Role) -> Result<(), Denied> {
         match (self, role) {
-            (Self::Registrar, Role::Viewer) => Err(Denied::Role { needed: "registrar" }),
+            (Self::Registrar, Role::Viewer) => Err(Denied::Role { required: "registrar" }),
             (Self::Admin, Role::Viewer | Role::Registrar(_)) => {
-                Err(Denied::Role { needed: "admin" })
+                Err(Denied::Role { required: "admin" })
             }
             _ => Ok(()),
         }

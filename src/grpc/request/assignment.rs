@@ -161,7 +161,7 @@ pub fn renew(
     );
     let ttl = fields.ttl("ttl", request.ttl);
     let note = note(fields, request.validate_only, request.request_id, request.reason, fingerprint);
-    Ok((Command::Renew(Renew { held: selector?, ttl: ttl? }), note?))
+    Ok((Command::Renew(Renew { selector: selector?, ttl: ttl? }), note?))
 }
 
 /// An update of a registration.

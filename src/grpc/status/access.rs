@@ -17,7 +17,7 @@ pub(super) fn unauthenticated(message: &str, error: &AuthError) -> Status {
 pub(super) fn denied(message: &str, denied: &Denied) -> Status {
     let mut metadata = [("role", ""), ("namespace", ""), ("pool", "")];
     match denied {
-        Denied::Role { needed } => metadata[0].1 = needed,
+        Denied::Role { required } => metadata[0].1 = required,
         Denied::SystemPort => metadata[0].1 = "admin",
         Denied::NotGranted { namespace, pool } => {
             metadata[1].1 = namespace.as_str();

@@ -1,11 +1,11 @@
-//! Decisions on registrations: taking ports, changing what is said of them, giving them back.
+//! Decisions on registrations: registering ports, updating their fields, releasing them.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Context, Decision, Refusal, Unchanged, check_etag, pass};
+use super::{Context, Decision, Refusal, Unchanged, check_etag, check_findings};
 use crate::registry::assignment::{
     Assignment, Etag, Origin, PoolMembership, Record, Registration, State, Uid,
 };
@@ -27,17 +27,17 @@ pub(super) fn register(
 ) -> Result<Decision, Refusal> {
     let view = snapshot.view(&register.namespace)?;
     let pool = register.pool.as_ref().map(|name| view.pool(name)).transpose()?;
-    let asked = RegistrationQuery {
+    let query = RegistrationQuery {
         service_name: Some(register.service_name.as_str()),
         ports: register.ports,
         transports: &register.transports,
         pool: pool.map(|pool| &**pool),
         now: context.now,
     };
-    let findings = pass(view, &asked, &register.acknowledge)?;
+    let findings = check_findings(view, &query, &register.acknowledge)?;
     let pooled = register.pool.clone().map(|pool| PoolMembership { pool, instance: None });
     let lease = register.ttl.map(|ttl| Lease::starting_at(context.now, ttl));
-    let changes = new_assignments(snapshot, &asked, context, &register.details, |registration| {
+    let changes = new_assignments(snapshot, &query, context, &register.details, |registration| {
         Registration {
             namespace: register.namespace.clone(),
             lease,
@@ -48,10 +48,10 @@ pub(super) fn register(
     Ok(Decision { changes, findings, ..Decision::default() })
 }
 
-/// A registration for each transport that is asked for.
+/// One registration for each requested transport.
 pub(super) fn new_assignments(
     snapshot: &Snapshot,
-    asked: &RegistrationQuery<'_>,
+    query: &RegistrationQuery<'_>,
     context: &mut Context<'_>,
     details: &Details,
     with: impl Fn(Registration) -> Registration,
@@ -67,8 +67,8 @@ pub(super) fn new_assignments(
             lease: None,
             pooled: None,
         })),
-        service_name: asked.service_name.map(Arc::from),
-        ports: Some(asked.ports),
+        service_name: query.service_name.map(Arc::from),
+        ports: Some(query.ports),
         transport: Some(*transport),
         state: State::Assigned,
         description: details.description.to_shared(),
@@ -77,7 +77,7 @@ pub(super) fn new_assignments(
         reference: details.reference.to_shared(),
         assignment_notes: details.assignment_notes.to_shared(),
     };
-    let records = asked.transports.iter().map(|transport| Record::share(new(transport)));
+    let records = query.transports.iter().map(|transport| Record::share(new(transport)));
     records.map(|after| Change::Registered { after }).collect()
 }
 
@@ -91,7 +91,7 @@ pub(super) fn register_all(
     for (index, one) in registers.iter().enumerate() {
         let decision = register(&state, one, context)
             .map_err(|refusal| Refusal::InBatch { index, refusal: Box::new(refusal) })?;
-        // All of it happens at one revision: the one after the snapshot's.
+        // All changes have the same revision: the one after the snapshot's.
         state = state.after(snapshot.revision(), &decision.changes);
         all.changes.extend(decision.changes);
         all.findings.extend(decision.findings);
@@ -115,28 +115,28 @@ pub(super) fn update(
     after.origin = Origin::Custom(changed.clone());
     if after == ***before {
         let unchanged = Unchanged::Assignments(vec![Arc::clone(before)]);
-        return Ok(Decision { findings, ..Decision::nothing(unchanged) });
+        return Ok(Decision { findings, ..Decision::unchanged(unchanged) });
     }
     after.origin = Origin::Custom(changed_now(snapshot, &changed, context));
     let change = Change::Updated { before: Arc::clone(before), after: Record::share(after) };
     Ok(Decision { findings, ..Decision::of(change) })
 }
 
-/// The registration as one that this command changes.
+/// The registration with the time and revision of this change.
 pub(super) fn changed_now(
     snapshot: &Snapshot,
     registration: &Registration,
     context: &Context<'_>,
 ) -> Registration {
     Registration {
-        // A clock that was set back must not make a record older than it is.
+        // A clock that was set back must not move the update time back.
         update_time: context.now.max(registration.update_time),
         revision: snapshot.revision().next(),
         ..registration.clone()
     }
 }
 
-/// A new service name is judged as if the ports were free and asked for by it.
+/// A new service name is judged as if the ports were free and requested under this name.
 fn judge_new_name(
     snapshot: &Snapshot,
     before: &Record,
@@ -156,21 +156,21 @@ fn judge_new_name(
     if let Some(PoolMembership { pool, instance: Some(_) }) = &registration.pooled {
         return Err(Refusal::NameKeptByPool { uid: before.uid, pool: pool.clone() });
     }
-    let given_back = [Change::Released {
+    let released = [Change::Released {
         before: Arc::clone(snapshot.by_uid(before.uid).ok_or(Refusal::UnknownUid(before.uid))?),
         cooling_until: None,
     }];
-    let as_if_free = snapshot.after(snapshot.revision(), &given_back);
+    let as_if_free = snapshot.after(snapshot.revision(), &released);
     let view = as_if_free.view(&registration.namespace)?;
     let pool = registration.pooled.as_ref().map(|pooled| view.pool(&pooled.pool)).transpose()?;
-    let asked = RegistrationQuery {
+    let query = RegistrationQuery {
         service_name: Some(name.as_str()),
         ports,
         transports: &[transport],
         pool: pool.map(|pool| &**pool),
         now,
     };
-    pass(view, &asked, &update.acknowledge)
+    check_findings(view, &query, &update.acknowledge)
 }
 
 fn edit(assignment: &mut Assignment, edits: &Edits) {
@@ -191,33 +191,33 @@ fn edit(assignment: &mut Assignment, edits: &Edits) {
 
 pub(super) fn release(
     snapshot: &Snapshot,
-    held: &RegistrationSelector,
+    selector: &RegistrationSelector,
     context: &Context<'_>,
 ) -> Result<Decision, Refusal> {
-    let given_back = resolve(snapshot, held)?.into_iter().map(|before| Change::Released {
+    let released = resolve(snapshot, selector)?.into_iter().map(|before| Change::Released {
         cooling_until: cooling_until(snapshot, before, context.now),
         before: Arc::clone(before),
     });
-    Ok(Decision { changes: given_back.collect(), ..Decision::default() })
+    Ok(Decision { changes: released.collect(), ..Decision::default() })
 }
 
-/// Until when the ports of a registration rest that is given back now, if they do.
+/// When the cool-down of a registration that is released now ends, if it has one.
 #[must_use]
 pub fn cooling_until(snapshot: &Snapshot, record: &Record, now: Timestamp) -> Option<Timestamp> {
     let registration = record.registration()?;
     let view = snapshot.view(&registration.namespace).ok()?;
     let pool = registration.pooled.as_ref().and_then(|pooled| view.pool(&pooled.pool).ok());
     let cool_down = pool.map_or(view.namespace().policy.cool_down, |pool| pool.cool_down);
-    let rests = cool_down > CoolDown::NONE;
-    rests.then(|| cool_down.after(now))
+    let cools_down = cool_down > CoolDown::NONE;
+    cools_down.then(|| cool_down.after(now))
 }
 
-/// The registrations that are meant.
+/// The registrations that the selector identifies.
 pub(super) fn resolve<'a>(
     snapshot: &'a Snapshot,
-    held: &RegistrationSelector,
+    selector: &RegistrationSelector,
 ) -> Result<Vec<&'a Arc<Record>>, Refusal> {
-    match held {
+    match selector {
         RegistrationSelector::Uid { uid, etag } => Ok(vec![registered(snapshot, *uid, *etag)?.0]),
         RegistrationSelector::Port { namespace, port, transport } => {
             on_port(snapshot.view(namespace)?, *port, *transport)
@@ -225,7 +225,7 @@ pub(super) fn resolve<'a>(
     }
 }
 
-/// The registration with this uid, if it is one and in the state that the caller knows.
+/// The registration with this uid, if it exists and is in the state that the caller expects.
 fn registered(
     snapshot: &Snapshot,
     uid: Uid,
@@ -256,7 +256,7 @@ fn on_port(
             });
             Err(Refusal::TransportAmbiguous { port, holders: holders.collect() })
         }
-        // Who names one port of a run may not know of the others.
+        // A caller that names one port of a range may not know about the others.
         Some(_) if holders.iter().any(|record| record.ports != Some(PortRange::single(port))) => {
             Err(Refusal::PartOfRange { port, holders: holders.into_iter().cloned().collect() })
         }

@@ -1,4 +1,4 @@
-//! Trials: what would come of registrations that are made one after the other.
+//! Dry runs: the outcomes that registrations would have if they were made one after the other.
 
 use std::collections::BTreeSet;
 
@@ -15,25 +15,25 @@ use crate::registry::port::{PortRange, Transport};
 use crate::registry::snapshot::{Snapshot, View};
 use crate::registry::verdict::{Outcome, SearchBudget, Verdict, check};
 
-/// A registration that somebody thinks of.
+/// A registration to evaluate.
 #[derive(Clone, Debug)]
 pub struct ProposedRegistration {
-    /// Where to hold the ports.
+    /// The namespace.
     pub namespace: NamespaceName,
-    /// For which service; what breaks the rule for names is found. None for one that nobody knows.
+    /// The service name; an invalid name is a finding. None for a service in no registry.
     pub service_name: Option<String>,
-    /// Which ports.
+    /// The ports.
     pub ports: PortRange,
-    /// On which transports.
+    /// The transports.
     pub transports: Vec<Transport>,
-    /// The pool they are part of, if they are asked for through one.
+    /// The pool through which the ports are requested, if any.
     pub pool: Option<PoolName>,
-    /// The findings that are accepted.
+    /// The acknowledged findings.
     pub acknowledge: BTreeSet<FindingCode>,
 }
 
 impl ProposedRegistration {
-    fn asked<'a>(
+    fn query<'a>(
         &'a self,
         view: View<'a>,
         now: Timestamp,
@@ -49,35 +49,35 @@ impl ProposedRegistration {
     }
 }
 
-/// What would come of a wish by itself, and what could be had instead.
+/// The outcome of a single registration, and free alternatives.
 ///
 /// # Errors
-/// If it names a namespace or a pool that does not exist.
+/// If the namespace or the pool does not exist.
 pub fn check_one(
     snapshot: &Snapshot,
-    wish: &ProposedRegistration,
+    proposed: &ProposedRegistration,
     now: Timestamp,
-    looks: &mut SearchBudget,
+    budget: &mut SearchBudget,
 ) -> Result<Verdict, Refusal> {
-    let view = snapshot.view(&wish.namespace)?;
-    Ok(check(view, &wish.asked(view, now)?, &wish.acknowledge, looks))
+    let view = snapshot.view(&proposed.namespace)?;
+    Ok(check(view, &proposed.query(view, now)?, &proposed.acknowledge, budget))
 }
 
-/// What would come of the wishes, each judged as if those before it had been made, except for those
-/// that would be refused whatever they acknowledged. A record of the evidence that comes from a wish
-/// has the uid of its place.
+/// The outcomes of several registrations, each judged as if those before it had been made, except
+/// for those that would be refused whatever they acknowledged. Evidence that is itself one of these
+/// registrations has the placeholder uid of its index.
 ///
 /// # Errors
-/// If a wish names a namespace or a pool that does not exist.
+/// If a namespace or a pool does not exist.
 pub fn try_all(
     snapshot: &Snapshot,
-    wishes: &[ProposedRegistration],
+    all: &[ProposedRegistration],
     now: Timestamp,
 ) -> Result<Vec<Verdict>, Refusal> {
     let mut state = snapshot.clone();
-    let mut verdicts = Vec::with_capacity(wishes.len());
-    for (index, wish) in wishes.iter().enumerate() {
-        let (verdict, next) = try_one(&state, wish, index, now)
+    let mut verdicts = Vec::with_capacity(all.len());
+    for (index, proposed) in all.iter().enumerate() {
+        let (verdict, next) = try_one(&state, proposed, index, now)
             .map_err(|refusal| Refusal::InBatch { index, refusal: Box::new(refusal) })?;
         verdicts.push(verdict);
         state = next;
@@ -87,21 +87,21 @@ pub fn try_all(
 
 fn try_one(
     state: &Snapshot,
-    wish: &ProposedRegistration,
+    proposed: &ProposedRegistration,
     index: usize,
     now: Timestamp,
 ) -> Result<(Verdict, Snapshot), Refusal> {
-    let view = state.view(&wish.namespace)?;
-    let asked = wish.asked(view, now)?;
-    let verdict = Verdict::of(wish.ports, judge(view, &asked), &wish.acknowledge);
+    let view = state.view(&proposed.namespace)?;
+    let query = proposed.query(view, now)?;
+    let verdict = Verdict::of(proposed.ports, judge(view, &query), &proposed.acknowledge);
     if verdict.outcome == Outcome::Refused {
         return Ok((verdict, state.clone()));
     }
     let mut new_uid = || Uid::placeholder(index as u32);
     let mut context = Context { now, new_uid: &mut new_uid };
     let changes =
-        new_assignments(state, &asked, &mut context, &Details::default(), |registration| {
-            Registration { namespace: wish.namespace.clone(), ..registration }
+        new_assignments(state, &query, &mut context, &Details::default(), |registration| {
+            Registration { namespace: proposed.namespace.clone(), ..registration }
         });
     let next = state.after(state.revision(), &changes);
     Ok((verdict, next))

@@ -1,4 +1,4 @@
-//! Decisions on leases: holding ports for longer, and what becomes of those that nobody renewed.
+//! Decisions on leases: renewal and expiry.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub(super) fn renew(
     renew: &Renew,
     context: &Context<'_>,
 ) -> Result<Decision, Refusal> {
-    let renewed = resolve(snapshot, &renew.held)?.into_iter().map(|before| {
+    let renewed = resolve(snapshot, &renew.selector)?.into_iter().map(|before| {
         let lease = before.registration().and_then(|registration| registration.lease);
         let ttl = lease.map(|lease| renew.ttl.unwrap_or(lease.ttl));
         let ttl = ttl.ok_or(Refusal::NoLease(before.uid))?;
@@ -27,7 +27,7 @@ pub(super) fn renew(
     Ok(Decision { changes: changes.collect(), ..Decision::default() })
 }
 
-/// Gives a registration another lease, or none.
+/// Sets or removes the lease of a registration.
 pub(super) fn with_lease(
     snapshot: &Snapshot,
     before: &Arc<Record>,
@@ -45,15 +45,17 @@ pub(super) fn with_lease(
     Some(Change::Renewed { before: Arc::clone(before), after: Record::share(after) })
 }
 
-/// Ends the leases of that time that were taken together: registrations made by one command end by
-/// one change of the registry.
-pub(super) fn expire(snapshot: &Snapshot, end: Timestamp, context: &Context<'_>) -> Decision {
-    let taken = |record: &Record| record.registration().map(|registration| registration.revision);
-    let together = snapshot.leases_expiring_at(end).next().map(|first| taken(first));
-    let ending = snapshot.leases_expiring_at(end).filter(|record| Some(taken(record)) == together);
-    let ended = ending.map(|before| Change::Expired {
+/// Ends the leases with this expiry time of one command: registrations that were made or renewed
+/// together expire in one revision.
+pub(super) fn expire(snapshot: &Snapshot, time: Timestamp, context: &Context<'_>) -> Decision {
+    let revision =
+        |record: &Record| record.registration().map(|registration| registration.revision);
+    let first_revision = snapshot.leases_expiring_at(time).next().map(|first| revision(first));
+    let expiring =
+        snapshot.leases_expiring_at(time).filter(|record| Some(revision(record)) == first_revision);
+    let expired = expiring.map(|before| Change::Expired {
         cooling_until: cooling_until(snapshot, before, context.now),
         before: Arc::clone(before),
     });
-    Decision { changes: ended.collect(), ..Decision::default() }
+    Decision { changes: expired.collect(), ..Decision::default() }
 }

@@ -1,5 +1,5 @@
-//! Decisions: what a command leads to, given the registry as it stands. All rules that can refuse
-//! a command are applied here.
+//! Decisions: the effects of a command on the current state. All rules that can refuse a command
+//! are applied here.
 
 mod assignment;
 pub mod dry_run;
@@ -25,7 +25,7 @@ use super::namespace::Namespace;
 use super::pool::SharedPool;
 use super::snapshot::{Snapshot, View};
 
-/// What a decision takes from the world.
+/// The inputs of a decision from outside the registry.
 pub struct Context<'a> {
     /// The time of the change.
     pub now: Timestamp,
@@ -33,21 +33,21 @@ pub struct Context<'a> {
     pub new_uid: &'a mut dyn FnMut() -> Uid,
 }
 
-/// What an accepted command leads to.
+/// The effects of an accepted command.
 #[derive(Clone, Debug, Default)]
 pub struct Decision {
-    /// What changes, all at once; nothing if all is as asked for already.
+    /// The changes, applied together; none if the state is already as requested.
     pub changes: Vec<Change>,
-    /// What stays as it is, because it is as asked for already.
+    /// The resources that are already as requested.
     pub unchanged: Unchanged,
-    /// What the rules had to say.
+    /// The findings.
     pub findings: Vec<Finding>,
 }
 
-/// What a command leaves as it is.
+/// The resources that a command leaves unchanged.
 #[derive(Clone, Debug, Default)]
 pub enum Unchanged {
-    /// Nothing that it was about.
+    /// None.
     #[default]
     Nothing,
     /// Registrations.
@@ -63,15 +63,15 @@ impl Decision {
         Self { changes: vec![change], ..Self::default() }
     }
 
-    fn nothing(unchanged: Unchanged) -> Self {
+    fn unchanged(unchanged: Unchanged) -> Self {
         Self { unchanged, ..Self::default() }
     }
 }
 
-/// Decides on a command. Nothing is changed by it.
+/// Decides a command, without changing anything.
 ///
 /// # Errors
-/// If a rule says no.
+/// If a rule refuses the command.
 pub fn decide(
     snapshot: &Snapshot,
     command: &Command,
@@ -83,8 +83,8 @@ pub fn decide(
         Command::Ensure(ensure) => pool::ensure(snapshot, ensure, context),
         Command::Renew(renew) => lease::renew(snapshot, renew, context),
         Command::Update(update) => assignment::update(snapshot, update, context),
-        Command::Release(held) => assignment::release(snapshot, held, context),
-        Command::Expire(end) => Ok(lease::expire(snapshot, *end, context)),
+        Command::Release(selector) => assignment::release(snapshot, selector, context),
+        Command::Expire(time) => Ok(lease::expire(snapshot, *time, context)),
         Command::CreateNamespace(create) => namespace::create(snapshot, create, context),
         Command::UpdateNamespace(update) => namespace::update(snapshot, update, context),
         Command::DeleteNamespace(delete) => namespace::delete(snapshot, delete),
@@ -94,29 +94,31 @@ pub fn decide(
     }
 }
 
-/// What the rules have to say, if nothing of it is in the way.
-fn pass(
+/// All findings, if none of them blocks the command.
+fn check_findings(
     view: View<'_>,
-    asked: &RegistrationQuery<'_>,
+    query: &RegistrationQuery<'_>,
     acknowledged: &BTreeSet<FindingCode>,
 ) -> Result<Vec<Finding>, Refusal> {
-    let found = judge(view, asked);
-    let findings = blocking(&found, acknowledged);
+    let all = judge(view, query);
+    let findings = blocking(&all, acknowledged);
     if findings.is_empty() {
-        return Ok(found);
+        return Ok(all);
     }
     Err(Refusal::Findings { namespace: view.namespace().name.clone(), findings })
 }
 
-/// That a thing is still in the state that the caller knows, if one was named.
+/// Checks that the resource is still in the state that the caller expects, if an etag was sent.
 fn check_etag(
-    asked: Option<Etag>,
+    expected: Option<Etag>,
     current: Etag,
     uid: Option<Uid>,
-    of: impl FnOnce() -> String,
+    resource: impl FnOnce() -> String,
 ) -> Result<(), Refusal> {
-    match asked {
-        Some(etag) if etag != current => Err(Refusal::EtagMismatch { of: of(), uid, current }),
+    match expected {
+        Some(etag) if etag != current => {
+            Err(Refusal::EtagMismatch { resource: resource(), uid, current })
+        }
         _ => Ok(()),
     }
 }

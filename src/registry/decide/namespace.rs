@@ -43,7 +43,7 @@ pub(super) fn update(
         after.policy.clone_from(policy);
     }
     if after == **before {
-        return Ok(Decision::nothing(Unchanged::Namespace(Arc::clone(before))));
+        return Ok(Decision::unchanged(Unchanged::Namespace(Arc::clone(before))));
     }
     after.update_time = before.update_time.max(Some(context.now));
     after.revision = snapshot.revision().next();

@@ -1,11 +1,11 @@
-//! Decisions on pools: what they are, and whom they give ports.
+//! Decisions on pools: their settings, and the allocation of their ports.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::assignment::new_assignments;
 use super::lease::with_lease;
-use super::{Context, Decision, Exhausted, Refusal, Unchanged, check_etag, pass};
+use super::{Context, Decision, Exhausted, Refusal, Unchanged, check_etag, check_findings};
 use crate::registry::assignment::{PoolMembership, Record, Registration};
 use crate::registry::change::{Change, ResourceChange};
 use crate::registry::command::{CreatePool, DeletePool, Ensure, UpdatePool};
@@ -39,7 +39,7 @@ pub(super) fn create(
         update_time: context.now,
         revision: snapshot.revision().next(),
     });
-    check_place(view, &after)?;
+    check_no_overlap(view, &after)?;
     Ok(Decision::of(Change::Pool(ResourceChange::Created { after })))
 }
 
@@ -49,27 +49,27 @@ fn sorted(transports: &[Transport]) -> Vec<Transport> {
     sorted
 }
 
-/// That the pool has ports, and that they are nobody else's.
-fn check_place(view: View<'_>, pool: &Arc<SharedPool>) -> Result<(), Refusal> {
+/// Checks that the pool has ports, none of them in another pool or registered outside the pool.
+fn check_no_overlap(view: View<'_>, pool: &Arc<SharedPool>) -> Result<(), Refusal> {
     if pool.member_ports().ranges().is_empty() {
         return Err(Refusal::PoolEmpty);
     }
     for &transport in &pool.transports {
-        for &run in pool.member_ports().ranges() {
+        for &range in pool.member_ports().ranges() {
             let others = view
                 .pools()
                 .filter(|other| other.name != pool.name && other.transports.contains(&transport));
             for other in others {
                 if let Some(ports) =
-                    other.member_ports().ranges().iter().find(|other| other.overlaps(run))
+                    other.member_ports().ranges().iter().find(|other| other.overlaps(range))
                 {
                     let (ports, other) = (*ports, Arc::clone(other));
                     return Err(Refusal::PoolOverlapsPool { ports, transport, other });
                 }
             }
-            let stranger = view.holders_in(run, transport).find(|record| !is_from(record, pool));
-            if let Some(stranger) = stranger {
-                return Err(Refusal::PoolOverlapsAssignment(Arc::clone(stranger)));
+            let outsider = view.holders_in(range, transport).find(|record| !is_from(record, pool));
+            if let Some(outsider) = outsider {
+                return Err(Refusal::PoolOverlapsAssignment(Arc::clone(outsider)));
             }
         }
     }
@@ -102,13 +102,13 @@ pub(super) fn update(
         ..old
     };
     if pool == ***before {
-        return Ok(Decision::nothing(Unchanged::Pool(Arc::clone(before))));
+        return Ok(Decision::unchanged(Unchanged::Pool(Arc::clone(before))));
     }
     pool.update_time = pool.update_time.max(context.now);
     pool.revision = snapshot.revision().next();
     let after = SharedPool::share(pool);
-    check_place(view, &after)?;
-    check_left_out(view, before, |record| {
+    check_no_overlap(view, &after)?;
+    check_registrations(view, before, |record| {
         let (Some(ports), Some(transport)) = (record.ports, record.transport) else { return true };
         after.contains(ports, transport)
     })?;
@@ -120,22 +120,22 @@ pub(super) fn delete(snapshot: &Snapshot, delete: &DeletePool) -> Result<Decisio
     let view = snapshot.view(&delete.namespace)?;
     let before = view.pool(&delete.name)?;
     check_etag(delete.etag, before.etag(), None, || format!("pool {}", before.name))?;
-    check_left_out(view, before, |_| false)?;
+    check_registrations(view, before, |_| false)?;
     Ok(Decision::of(Change::Pool(ResourceChange::Deleted { before: Arc::clone(before) })))
 }
 
-/// That everything that comes from the pool keeps its place.
-fn check_left_out(
+/// Checks that every registration from the pool satisfies the condition.
+fn check_registrations(
     view: View<'_>,
     pool: &Arc<SharedPool>,
-    keeps_its_place: impl Fn(&Record) -> bool,
+    may_remain: impl Fn(&Record) -> bool,
 ) -> Result<(), Refusal> {
-    let mut left_out = holders(view, pool).filter(|record| !keeps_its_place(record));
-    match left_out.next() {
+    let mut conflicting = holders(view, pool).filter(|record| !may_remain(record));
+    match conflicting.next() {
         None => Ok(()),
         Some(first) => {
             let (pool, first) = (Arc::clone(pool), Arc::clone(first));
-            Err(Refusal::PoolNotEmpty { pool, count: 1 + left_out.count(), first })
+            Err(Refusal::PoolNotEmpty { pool, count: 1 + conflicting.count(), first })
         }
     }
 }
@@ -149,40 +149,41 @@ pub(super) fn ensure(
     let pool = view.pool(&ensure.pool)?;
     let transports = match &ensure.transports[..] {
         [] => pool.transports.clone(),
-        asked => sorted(asked),
+        requested => sorted(requested),
     };
     let held: Vec<_> = view
         .held_by_instance(&ensure.pool, ensure.service_name.as_str(), ensure.instance.as_str())
         .collect();
     if !held.is_empty() {
-        return keep(snapshot, ensure, pool, &transports, &held, context);
+        return ensure_held(snapshot, ensure, pool, &transports, &held, context);
     }
-    if let Some(&transport) = transports.iter().find(|asked| !pool.transports.contains(asked)) {
+    let unsupported = transports.iter().find(|transport| !pool.transports.contains(transport));
+    if let Some(&transport) = unsupported {
         return Err(Refusal::TransportOutsidePool { pool: Arc::clone(pool), transport });
     }
     let (count, size) = (u32::from(ensure.count.get()), pool.member_ports().size());
     if count > size {
         return Err(Refusal::CountTooLarge { count, size, pool: Arc::clone(pool) });
     }
-    let asked = RegistrationQuery {
+    let query = RegistrationQuery {
         service_name: Some(ensure.service_name.as_str()),
-        // Where to begin; the search moves it.
+        // The start of the search for free ports.
         ports: PortRange::single(
-            pool.member_ports().ranges().first().map_or(Port::ZERO, |run| run.first()),
+            pool.member_ports().ranges().first().map_or(Port::ZERO, |range| range.first()),
         ),
         transports: &transports,
         pool: Some(&**pool),
         now: context.now,
     };
-    let ports = lowest_free(view, &asked, pool, count)
+    let ports = lowest_free(view, &query, pool, count)
         .ok_or_else(|| exhausted(view, pool, count, context))?;
-    let asked = RegistrationQuery { ports, ..asked };
-    let findings = pass(view, &asked, &BTreeSet::new())?;
+    let query = RegistrationQuery { ports, ..query };
+    let findings = check_findings(view, &query, &BTreeSet::new())?;
     let pooled =
         PoolMembership { pool: ensure.pool.clone(), instance: Some(ensure.instance.to_shared()) };
     let lease = ensure.ttl.map(|ttl| Lease::starting_at(context.now, ttl));
     let changes =
-        new_assignments(snapshot, &asked, context, &ensure.details, |registration| Registration {
+        new_assignments(snapshot, &query, context, &ensure.details, |registration| Registration {
             namespace: ensure.namespace.clone(),
             lease,
             pooled: Some(pooled.clone()),
@@ -191,8 +192,9 @@ pub(super) fn ensure(
     Ok(Decision { changes, findings, ..Decision::default() })
 }
 
-/// What the instance has already stays, and a lease of it lasts at least as long as is asked.
-fn keep(
+/// Returns the ports that the instance already holds. Extends a lease that ends earlier than
+/// requested.
+fn ensure_held(
     snapshot: &Snapshot,
     ensure: &Ensure,
     pool: &Pool,
@@ -202,60 +204,62 @@ fn keep(
 ) -> Result<Decision, Refusal> {
     let mut held_on = held.iter().map(|record| record.transport);
     let mut widths = held.iter().map(|record| record.ports.map_or(0, PortRange::width));
-    // Who names no transports was given those that the pool had then.
-    let was_given_before_the_pool_changed = ensure.transports.is_empty()
+    // A request without transports was allocated the transports that the pool had at that time.
+    let was_allocated_before_pool_update = ensure.transports.is_empty()
         && held
             .iter()
             .filter_map(|record| record.registration())
             .all(|registration| registration.create_time < pool.update_time);
-    let is_as_asked = (was_given_before_the_pool_changed
+    let is_as_requested = (was_allocated_before_pool_update
         || held_on.by_ref().eq(transports.iter().copied().map(Some)))
         && widths.all(|width| width == u32::from(ensure.count.get()));
-    if !is_as_asked {
+    if !is_as_requested {
         let held = held.iter().map(|record| Arc::clone(record)).collect();
         return Err(Refusal::EnsuredOtherwise(held));
     }
-    let asked = ensure.ttl.map(|ttl| Lease::starting_at(context.now, ttl));
-    let own = |record: &Record| record.registration().and_then(|registration| registration.lease);
+    let requested = ensure.ttl.map(|ttl| Lease::starting_at(context.now, ttl));
+    let current =
+        |record: &Record| record.registration().and_then(|registration| registration.lease);
     let ends_sooner = |lease: Option<Lease>| {
-        lease.zip(asked).is_some_and(|(lease, asked)| lease.expire_time < asked.expire_time)
+        lease.zip(requested).is_some_and(|(lease, new)| lease.expire_time < new.expire_time)
     };
-    if !held.iter().any(|record| ends_sooner(own(record))) {
+    if !held.iter().any(|record| ends_sooner(current(record))) {
         let held = held.iter().map(|record| Arc::clone(record)).collect();
-        return Ok(Decision::nothing(Unchanged::Assignments(held)));
+        return Ok(Decision::unchanged(Unchanged::Assignments(held)));
     }
-    // All of it is renewed if one is: the answer is repeated from what was changed.
+    // All are renewed if one is: a repeated request is answered from the changes.
     let renewed = held.iter().filter_map(|before| {
-        let lease = own(before);
-        let later = if ends_sooner(lease) { asked } else { lease };
+        let lease = current(before);
+        let later = if ends_sooner(lease) { requested } else { lease };
         with_lease(snapshot, before, later, context)
     });
     Ok(Decision { changes: renewed.collect(), ..Decision::default() })
 }
 
-/// The lowest run of so many ports of the pool that nobody holds and against which nothing speaks.
+/// The lowest range of `count` ports of the pool that are free.
 fn lowest_free(
     view: View<'_>,
-    asked: &RegistrationQuery<'_>,
+    query: &RegistrationQuery<'_>,
     pool: &SharedPool,
     count: u32,
 ) -> Option<PortRange> {
-    let occupation = Occupation::of(view, pool, asked.now);
-    let is_free = |ports| is_free(view, &RegistrationQuery { ports, ..*asked }, &BTreeSet::new());
-    let mut run: Option<PortRange> = None;
+    let occupation = Occupation::of(view, pool, query.now);
+    let is_free = |ports| is_free(view, &RegistrationQuery { ports, ..*query }, &BTreeSet::new());
+    let mut range: Option<PortRange> = None;
     for port in pool.member_ports().iter() {
-        // Each port is judged once; what holds for all ports of a run nearly always holds for it.
+        // Each port is judged once. A range is nearly always free if each of its ports is.
         if occupation.is_held(port) || !is_free(PortRange::single(port)) {
-            run = None;
+            range = None;
             continue;
         }
-        let goes_on = run.filter(|run| run.last().number().checked_add(1) == Some(port.number()));
-        let longer = PortRange::new(goes_on.map_or(port, |run| run.first()), port).ok()?;
-        run = Some(longer);
+        let adjacent =
+            range.filter(|range| range.last().number().checked_add(1) == Some(port.number()));
+        let longer = PortRange::new(adjacent.map_or(port, |range| range.first()), port).ok()?;
+        range = Some(longer);
         if longer.width() < count {
             continue;
         }
-        // The last `count` ports of it.
+        // The last `count` ports of the range.
         let start = Port::new(port.number() - (count - 1) as u16);
         let ports = PortRange::new(start, port).ok()?;
         if count == 1 || is_free(ports) {
@@ -265,18 +269,19 @@ fn lowest_free(
     None
 }
 
-/// How many of the leases that end next are told.
-const NEXT_LEASES: usize = 5;
+/// The number of leases in the error, in order of expiry.
+const MAX_NEXT_LEASES: usize = 5;
 
 fn exhausted(view: View<'_>, pool: &Arc<SharedPool>, count: u32, context: &Context<'_>) -> Refusal {
-    let end = |record: &&Arc<Record>| Some(record.registration()?.lease?.expire_time);
-    let mut leased: Vec<_> = holders(view, pool).filter(|record| end(record).is_some()).collect();
-    leased.sort_by_key(end);
+    let expiry = |record: &&Arc<Record>| Some(record.registration()?.lease?.expire_time);
+    let mut leased: Vec<_> =
+        holders(view, pool).filter(|record| expiry(record).is_some()).collect();
+    leased.sort_by_key(expiry);
     Refusal::PoolExhausted(Box::new(Exhausted {
         pool: Arc::clone(pool),
         count,
         usage: usage(view, pool, context.now),
-        next_leases: leased.into_iter().take(NEXT_LEASES).cloned().collect(),
+        next_leases: leased.into_iter().take(MAX_NEXT_LEASES).cloned().collect(),
         next_cool_down_end: next_cool_down_end(view, pool, context.now),
     }))
 }

@@ -16,180 +16,180 @@ use crate::registry::usage::Usage;
 /// Why a command is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// No such namespace.
+    /// The namespace does not exist.
     #[error(transparent)]
     UnknownNamespace(#[from] UnknownNamespace),
-    /// No such pool.
+    /// The pool does not exist.
     #[error(transparent)]
     UnknownPool(#[from] UnknownPool),
-    /// No such record.
+    /// The record does not exist.
     #[error("there is no assignment {0}")]
     UnknownUid(Uid),
-    /// Nobody holds the port.
+    /// The port is not registered.
     #[error(
         "nothing is registered on {port}{} in namespace {namespace}",
         transport.map(|transport| format!("/{transport}")).unwrap_or_default()
     )]
     NotRegistered {
-        /// Where.
+        /// The namespace.
         namespace: NamespaceName,
-        /// Which port.
+        /// The port.
         port: Port,
-        /// On which transport, if one was given.
+        /// The transport, if one was named.
         transport: Option<Transport>,
     },
     /// The record can't be changed.
     #[error("assignment {uid} is {}: only CUSTOM ones can be changed or released", source.name())]
     NotCustom {
-        /// Which.
+        /// The uid.
         uid: Uid,
-        /// Where it comes from.
+        /// The source of the record.
         r#source: Source,
     },
-    /// It is no longer in the state that the caller knows.
-    #[error("{of} has changed since that etag was read: it is {current} now")]
+    /// The resource is no longer in the state that the caller expects.
+    #[error("{resource} has changed since that etag was read: the current etag is {current}")]
     EtagMismatch {
-        /// What, in words.
-        of: String,
-        /// Which, if it is an assignment.
+        /// A description of the resource.
+        resource: String,
+        /// The uid, if it is an assignment.
         uid: Option<Uid>,
-        /// The present state.
+        /// The current etag.
         current: Etag,
     },
     /// Several services hold the port.
-    #[error("{port} is held by different services ({}): say which transport", .holders.join(", "))]
+    #[error("{port} is held by different services ({}): name the transport", .holders.join(", "))]
     TransportAmbiguous {
-        /// Which port.
+        /// The port.
         port: Port,
         /// `service/transport` of each.
         holders: Vec<String>,
     },
     /// The port is held together with others.
     #[error(
-        "{port} is one of a run of ports that were registered together ({}): to speak of all of \
-         them, give the uid",
+        "{port} is part of a port range that was registered together ({}): to select the range, \
+         use its uid",
         .holders.iter().filter_map(|record| record.ports).unique().join(", ")
     )]
     PartOfRange {
-        /// Which port.
+        /// The port.
         port: Port,
-        /// What holds it.
+        /// The registrations of the range.
         holders: Vec<Arc<Record>>,
     },
-    /// The rules say no: blockers, or else findings to be acknowledged.
+    /// Findings block the command: blockers, or else findings to be acknowledged.
     #[error("{}", join_messages(.findings))]
     Findings {
-        /// Where.
+        /// The namespace.
         namespace: NamespaceName,
-        /// What they found.
+        /// The findings.
         findings: Vec<Finding>,
     },
     /// The record has no lease.
-    #[error("assignment {0} is held without end: it has no lease to renew")]
+    #[error("assignment {0} does not expire: it has no lease to renew")]
     NoLease(Uid),
-    /// What a pool gave keeps its name.
+    /// Ports that a pool allocated can't be renamed.
     #[error(
-        "assignment {uid} was given by pool {pool} to a service of that name: release it and ensure \
-         one for the other service"
+        "assignment {uid} was allocated by pool {pool} to a service of that name: release it and \
+         ensure one for the other service"
     )]
     NameKeptByPool {
-        /// Which.
+        /// The uid.
         uid: Uid,
-        /// By which pool.
+        /// The pool.
         pool: PoolName,
     },
-    /// There is such a namespace.
-    #[error("there is a namespace {0} already")]
+    /// The namespace already exists.
+    #[error("the namespace {0} already exists")]
     NamespaceExists(NamespaceName),
-    /// The namespace can't go.
+    /// The namespace can't be deleted.
     #[error("the namespace {0} always exists: it can't be deleted")]
     NamespacePermanent(NamespaceName),
-    /// Something stands in the namespace.
+    /// The namespace is not empty.
     #[error(
         "namespace {name} is not empty (assignments: {assignments}, pools: {pools}): release and \
          delete what is in it first"
     )]
     NamespaceNotEmpty {
-        /// Which.
+        /// The name.
         name: NamespaceName,
-        /// How many assignments.
+        /// The number of assignments.
         assignments: usize,
-        /// How many pools.
+        /// The number of pools.
         pools: usize,
     },
-    /// There is such a pool.
-    #[error("there is a pool {name} in namespace {namespace} already")]
+    /// The pool already exists.
+    #[error("the pool {name} already exists in namespace {namespace}")]
     PoolExists {
-        /// Where.
+        /// The namespace.
         namespace: NamespaceName,
-        /// Its name.
+        /// The name.
         name: PoolName,
     },
-    /// Ports come from the pool, or from what would be taken from it.
+    /// Registrations come from the pool, or from the part that would be removed from it.
     #[error(
-        "what comes from pool {} would not be part of it any more (assignments: {count}, the first \
-         of them {}): release it first", .pool.name, holder(.first)
+        "assignments from pool {} would no longer be part of it (assignments: {count}, the first \
+         of which is {}): release them first", .pool.name, holder(.first)
     )]
     PoolNotEmpty {
         /// The pool.
         pool: Arc<SharedPool>,
-        /// How many.
+        /// The number of these assignments.
         count: usize,
         /// The first.
         first: Arc<Record>,
     },
-    /// The pool would have nothing to give.
-    #[error("all ports of the pool are excluded: it would have nothing to give")]
+    /// The pool would have no ports.
+    #[error("all ports of the pool are excluded: it would have no ports to allocate")]
     PoolEmpty,
-    /// The pool would meet another.
+    /// The pool would overlap another.
     #[error("{ports}/{transport} is part of pool {}: pools can't overlap", .other.name)]
     PoolOverlapsPool {
-        /// Where they meet.
+        /// The overlap.
         ports: PortRange,
-        /// On which transport.
+        /// The transport.
         transport: Transport,
         /// The other.
         other: Arc<SharedPool>,
     },
-    /// The pool would meet what does not come from it.
+    /// The pool would overlap a registration from outside it.
     #[error(
         "{} does not come from the pool: exclude its ports, or release it first", holder(.0)
     )]
     PoolOverlapsAssignment(Arc<Record>),
-    /// The pool gives no ports on the transport.
-    #[error("pool {} gives no {transport} ports", .pool.name)]
+    /// The pool does not have the transport.
+    #[error("pool {} has no {transport} ports", .pool.name)]
     TransportOutsidePool {
         /// The pool.
         pool: Arc<SharedPool>,
         /// The transport.
         transport: Transport,
     },
-    /// The pool has fewer ports than that.
-    #[error("{count} ports in a row are asked for, and pool {} has {size}", .pool.name)]
+    /// The pool has fewer ports than requested.
+    #[error("{count} consecutive ports are requested, but pool {} has {size}", .pool.name)]
     CountTooLarge {
-        /// How many were asked for.
+        /// The requested number.
         count: u32,
-        /// How many there are.
+        /// The size of the pool.
         size: u32,
         /// The pool.
         pool: Arc<SharedPool>,
     },
-    /// The pool has no such run of ports left.
+    /// The pool has no free port range of this size.
     #[error("{0}")]
     PoolExhausted(Box<Exhausted>),
-    /// The instance has something else of the pool.
+    /// The instance holds other ports of the pool than requested.
     #[error(
-        "this instance holds {} of the pool already: ask for as many on the same transports, \
+        "this instance already holds {} of the pool: request as many on the same transports, \
          release them first, or name another instance",
         .0.iter().map(|record| holder(record)).join(", ")
     )]
     EnsuredOtherwise(Vec<Arc<Record>>),
-    /// One of several commands is refused.
+    /// One command of a batch is refused.
     #[error("requests[{index}]: {refusal}")]
     InBatch {
-        /// Which, from 0.
+        /// The index in the batch, from 0.
         index: usize,
-        /// Why.
+        /// The reason.
         refusal: Box<Refusal>,
     },
 }
@@ -202,18 +202,18 @@ fn holder(record: &Record) -> String {
     format!("{ports}/{transport} ({name})")
 }
 
-/// A pool that has nothing more to give.
+/// A pool without a free port range of the requested size.
 #[derive(Debug)]
 pub struct Exhausted {
     /// The pool.
     pub pool: Arc<SharedPool>,
-    /// How many ports in a row were asked for.
+    /// The requested number of consecutive ports.
     pub count: u32,
-    /// How much of it is used.
+    /// The usage of the pool.
     pub usage: Usage,
-    /// Those whose leases end next.
+    /// The registrations whose leases expire next.
     pub next_leases: Vec<Arc<Record>>,
-    /// When the next port has rested long enough.
+    /// When the next cool-down ends.
     pub next_cool_down_end: Option<Timestamp>,
 }
 
@@ -224,9 +224,12 @@ impl std::fmt::Display for Exhausted {
         write!(f, "pool {name} has ")?;
         match (self.count, free) {
             (1, _) => write!(f, "no free port left")?,
-            (count, _) => write!(f, "no {count} free ports in a row left")?,
+            (count, _) => write!(f, "no {count} consecutive free ports left")?,
         }
-        write!(f, ": of {size}, {held} are held, {cooling} rest, {skipped} are skipped")?;
+        write!(
+            f,
+            ": of {size}, {held} are held, {cooling} are cooling down, {skipped} are skipped"
+        )?;
         match self
             .next_leases
             .first()
@@ -234,7 +237,7 @@ impl std::fmt::Display for Exhausted {
         {
             Some((record, lease)) => {
                 let end = lease.expire_time;
-                write!(f, "; the next lease to end is that of {} at {end:.0}", holder(record))
+                write!(f, "; the next lease to expire is that of {} at {end:.0}", holder(record))
             }
             None => Ok(()),
         }

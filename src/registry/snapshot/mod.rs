@@ -36,7 +36,7 @@ pub struct Snapshot {
     reference: Arc<Reference>,
     namespaces: OrdMap<NamespaceName, NamespaceState>,
     custom: HashMap<Uid, Arc<Record>>,
-    figures: RunningCounts,
+    counts: RunningCounts,
     /// The leases by expiry time.
     leases: OrdSet<(Timestamp, Uid)>,
 }
@@ -68,7 +68,7 @@ impl Snapshot {
             reference,
             namespaces,
             custom: HashMap::new(),
-            figures: RunningCounts::new(),
+            counts: RunningCounts::new(),
             leases: OrdSet::new(),
         }
     }
@@ -100,7 +100,7 @@ impl Snapshot {
     #[must_use]
     pub fn counts(&self) -> [Counts; 3] {
         let [iana, common] = self.reference.counts().clone();
-        [self.figures.counts(), iana, common]
+        [self.counts.counts(), iana, common]
     }
 
     /// The view from a namespace.
@@ -297,15 +297,15 @@ impl Snapshot {
     /// Adds a registration to the indexes that span all namespaces.
     fn insert_global(&mut self, record: &Arc<Record>) {
         if let Some(replaced) = self.custom.insert(record.uid, Arc::clone(record)) {
-            self.figures.take(&replaced);
+            self.counts.remove(&replaced);
         }
-        self.figures.put(record);
+        self.counts.add(record);
         self.leases.extend(lease_key(record));
     }
 
     fn remove_global(&mut self, record: &Record) {
         if let Some(taken) = self.custom.remove(&record.uid) {
-            self.figures.take(&taken);
+            self.counts.remove(&taken);
         }
         if let Some(lease) = lease_key(record) {
             self.leases.remove(&lease);

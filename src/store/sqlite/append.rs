@@ -107,10 +107,10 @@ impl<'e> Standing<'e> {
             match change {
                 Change::Namespace(edit) => {
                     let after = edit.after().map(|it| &**it);
-                    standing.namespaces.insert(&edit.last().name, after);
+                    standing.namespaces.insert(&edit.latest().name, after);
                 }
                 Change::Pool(edit) => {
-                    let pool = edit.last();
+                    let pool = edit.latest();
                     let after = edit.after().map(|it| &**it);
                     standing.pools.insert((&pool.namespace, &pool.name), after);
                 }

@@ -42,7 +42,7 @@ pub fn command(wish: &ProposedRegistration, model: &Model) -> Option<Command> {
             details: Details::default(),
         }),
         ProposedRegistration::Renew { nth: which, ttl: seconds } => Command::Renew(Renew {
-            held: RegistrationSelector::Uid { uid: nth(model, *which)?.uid, etag: None },
+            selector: RegistrationSelector::Uid { uid: nth(model, *which)?.uid, etag: None },
             ttl: ttl(*seconds),
         }),
         ProposedRegistration::Rename { nth: which, name, acknowledges } => {

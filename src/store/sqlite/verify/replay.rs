@@ -235,12 +235,12 @@ fn position_of(row: &StoredChange) -> Result<ChangePosition, StoreError> {
 fn fits(change: &Change, snapshot: &Snapshot) -> bool {
     match change {
         Change::Namespace(edit) => {
-            let view = snapshot.view(&edit.last().name).ok();
+            let view = snapshot.view(&edit.latest().name).ok();
             view.map(|view| view.namespace()) == edit.before()
         }
         Change::Pool(edit) => {
-            let Ok(view) = snapshot.view(&edit.last().namespace) else { return false };
-            let held = view.pool(&edit.last().name).ok();
+            let Ok(view) = snapshot.view(&edit.latest().namespace) else { return false };
+            let held = view.pool(&edit.latest().name).ok();
             held.map(|pool| &***pool) == edit.before().map(|pool| &***pool)
         }
         of_registration => {
