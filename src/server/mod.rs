@@ -4,7 +4,7 @@
 mod app;
 mod error;
 mod signals;
-mod start;
+mod startup;
 
 use std::future::Future;
 use std::io;
@@ -25,7 +25,7 @@ pub use error::ServeError;
 
 use self::app::{SERVICES, rpcs};
 use self::signals::Signals;
-use self::start::{ensure_token, print_ready, raise_open_file_limit, with_progress};
+use self::startup::{ensure_token, print_ready, raise_open_file_limit, with_progress};
 use crate::access::PlainToken;
 use crate::config::{AccessArgs, LimitArgs, ServeArgs};
 use crate::connection::tls::{Tls, TlsFiles};

@@ -15,8 +15,8 @@ use tokio::runtime;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::bounded::BoundedListener;
-use super::state::RegistryMetrics;
+use super::bounded_listener::BoundedListener;
+use super::registry_metrics::RegistryMetrics;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -34,7 +34,7 @@ pub(super) struct HttpServer {
 pub(super) fn start(
     listener: TcpListener,
     registry: Registry,
-    state: RegistryMetrics,
+    registry_metrics: RegistryMetrics,
     stopping: CancellationToken,
 ) -> io::Result<HttpServer> {
     listener.set_nonblocking(true)?;
@@ -44,7 +44,7 @@ pub(super) fn start(
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            let routes = routes(Arc::new(registry), state, stopping);
+            let routes = routes(Arc::new(registry), registry_metrics, stopping);
             axum::serve(BoundedListener::new(listener), routes).await
         })
     };
@@ -56,7 +56,11 @@ pub(super) fn start(
     Ok(HttpServer { address, result })
 }
 
-fn routes(registry: Arc<Registry>, state: RegistryMetrics, stopping: CancellationToken) -> Router {
+fn routes(
+    registry: Arc<Registry>,
+    registry_metrics: RegistryMetrics,
+    stopping: CancellationToken,
+) -> Router {
     let metrics = async move || {
         let mut body = String::new();
         match text::encode(&mut body, &registry) {
@@ -69,7 +73,7 @@ fn routes(registry: Arc<Registry>, state: RegistryMetrics, stopping: Cancellatio
     let ready = async move || {
         if stopping.is_cancelled() {
             (StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
-        } else if state.is_running() {
+        } else if registry_metrics.is_running() {
             (StatusCode::OK, "ready\n")
         } else {
             (StatusCode::SERVICE_UNAVAILABLE, "starting\n")

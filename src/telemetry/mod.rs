@@ -1,9 +1,9 @@
 //! Telemetry: the log on stderr, metrics and probes over HTTP, and traces.
 
-mod bounded;
+mod bounded_listener;
 mod http;
 mod log;
-mod state;
+mod registry_metrics;
 mod trace;
 
 use std::io;
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::ParseError;
 
 use self::http::HttpServer;
-use self::state::RegistryMetrics;
+use self::registry_metrics::RegistryMetrics;
 use self::trace::Exporter;
 use crate::config::TelemetryArgs;
 use crate::grpc::layer::trace::Tracing;
@@ -61,7 +61,7 @@ pub enum TelemetryError {
 pub struct Telemetry {
     /// The counters and histograms.
     pub metrics: Arc<Metrics>,
-    state: RegistryMetrics,
+    registry_metrics: RegistryMetrics,
     http: Option<HttpServer>,
     exporter: Option<Exporter>,
 }
@@ -82,12 +82,12 @@ impl Telemetry {
         let failed = |source| TelemetryError::Log { filter: log.clone(), source };
         log::start(&log, log_format).map_err(failed)?;
         let (metrics, mut registry) = Metrics::new(rpcs);
-        let state = RegistryMetrics::new(database.to_owned());
-        registry.register_collector(Box::new(state.clone()));
+        let registry_metrics = RegistryMetrics::new(database.to_owned());
+        registry.register_collector(Box::new(registry_metrics.clone()));
         let http = http_listen.map(|address| {
-            let (state, stopping) = (state.clone(), stopping.clone());
+            let (registry_metrics, stopping) = (registry_metrics.clone(), stopping.clone());
             TcpListener::bind(address)
-                .and_then(|listener| http::start(listener, registry, state, stopping))
+                .and_then(|listener| http::start(listener, registry, registry_metrics, stopping))
                 .map_err(|source| TelemetryError::Listen { address, source })
         });
         let exporter = otlp_endpoint.map(|endpoint| {
@@ -96,7 +96,7 @@ impl Telemetry {
         });
         Ok(Self {
             metrics: Arc::new(metrics),
-            state,
+            registry_metrics,
             http: http.transpose()?,
             exporter: exporter.transpose()?,
         })
@@ -104,7 +104,7 @@ impl Telemetry {
 
     /// Sets the registry once it is loaded. The server is ready from then on.
     pub fn set_registry(&self, handle: RegistryHandle) {
-        self.state.set_registry(handle);
+        self.registry_metrics.set_registry(handle);
     }
 
     /// The address of metrics and probes, if they are served.

@@ -9,9 +9,9 @@ use jiff::Timestamp;
 use sqlx::sqlite::SqliteConnection;
 
 use super::open::OpenError;
-use super::partial::{CopyError, PartialCopy, check_copy, copy};
-use super::source::with_suffix;
-use super::verify::{verify_format, verify_source};
+use super::partial_copy::{CopyError, PartialCopy, check_copy, copy};
+use super::read_only::with_suffix;
+use super::verify::{verify_database, verify_format};
 use crate::registry::assignment::Revision;
 
 /// A backup that was written.
@@ -64,7 +64,7 @@ pub async fn backup(
         return Err(CopyError::Exists(target.to_owned()).into());
     }
     let mut partial = copy(database, target, report_progress).await?;
-    let report = verify_source(&partial.source()?, now).await.map_err(CopyError::from)?;
+    let report = verify_database(&partial.open()?, now).await.map_err(CopyError::from)?;
     let report = check_copy(report, database)?;
     let bytes = partial.seal()?;
     partial.persist(overwrite)?;
@@ -84,7 +84,7 @@ pub(super) async fn before_upgrade(
     let first = with_suffix(database, &format!(".schema-{schema}.backup"));
     let mut partial = PartialCopy::create(&first)?;
     partial.fill(database, connection, &mut |_, _| ()).await?;
-    check_copy(verify_format(&partial.source()?).await?, database)?;
+    check_copy(verify_format(&partial.open()?).await?, database)?;
     partial.seal()?;
     let others = (2..).map(|n: u32| with_suffix(database, &format!(".schema-{schema}.{n}.backup")));
     partial.persist_at_first_free(std::iter::once(first).chain(others))

@@ -3,15 +3,15 @@
 
 mod append;
 mod backup;
+mod backup_seal;
 mod fault;
 mod history;
 mod load;
 mod open;
-mod partial;
+mod partial_copy;
+mod read_only;
 mod restore;
 mod row;
-mod seal;
-mod source;
 mod texts;
 mod token;
 mod verify;
@@ -27,9 +27,9 @@ use sqlx::sqlite::SqliteConnection;
 
 pub use backup::{Backup, BackupError, backup};
 pub use open::OpenError;
-pub use partial::CopyError;
+pub use partial_copy::CopyError;
+pub use read_only::size;
 pub use restore::{RestoreError, Restored, restore};
-pub use source::size;
 pub use verify::{Check, Outcome, Report, verify};
 
 use self::history::{NoHistory, SqliteHistory};

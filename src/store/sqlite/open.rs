@@ -10,11 +10,11 @@ use sqlx::ConnectOptions;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 
+use super::backup_seal::BackupSeal;
 use super::fault::{is_full, primary_code};
 use super::history::SqliteHistory;
-use super::partial::CopyError;
-use super::seal::Seal;
-use super::{LockedFile, SqliteStore, backup, source};
+use super::partial_copy::CopyError;
+use super::{LockedFile, SqliteStore, backup, read_only};
 
 pub(super) static MIGRATIONS: Migrator = sqlx::migrate!();
 
@@ -140,14 +140,14 @@ impl SqliteStore {
         }
         // SQLite would delete the log of a missing database and create an empty one.
         let is_missing = path.metadata().map_or(true, |file| file.len() == 0);
-        let log = source::with_suffix(path, "-wal").metadata();
+        let log = read_only::with_suffix(path, "-wal").metadata();
         if is_missing && log.is_ok_and(|log| log.len() > 0) {
             return Err(OpenError::Missing(path.to_owned()));
         }
         let mut file = lock(path)?;
         // A served backup is not a backup any more: its seal would guarantee that the file has not
         // changed.
-        Seal::remove(&mut file).map_err(|source| open_failed(path, source))?;
+        BackupSeal::remove(&mut file).map_err(|source| open_failed(path, source))?;
         // The canonical path, because SQLite interprets names such as `:memory:`.
         let canonical = path.canonicalize().map_err(|source| open_failed(path, source))?;
         let options = SqliteConnectOptions::new().filename(&canonical);

@@ -14,8 +14,8 @@ use super::LockedFile;
 use super::backup::is_same_file;
 use super::fault::primary_code;
 use super::open::{OpenError, lock};
-use super::partial::{CopyError, check_copy, copy, sync_folder, write_failed};
-use super::source::with_suffix;
+use super::partial_copy::{CopyError, check_copy, copy, sync_folder, write_failed};
+use super::read_only::with_suffix;
 use super::verify::{verify, verify_format};
 use crate::registry::assignment::Revision;
 
@@ -105,7 +105,7 @@ pub async fn restore(
     }
     let target = old.as_ref().map_or(database, |old| &old.path);
     let partial = copy(backup, target, report_progress).await?;
-    let report = check_copy(verify_format(&partial.source()?).await?, backup)?;
+    let report = check_copy(verify_format(&partial.open()?).await?, backup)?;
     let previous = match &old {
         Some(old) => {
             // The locked file may have been moved, and another one put in its place.

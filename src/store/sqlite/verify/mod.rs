@@ -3,7 +3,7 @@
 //! read-only and repairs nothing.
 
 mod current_state;
-mod file;
+mod file_format;
 mod reference;
 mod replay;
 
@@ -14,10 +14,10 @@ use sqlx::ConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use uuid::Uuid;
 
-use self::file::Schema;
+use self::file_format::Schema;
+use super::backup_seal::BackupSeal;
 use super::open::{MIGRATIONS, OpenError};
-use super::seal::Seal;
-use super::source::{Source, close};
+use super::read_only::{ReadOnlyDatabase, close};
 use super::{SqliteStore, last_revision, run};
 use crate::registry::assignment::Revision;
 use crate::store::{Store, StoreError, error_chain};
@@ -137,17 +137,20 @@ impl Problems {
 /// If the file does not exist or can't be read. Problems of its content are in the report.
 pub async fn verify(path: &Path, now: Timestamp) -> Result<Report, OpenError> {
     loop {
-        let source = Source::of(path)?;
-        let report = verify_source(&source, now).await?;
-        if source.is_unchanged() {
+        let database = ReadOnlyDatabase::open(path)?;
+        let report = verify_database(&database, now).await?;
+        if database.is_unchanged() {
             return Ok(report);
         }
     }
 }
 
-/// Verifies the format and the content of the source.
-pub(super) async fn verify_source(source: &Source, now: Timestamp) -> Result<Report, OpenError> {
-    let (mut report, mut connection, schema) = check_format(source).await?;
+/// Verifies the format and the content of the database.
+pub(super) async fn verify_database(
+    database: &ReadOnlyDatabase,
+    now: Timestamp,
+) -> Result<Report, OpenError> {
+    let (mut report, mut connection, schema) = check_format(database).await?;
     if let Some(schema) = schema {
         check_content(&mut connection, schema, now, &mut report).await;
     }
@@ -155,35 +158,35 @@ pub(super) async fn verify_source(source: &Source, now: Timestamp) -> Result<Rep
     Ok(report)
 }
 
-/// Verifies only the format of the source: its bytes, its pages and its schema.
-pub(super) async fn verify_format(source: &Source) -> Result<Report, OpenError> {
-    let (report, connection, _) = check_format(source).await?;
+/// Verifies only the format of the database: its bytes, its pages and its schema.
+pub(super) async fn verify_format(database: &ReadOnlyDatabase) -> Result<Report, OpenError> {
+    let (report, connection, _) = check_format(database).await?;
     close(connection).await;
     Ok(report)
 }
 
 /// The report on the format, and the schema of the file if it is a Portbook database.
 async fn check_format(
-    source: &Source,
+    database: &ReadOnlyDatabase,
 ) -> Result<(Report, SqliteConnection, Option<Schema>), OpenError> {
     let mut report = Report {
         checks: Vec::new(),
-        is_backup: source.seal().is_of_backup(),
+        is_backup: database.seal().is_of_backup(),
         revision: None,
         assignments: None,
     };
-    file::seal(source, &mut report);
-    let mut connection = source.begin().await?;
-    if !file::owner(&mut connection, &mut report).await {
+    file_format::seal(database, &mut report);
+    let mut connection = database.begin().await?;
+    if !file_format::owner(&mut connection, &mut report).await {
         return Ok((report, connection, None));
     }
-    file::pages(&mut connection, &mut report).await;
-    file::links(&mut connection, &mut report).await;
-    let schema = file::schema(&mut connection, &mut report).await;
+    file_format::pages(&mut connection, &mut report).await;
+    file_format::links(&mut connection, &mut report).await;
+    let schema = file_format::schema(&mut connection, &mut report).await;
     // The content of a backup with a wrong checksum can't be trusted.
-    let schema = if source.seal() == Seal::Mismatch { Schema::Unsupported } else { schema };
+    let schema = if database.seal() == BackupSeal::Mismatch { Schema::Unsupported } else { schema };
     report.revision = last_revision(&mut connection).await.ok();
-    report.assignments = file::assignments(&mut connection).await;
+    report.assignments = file_format::assignments(&mut connection).await;
     Ok((report, connection, Some(schema)))
 }
 
@@ -226,7 +229,7 @@ async fn compare_content(
     let replayed = replay::replay(connection, initial, report).await;
     current_state::compare(connection, &replayed, now, report).await;
     reference::compare(connection, &mut seeded.connection, report).await;
-    file::compare_schema_objects(connection, &mut seeded.connection, report).await;
+    file_format::compare_schema_objects(connection, &mut seeded.connection, report).await;
     Ok(())
 }
 

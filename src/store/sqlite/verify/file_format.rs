@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use sqlx::sqlite::SqliteConnection;
 
 use super::{Outcome, Problems, Report};
+use crate::store::sqlite::backup_seal::BackupSeal;
 use crate::store::sqlite::fault::primary_code;
 use crate::store::sqlite::open::{APPLICATION_ID, MIGRATIONS, newest_schema};
-use crate::store::sqlite::seal::Seal;
-use crate::store::sqlite::source::Source;
+use crate::store::sqlite::read_only::ReadOnlyDatabase;
 use crate::store::{StoreError, error_chain};
 
 /// Which schema a file has.
@@ -24,14 +24,14 @@ pub(super) enum Schema {
 }
 
 /// Checks that all bytes are unchanged, if the file has a seal.
-pub(super) fn seal(source: &Source, report: &mut Report) {
-    let (outcome, detail) = match source.seal() {
-        Seal::Absent => (Outcome::Skipped, "none: only backups have one"),
-        Seal::Valid => (Outcome::Passed, "SHA-256 of a backup: every byte is unchanged"),
-        Seal::Mismatch => {
+pub(super) fn seal(database: &ReadOnlyDatabase, report: &mut Report) {
+    let (outcome, detail) = match database.seal() {
+        BackupSeal::Absent => (Outcome::Skipped, "none: only backups have one"),
+        BackupSeal::Valid => (Outcome::Passed, "SHA-256 of a backup: every byte is unchanged"),
+        BackupSeal::Mismatch => {
             (Outcome::Failed, "the content of this backup does not match its SHA-256")
         }
-        Seal::Malformed => (
+        BackupSeal::Malformed => (
             Outcome::Failed,
             "the file ends neither at the end of a page nor in a checksum: it was truncated, or data \
              was appended to it",

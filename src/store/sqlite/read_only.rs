@@ -9,15 +9,15 @@ use std::path::{Path, PathBuf};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
 
+use super::backup_seal::BackupSeal;
 use super::open::{OpenError, open_error};
 use super::run;
-use super::seal::Seal;
 
 /// A database file opened read-only.
-pub(super) struct Source {
+pub(super) struct ReadOnlyDatabase {
     path: PathBuf,
     canonical: PathBuf,
-    seal: Seal,
+    seal: BackupSeal,
     mode: ReadMode,
 }
 
@@ -63,9 +63,9 @@ fn length(path: &Path) -> Option<u64> {
     path.metadata().ok().map(|metadata| metadata.len())
 }
 
-impl Source {
+impl ReadOnlyDatabase {
     /// Determines how to read the file, and checks its seal, which reads the complete file.
-    pub(super) fn of(path: &Path) -> Result<Self, OpenError> {
+    pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
         let failed = |source: io::Error| match source.kind() {
             io::ErrorKind::NotFound => OpenError::NoFile(path.to_owned()),
             _ => OpenError::Unreadable { path: path.to_owned(), source },
@@ -76,10 +76,10 @@ impl Source {
             return Err(OpenError::IsFolder(path.to_owned()));
         }
         let mut file = File::open(&canonical).map_err(failed)?;
-        let seal = Seal::read(&mut file).map_err(failed)?;
+        let seal = BackupSeal::read(&mut file).map_err(failed)?;
         let log = length(&with_suffix(&canonical, "-wal"));
         // A file with a log is being written, even if it was a backup before.
-        let seal = if seal.is_of_backup() && log > Some(0) { Seal::Absent } else { seal };
+        let seal = if seal.is_of_backup() && log > Some(0) { BackupSeal::Absent } else { seal };
         let has_index = with_suffix(&canonical, "-shm").exists();
         let mode = match log {
             _ if seal.is_of_backup() => ReadMode::Immutable(Fingerprint::of(&metadata)),
@@ -95,7 +95,7 @@ impl Source {
     }
 
     /// The seal of the file.
-    pub(super) const fn seal(&self) -> Seal {
+    pub(super) const fn seal(&self) -> BackupSeal {
         self.seal
     }
 
@@ -150,7 +150,7 @@ pub(super) async fn close(connection: SqliteConnection) {
     }
 }
 
-impl Drop for Source {
+impl Drop for ReadOnlyDatabase {
     fn drop(&mut self) {
         if let ReadMode::Exclusive { .. } = self.mode {
             // SQLite created the index for this reading; the lock is still held, so no other process

@@ -16,7 +16,7 @@ const LENGTH: u64 = 16 + 32;
 
 /// The result of reading the seal of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Seal {
+pub(super) enum BackupSeal {
     /// The file has no seal: a database that a server writes.
     Absent,
     /// The checksum matches.
@@ -27,7 +27,7 @@ pub(super) enum Seal {
     Malformed,
 }
 
-impl Seal {
+impl BackupSeal {
     /// Whether the file was written as a backup, which must not change.
     pub(super) const fn is_of_backup(self) -> bool {
         matches!(self, Self::Valid | Self::Mismatch)

@@ -10,10 +10,10 @@ use std::time::Duration;
 use sqlx::sqlite::SqliteConnection;
 use tempfile::NamedTempFile;
 
+use super::backup_seal::BackupSeal;
 use super::fault::primary_code;
 use super::open::OpenError;
-use super::seal::Seal;
-use super::source::{Source, close};
+use super::read_only::{ReadOnlyDatabase, close};
 use super::verify::Report;
 
 /// How often progress is reported.
@@ -22,7 +22,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 /// Why a database could not be copied.
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {
-    /// The source can't be opened.
+    /// The database can't be opened.
     #[error(transparent)]
     Open(#[from] Box<OpenError>),
     /// The folder of the target does not exist.
@@ -53,7 +53,7 @@ pub enum CopyError {
     /// The copy failed its verification.
     #[error("the copy of {from} failed its verification, so it was removed: {problems}")]
     Invalid {
-        /// The source.
+        /// The copied database.
         from: PathBuf,
         /// The failed checks.
         problems: String,
@@ -81,12 +81,12 @@ pub(super) async fn copy(
     mut report_progress: impl FnMut(u64, u64),
 ) -> Result<PartialCopy, CopyError> {
     loop {
-        let source = Source::of(from)?;
-        let mut connection = source.connect().await?;
+        let database = ReadOnlyDatabase::open(from)?;
+        let mut connection = database.connect().await?;
         let partial = PartialCopy::create(target)?;
         partial.fill(from, &mut connection, &mut report_progress).await?;
         close(connection).await;
-        if source.is_unchanged() {
+        if database.is_unchanged() {
             return Ok(partial);
         }
     }
@@ -150,15 +150,15 @@ impl PartialCopy {
         }
     }
 
-    /// The copy as a source, for verification.
-    pub(super) fn source(&self) -> Result<Source, CopyError> {
-        Ok(Source::of(self.file.path())?)
+    /// Opens the copy read-only, for verification.
+    pub(super) fn open(&self) -> Result<ReadOnlyDatabase, CopyError> {
+        Ok(ReadOnlyDatabase::open(self.file.path())?)
     }
 
     /// Appends the seal of a backup. Returns the size of the file.
     pub(super) fn seal(&mut self) -> Result<u64, CopyError> {
         let file = self.file.as_file_mut();
-        let sealed = Seal::append(file).and_then(|()| Ok(file.metadata()?.len()));
+        let sealed = BackupSeal::append(file).and_then(|()| Ok(file.metadata()?.len()));
         sealed.map_err(|error| write_failed(&self.target, error))
     }
 
