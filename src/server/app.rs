@@ -18,7 +18,7 @@ use crate::grpc::registry_service::RegistryService;
 use crate::grpc::services::Services;
 use crate::metrics::Metrics;
 use crate::store::history::History;
-use crate::store::{Loaded, Store};
+use crate::store::{LoadedRegistry, Store};
 use crate::writer::{Clock, Environment, RegistryHandle, Writer, writer};
 
 /// The services whose health is reported. The empty name means the complete server.
@@ -37,7 +37,7 @@ impl App {
     /// The application over a store, and its writer, which the caller must run.
     pub fn new<S: Store>(
         store: S,
-        loaded: Loaded,
+        loaded: LoadedRegistry,
         clock: Clock,
         metrics: Arc<Metrics>,
         max_request_bytes: u32,

@@ -38,7 +38,7 @@ use crate::grpc::layer::rate_limit::RateLimit;
 use crate::grpc::layer::trace::Tracing;
 use crate::metrics::Metrics;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Loaded, Store, StoreError};
+use crate::store::{LoadedRegistry, Store, StoreError};
 use crate::telemetry::Telemetry;
 use crate::writer::{Clock, Writer};
 
@@ -91,7 +91,7 @@ pub async fn serve(args: ServeArgs) -> Result<(), ServeError> {
         App::new(store, loaded, clock, Arc::clone(&metrics), limits.max_request_bytes);
     // Expire leases before the first response, so that no expired lease is shown as held. If that
     // can't be stored, as on a full disk, reads are served and the writer tries again.
-    writer.end_leases().await.map_err(ServeError::Writer)?;
+    writer.expire_leases().await.map_err(ServeError::Writer)?;
     telemetry.set_registry(app.handle.clone());
     print_ready(&app.handle.snapshot(), address, telemetry.http_address(), started)?;
 
@@ -130,7 +130,7 @@ async fn open(
     chosen: Option<PlainToken>,
     clock: &Clock,
     address: SocketAddr,
-) -> Result<(SqliteStore, Loaded), ServeError> {
+) -> Result<(SqliteStore, LoadedRegistry), ServeError> {
     let mut store = with_progress(SqliteStore::open(database)).await?;
     let failed = |source| ServeError::Load { database: database.to_owned(), source };
     let mut loaded = store.load(clock.now()).await.map_err(failed)?.into_loaded();

@@ -1,14 +1,14 @@
-//! Telling an error: what happened and what is behind it, in one line.
+//! Formats an error and its sources as one line.
 
 use std::error::Error;
 
-/// An error and what is behind it, each said once.
+/// The error and its sources, each message once.
 pub(crate) fn error_chain(error: &dyn Error) -> String {
     let mut line = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
         let next = error.to_string();
-        // Some errors repeat what they wrap.
+        // Some errors include the message of their source.
         if !line.ends_with(&next) {
             line = format!("{line}: {next}");
         }
@@ -22,16 +22,20 @@ mod tests {
     use super::*;
 
     #[derive(Debug, thiserror::Error)]
-    #[error("{told}")]
-    struct Fault {
-        told: &'static str,
-        source: Option<Box<Fault>>,
+    #[error("{message}")]
+    struct TestError {
+        message: &'static str,
+        source: Option<Box<TestError>>,
     }
 
     #[test]
-    fn what_an_error_repeats_is_told_once() {
-        let of = |told, source: Option<Fault>| Fault { told, source: source.map(Box::new) };
-        let fault = of("not opened: no disk", Some(of("no disk", Some(of("unplugged", None)))));
-        assert_eq!(error_chain(&fault), "not opened: no disk: unplugged");
+    fn a_repeated_message_is_printed_once() {
+        let error = |message, source: Option<TestError>| TestError {
+            message,
+            source: source.map(Box::new),
+        };
+        let error =
+            error("not opened: no disk", Some(error("no disk", Some(error("unplugged", None)))));
+        assert_eq!(error_chain(&error), "not opened: no disk: unplugged");
     }
 }

@@ -1,4 +1,4 @@
-//! History, to be read: what was changed, by whom, when and why.
+//! The history of a store: each change with its time, actor and reason.
 
 use std::collections::BTreeSet;
 
@@ -13,47 +13,47 @@ use crate::registry::name::NamespaceName;
 use crate::registry::port::{PortRange, Transport};
 use crate::registry::service_name::fold;
 
-/// The history of a store. Whoever reads it neither waits for the writer nor keeps it waiting.
+/// Reads the history of a store. Readers and the writer never block each other.
 pub trait History: Send + Sync {
-    /// The changes that pass, in the order asked for, at most as many as asked for.
+    /// The changes that match the query, in its order, at most `limit`.
     fn changes<'h>(
         &'h self,
         query: &'h Query,
     ) -> BoxFuture<'h, Result<Vec<ChangeRecord>, StoreError>>;
 
-    /// The last revision that was made at this time or before it.
+    /// The last revision made at or before this time; 0 if none.
     fn revision_at(&self, time: Timestamp) -> BoxFuture<'_, Result<Revision, StoreError>>;
 
-    /// When the registry was made, and its history begins.
+    /// The time at which the registry was created and its history begins.
     fn beginning(&self) -> BoxFuture<'_, Result<Timestamp, StoreError>>;
 }
 
-/// A change of the past.
+/// A change in the history.
 #[derive(Clone, Debug)]
 pub struct ChangeRecord {
-    /// Where it stands.
-    pub place: ChangePosition,
-    /// When.
+    /// Its position in the history.
+    pub position: ChangePosition,
+    /// The time of its revision.
     pub time: Timestamp,
-    /// Who.
+    /// The actor that made it.
     pub actor: Actor,
-    /// Why; may be empty.
+    /// The actor's reason; may be empty.
     pub reason: String,
-    /// What.
+    /// The change.
     pub change: Change,
 }
 
-/// A place in the history.
+/// A position in the history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ChangePosition {
     /// The revision.
     pub revision: Revision,
-    /// The place in it, from 0.
-    pub position: u32,
+    /// The index of the change in the revision, from 0.
+    pub index: u32,
 }
 
 impl ChangePosition {
-    /// Before everything at the revision.
+    /// The position just before the first change of the revision; none for revision 0.
     #[must_use]
     pub const fn before(revision: Revision) -> Option<Self> {
         match revision.0.checked_sub(1) {
@@ -62,58 +62,58 @@ impl ChangePosition {
         }
     }
 
-    /// After everything at the revision.
+    /// The position after the last change of the revision.
     #[must_use]
     pub const fn end_of(revision: Revision) -> Self {
-        Self { revision, position: u32::MAX }
+        Self { revision, index: u32::MAX }
     }
 }
 
-/// Which part of the history is asked for.
+/// Selects a part of the history.
 #[derive(Clone, Debug)]
 pub struct Query {
-    /// Only what stands behind this place.
+    /// Only changes after this position.
     pub after: Option<ChangePosition>,
-    /// Only what stands before this place.
+    /// Only changes before this position.
     pub before: ChangePosition,
-    /// Whether the newest comes first.
+    /// Whether to return the newest change first.
     pub newest_first: bool,
-    /// The most changes.
+    /// The maximum number of changes.
     pub limit: u32,
-    /// Which changes.
+    /// The changes to return.
     pub filter: ChangeFilter,
 }
 
-/// Which changes to tell; what is empty lets everything pass.
+/// Selects changes; an empty field matches every change.
 #[derive(Clone, Debug, Default)]
 pub struct ChangeFilter {
-    /// Where they happened.
+    /// The namespace.
     pub namespace: Option<NamespaceName>,
-    /// Whether changes of namespaces and pools pass whatever is asked of the ports.
-    pub with_settings: bool,
-    /// Only those of registrations that share a port with the run.
+    /// Whether changes of namespaces and pools match any value of `ports`.
+    pub include_settings: bool,
+    /// Registrations that share a port with this range.
     pub ports: Option<PortRange>,
-    /// Only those of registrations on the transport.
+    /// Registrations on this transport.
     pub transport: Option<Transport>,
-    /// Only those of registrations that had or have this name, folded.
+    /// Registrations with this name, folded, before or after the change.
     pub service: Option<String>,
-    /// Only those of this registration.
+    /// The registration with this uid.
     pub uid: Option<Uid>,
-    /// Who made them.
+    /// The actor that made the change.
     pub actor: Option<String>,
-    /// Of which kinds.
+    /// The kinds of change.
     pub kinds: BTreeSet<ChangeKind>,
-    /// Made at this time or later.
+    /// Made at or after this time.
     pub start_time: Option<Timestamp>,
     /// Made before this time.
     pub end_time: Option<Timestamp>,
 }
 
 impl ChangeFilter {
-    /// Whether a change of a registration passes what a watch can ask for: its namespace, its ports and
-    /// what it is called. Nothing else is looked at.
+    /// Whether a change of a registration matches the fields that a watch can set: namespace, ports and
+    /// service name. The other fields are ignored.
     #[must_use]
-    pub fn passes(&self, change: &Change) -> bool {
+    pub fn matches(&self, change: &Change) -> bool {
         let record = change.record();
         let ports = record.and_then(|record| record.ports);
         let is_named = |service: &String| {
@@ -122,7 +122,7 @@ impl ChangeFilter {
             names.any(|name| fold(name) == *service)
         };
         self.namespace.as_ref().is_none_or(|name| change.namespace() == Some(name))
-            && self.ports.is_none_or(|run| ports.is_some_and(|ports| ports.overlaps(run)))
+            && self.ports.is_none_or(|range| ports.is_some_and(|ports| ports.overlaps(range)))
             && self.service.as_ref().is_none_or(is_named)
     }
 }

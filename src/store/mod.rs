@@ -1,6 +1,6 @@
-//! Where the registry is kept: the promises every store makes, and what it takes and gives.
+//! The interface of a store: its guarantees, and the types it reads and writes.
 //!
-//! A store keeps history and what follows from it. It decides nothing.
+//! A store persists the history and the state derived from it. It decides nothing.
 
 mod error_chain;
 pub mod history;
@@ -26,38 +26,38 @@ use history::History;
 
 /// A store of one registry.
 pub trait Store: Send + 'static {
-    /// Everything that is held, at one revision; of what rests, what still does.
+    /// The complete contents, at one revision; of the released ports, those still cooling down at `now`.
     fn load(&mut self, now: Timestamp)
     -> impl Future<Output = Result<Contents, StoreError>> + Send;
 
-    /// The history, to be read while this store is written.
+    /// A reader of the history, usable while this store is written.
     fn history(&self) -> Arc<dyn History>;
 
-    /// Keeps these entries, all of them or none, if the last revision is `expected`. What it has
-    /// returned `Ok` for survives the end of the process and a loss of power.
+    /// Stores these entries, all or none, if the last revision is `expected`. After `Ok` they survive
+    /// the end of the process and a loss of power.
     fn append(
         &mut self,
         expected: Revision,
         entries: &[Entry],
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// What the actor's request with this id led to, if it was accepted before.
+    /// The outcome of the actor's request with this id, if it was accepted before.
     fn stored_outcome(
         &mut self,
         actor: &Actor,
         request_id: &str,
     ) -> impl Future<Output = Result<Option<StoredOutcome>, StoreError>> + Send;
 
-    /// Keeps a token, in place of the one of its name if there is one; as durable as an entry.
+    /// Stores a token and replaces the one with the same name; as durable as an entry.
     fn put_token(&mut self, token: &Token) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
-/// Everything a store holds.
+/// The complete contents of a store.
 #[derive(Debug)]
 pub struct Contents {
     /// Identifies the database.
     pub database_id: String,
-    /// Which IANA registry it has.
+    /// The edition of IANA's registry.
     pub edition: Edition,
     /// IANA's records in registry order, then the common uses.
     pub reference: Vec<Assignment>,
@@ -69,33 +69,33 @@ pub struct Contents {
     pub pools: Vec<Pool>,
     /// The registrations.
     pub custom: Vec<Assignment>,
-    /// What was given back and still rests, until when.
-    pub resting: Vec<(Assignment, Timestamp)>,
+    /// The released registrations whose ports are cooling down, and until when.
+    pub cooling_down: Vec<(Assignment, Timestamp)>,
     /// The last revision.
     pub revision: Revision,
-    /// When the last revision was made, if there is one.
+    /// The time of the last revision, if any.
     pub last_time: Option<Timestamp>,
-    /// The tokens, also those that have ended.
+    /// The tokens, including expired and revoked ones.
     pub tokens: Vec<Token>,
 }
 
-/// What a store holds, ready to be served.
+/// The contents of a store, indexed.
 #[derive(Debug)]
-pub struct Loaded {
+pub struct LoadedRegistry {
     /// The registry.
     pub snapshot: Snapshot,
-    /// When its last revision was made, if there is one.
+    /// The time of the last revision, if any.
     pub last_time: Option<Timestamp>,
-    /// Who may call.
+    /// The tokens.
     pub tokens: Tokens,
     /// Identifies the database.
     pub database_id: String,
 }
 
 impl Contents {
-    /// Indexes what was held.
+    /// Indexes the contents.
     #[must_use]
-    pub fn into_loaded(self) -> Loaded {
+    pub fn into_loaded(self) -> LoadedRegistry {
         let reference = Arc::new(Reference::new(self.edition, self.reference, self.guides));
         let snapshot = Snapshot::new(self.revision, reference, self.namespaces)
             .with(
@@ -103,9 +103,9 @@ impl Contents {
                 self.custom.into_iter().map(Record::share),
             )
             .with_cooling_down(
-                self.resting.into_iter().map(|(record, until)| (Record::share(record), until)),
+                self.cooling_down.into_iter().map(|(record, until)| (Record::share(record), until)),
             );
-        Loaded {
+        LoadedRegistry {
             snapshot,
             last_time: self.last_time,
             tokens: self.tokens.into_iter().collect(),
@@ -117,76 +117,78 @@ impl Contents {
 /// One accepted command.
 #[derive(Debug)]
 pub struct Entry {
-    /// The revision it makes.
+    /// Its revision.
     pub revision: Revision,
-    /// When it was accepted.
+    /// The time of its revision.
     pub time: Timestamp,
-    /// Who asked for it.
+    /// The actor that made it.
     pub actor: Actor,
-    /// Why, in the actor's words; may be empty.
+    /// The actor's reason; may be empty.
     pub reason: String,
-    /// What it changes.
+    /// Its changes.
     pub changes: Vec<Change>,
-    /// What the rules had to say.
+    /// The findings of the rules.
     pub findings: Vec<Finding>,
-    /// How to know it again.
+    /// Identifies the request, so that a repetition gets the same outcome.
     pub request: Option<RequestKey>,
 }
 
-/// What makes a request known again.
+/// Identifies a request, so that a repetition gets the same outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestKey {
-    /// The id its sender gave it.
+    /// The id that the client chose.
     pub id: String,
-    /// Tells its contents from those of another.
+    /// A hash of its contents: another request with the same id is detected.
     pub fingerprint: [u8; 32],
 }
 
-/// What a request led to.
+/// The outcome of an accepted request.
 #[derive(Clone, Debug)]
 pub struct StoredOutcome {
-    /// Tells its contents from those of another.
+    /// A hash of its contents: another request with the same id is detected.
     pub fingerprint: [u8; 32],
-    /// The revision it made.
+    /// Its revision.
     pub revision: Revision,
-    /// What it changed.
+    /// Its changes.
     pub changes: Vec<Change>,
-    /// What the rules had to say.
+    /// The findings of the rules.
     pub findings: Vec<StoredFinding>,
 }
 
-/// A finding of the past.
+/// A finding in a stored outcome.
 #[derive(Clone, Debug)]
 pub struct StoredFinding {
-    /// The finding, with its evidence if that was a registration.
+    /// The finding, with its evidence if that is a registration.
     pub finding: Finding,
-    /// The record that it came from, if that is the same in every installation.
-    pub fixed_evidence: Option<Uid>,
+    /// The uid of its evidence, if that is a record of the reference.
+    pub reference_uid: Option<Uid>,
 }
 
-/// Why a store could not do what it was asked to.
+/// An error of a store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The last revision is not the expected one: somebody else has written.
+    /// The last revision is not the expected one: another writer has appended.
     #[error(
         "the database is at revision {found} where {expected} was expected: another program has written to it"
     )]
     Conflict {
-        /// What the writer knew.
+        /// The last revision that the writer knows.
         expected: Revision,
-        /// What is stored.
+        /// The last revision in the store.
         found: Revision,
     },
-    /// The file is no longer where it was opened: what is written to it would be lost.
-    #[error("the database {0} was removed or replaced while it was served: restart the server")]
+    /// The file is no longer at the path where it was opened: writes to it would be lost.
+    #[error(
+        "the database {0} was removed or replaced while the server was using it: restart the server"
+    )]
     Moved(PathBuf),
-    /// There is no space for what is to be written.
+    /// The disk has no space left for the write.
     #[error("the disk of the database is full: free some space on it")]
     Full(#[source] sqlx::Error),
-    /// The database could not read or write.
+    /// A read or write failed.
     #[error("the database could not be read or written")]
     Database(#[source] sqlx::Error),
-    /// What is stored can't be understood.
-    #[error("the database holds something that Portbook did not write: {0}")]
+    /// The stored data is invalid.
+    #[error("the database contains data that Portbook did not write: {0}")]
     Corrupt(String),
 }

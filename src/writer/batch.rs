@@ -18,39 +18,41 @@ type Reply = Result<Outcome, WriteError>;
 
 /// Commands that are committed together.
 pub(super) struct Batch {
-    /// The revision they build on.
+    /// The revision of the state they are decided on.
     pub(super) base: Revision,
-    /// The state that the last of them leaves.
+    /// The state after the last of them.
     pub(super) snapshot: Snapshot,
     pub(super) entries: Vec<Entry>,
-    /// By actor and request id: fingerprint and outcome.
-    pub(super) answered: HashMap<(Actor, String), ([u8; 32], Outcome)>,
-    /// Who waits for it, and what they are told once it is published.
-    pub(super) decided: Vec<(oneshot::Sender<Reply>, Reply)>,
+    /// The fingerprint and outcome by actor and request id.
+    pub(super) outcomes: HashMap<(Actor, String), ([u8; 32], Outcome)>,
+    /// The callers, and the replies to send after publishing.
+    pub(super) replies: Vec<(oneshot::Sender<Reply>, Reply)>,
 }
 
-/// How many commands are committed together at the most, and how many changes: the one that
-/// reaches the limit may pass it.
-const MOST_ENTRIES: usize = 512;
-const MOST_CHANGES: usize = 4096;
+/// The maximum number of commands and changes per commit; the command that reaches the limit may
+/// exceed it.
+const MAX_ENTRIES: usize = 512;
+const MAX_CHANGES: usize = 4096;
 
 impl Batch {
-    /// Whether no more is to be committed together with it.
+    /// Whether it has reached the maximum size of a commit.
     pub(super) fn is_full(&self) -> bool {
         let changes: usize = self.entries.iter().map(|entry| entry.changes.len()).sum();
-        self.entries.len() >= MOST_ENTRIES || changes >= MOST_CHANGES
+        self.entries.len() >= MAX_ENTRIES || changes >= MAX_CHANGES
     }
 
-    pub(super) fn on(snapshot: &Snapshot) -> Self {
+    /// An empty batch on this state.
+    pub(super) fn new(snapshot: &Snapshot) -> Self {
         Self {
             base: snapshot.revision(),
             snapshot: snapshot.clone(),
             entries: Vec::new(),
-            answered: HashMap::new(),
-            decided: Vec::new(),
+            outcomes: HashMap::new(),
+            replies: Vec::new(),
         }
     }
 
+    /// Adds an accepted command as an entry.
     pub(super) fn accept(
         &mut self,
         proposal: Proposal,
@@ -64,7 +66,7 @@ impl Batch {
             Outcome { revision, changes: changes.clone(), unchanged, findings: findings.clone() };
         if let Some(request) = &proposal.request {
             let key = (proposal.actor.clone(), request.id.clone());
-            self.answered.insert(key, (request.fingerprint, outcome.clone()));
+            self.outcomes.insert(key, (request.fingerprint, outcome.clone()));
         }
         self.entries.push(Entry {
             revision,
@@ -78,25 +80,25 @@ impl Batch {
         outcome
     }
 
-    /// Tells all who wait for it that it was not committed.
-    pub(super) fn fail(self, fault: &Arc<StoreError>) {
-        for (reply, _) in self.decided {
-            // A caller who no longer waits has missed nothing but the reply.
-            let _ = reply.send(Err(WriteError::Store(Arc::clone(fault))));
+    /// Replies to all callers that the commit failed.
+    pub(super) fn fail(self, error: &Arc<StoreError>) {
+        for (reply, _) in self.replies {
+            // The caller may have stopped waiting.
+            let _ = reply.send(Err(WriteError::Store(Arc::clone(error))));
         }
     }
 
-    /// The outcome of a request of the past; what its findings rest on is looked up again.
-    pub(super) fn outcome_of(&self, answered: StoredOutcome) -> Outcome {
-        let findings = answered.findings.into_iter().map(|stored| {
+    /// The outcome of an earlier request. Looks up evidence of the reference by uid.
+    pub(super) fn outcome_of(&self, stored: StoredOutcome) -> Outcome {
+        let findings = stored.findings.into_iter().map(|stored| {
             let Finding { evidence, .. } = stored.finding.clone();
-            let fixed = || self.snapshot.by_uid(stored.fixed_evidence?).cloned();
-            let evidence = Evidence { record: evidence.record.or_else(fixed), ..evidence };
+            let by_uid = || self.snapshot.by_uid(stored.reference_uid?).cloned();
+            let evidence = Evidence { record: evidence.record.or_else(by_uid), ..evidence };
             Finding { evidence, ..stored.finding }
         });
         Outcome {
-            revision: answered.revision,
-            changes: answered.changes,
+            revision: stored.revision,
+            changes: stored.changes,
             unchanged: Unchanged::Nothing,
             findings: findings.collect(),
         }

@@ -1,4 +1,4 @@
-//! Where commands wait, and are decided one after the other.
+//! The queue of commands, which are decided one after another.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -18,23 +18,22 @@ use crate::registry::decide::{Decision, decide};
 use crate::registry::snapshot::Snapshot;
 use crate::store::Store;
 
-/// The longest time until the clock is read again: it may have been set.
-const CLOCK_READ: Duration = Duration::from_secs(30);
+/// The maximum time between two readings of the clock: it may have been set.
+const MAX_SLEEP: Duration = Duration::from_secs(30);
 
-/// Where commands wait, and are decided one after the other, each on the state that the one before it
-/// leaves.
+/// The queue of commands. Each is decided on the state after the one before.
 pub(super) struct CommandQueue {
     pub(super) queue: mpsc::Receiver<QueuedCommand>,
-    /// The next one, if it was taken from the queue already.
+    /// The next command, if already received from the queue.
     pub(super) next: Option<QueuedCommand>,
     pub(super) tokens: Arc<ArcSwap<Tokens>>,
     pub(super) environment: Environment,
-    /// When the last revision was made: history does not go back in time, clocks do.
+    /// The time of the last revision: the clock may step back, the history must not.
     pub(super) last_time: Timestamp,
 }
 
 impl CommandQueue {
-    /// Waits for a command. Says whether one has come: none does once nobody can send any.
+    /// Waits for a command. Returns false if the queue is closed and empty.
     pub(super) async fn wait(&mut self) -> bool {
         if self.next.is_none() {
             self.next = self.queue.recv().await;
@@ -42,16 +41,16 @@ impl CommandQueue {
         self.next.is_some()
     }
 
-    /// How long to wait for the next end of a lease at the most.
-    pub(super) fn until_next_lease_end(&self, snapshot: &Snapshot) -> Duration {
-        let Some(end) = snapshot.next_lease_expiry() else { return CLOCK_READ };
-        let left = end.duration_since(self.environment.clock.now());
-        Duration::try_from(left.max(SignedDuration::ZERO))
-            .map_or(CLOCK_READ, |left| left.min(CLOCK_READ))
+    /// The maximum time to sleep before the next lease expires.
+    pub(super) fn until_next_lease_expiry(&self, snapshot: &Snapshot) -> Duration {
+        let Some(end) = snapshot.next_lease_expiry() else { return MAX_SLEEP };
+        let remaining = end.duration_since(self.environment.clock.now());
+        Duration::try_from(remaining.max(SignedDuration::ZERO))
+            .map_or(MAX_SLEEP, |remaining| remaining.min(MAX_SLEEP))
     }
 
-    /// Ends leases as entries of their own, as many as one commit may have; the others are next.
-    pub(super) fn end_leases(&mut self, batch: &mut Batch) {
+    /// Expires leases as separate entries, at most one commit; the caller repeats it for the others.
+    pub(super) fn expire_leases(&mut self, batch: &mut Batch) {
         while let Some(end) = batch.snapshot.next_lease_expiry()
             && !batch.is_full()
             && end <= self.environment.clock.now()
@@ -72,54 +71,55 @@ impl CommandQueue {
         }
     }
 
-    /// Decides what waits, as much as one commit may have.
-    pub(super) async fn decide_waiting(&mut self, batch: &mut Batch, store: &mut impl Store) {
+    /// Decides the queued commands, at most one commit.
+    pub(super) async fn decide_queued(&mut self, batch: &mut Batch, store: &mut impl Store) {
         while !batch.is_full()
-            && let Some(waiting) = self.next.take().or_else(|| self.queue.try_recv().ok())
+            && let Some(queued) = self.next.take().or_else(|| self.queue.try_recv().ok())
         {
-            let Some(QueuedCommand { proposal, reply }) = waiting.still() else { continue };
-            let answer = self.answer(batch, proposal, store).await;
-            batch.decided.push((reply, answer));
+            let Some(QueuedCommand { proposal, reply }) = queued.if_awaited() else { continue };
+            let result = self.replay_or_decide(batch, proposal, store).await;
+            batch.replies.push((reply, result));
         }
     }
 
-    /// Decides what comes in while the store commits what it builds on, as much as one commit may have.
-    /// Goes no further than to a command for which the store has to be asked, the end of a lease, or
-    /// the moment at which `is_store_wanted` for something else.
+    /// Decides commands that arrive while the store commits the batch they build on, at most one
+    /// commit. Stops at a command that needs the store (one with a request id), when a lease expires,
+    /// and when `is_store_needed` for something else.
     pub(super) async fn decide_ahead(
         &mut self,
         batch: &mut Batch,
-        is_store_wanted: impl Fn() -> bool,
+        is_store_needed: impl Fn() -> bool,
     ) -> Infallible {
         while !batch.is_full()
             && self.wait().await
-            && !is_store_wanted()
-            && !self.until_next_lease_end(&batch.snapshot).is_zero()
-            && let Some(waiting) = self.next.take_if(|next| next.proposal.request.is_none())
+            && !is_store_needed()
+            && !self.until_next_lease_expiry(&batch.snapshot).is_zero()
+            && let Some(queued) = self.next.take_if(|next| next.proposal.request.is_none())
         {
-            let Some(QueuedCommand { proposal, reply }) = waiting.still() else { continue };
+            let Some(QueuedCommand { proposal, reply }) = queued.if_awaited() else { continue };
             let permitted = self.permit(batch, &proposal);
-            let answer = permitted.and_then(|token| self.decide(batch, proposal, &token));
-            batch.decided.push((reply, answer));
+            let result = permitted.and_then(|token| self.decide(batch, proposal, &token));
+            batch.replies.push((reply, result));
         }
         pending().await
     }
 
-    async fn answer(
+    /// The outcome of the same request if it was accepted before, otherwise a new decision.
+    async fn replay_or_decide(
         &mut self,
         batch: &mut Batch,
         proposal: Proposal,
         store: &mut impl Store,
     ) -> Result<Outcome, WriteError> {
         let token = self.permit(batch, &proposal)?;
-        match first_answer(batch, &proposal, store).await? {
-            Some(first) => Ok(first),
+        match earlier_outcome(batch, &proposal, store).await? {
+            Some(earlier) => Ok(earlier),
             None => self.decide(batch, proposal, &token),
         }
     }
 
-    /// The token as it is now, if it permits the command: a call that began before it was changed is
-    /// held to the change.
+    /// The actor's current token, if it permits the command: a change of the token also applies to
+    /// commands queued before it.
     fn permit(&self, batch: &Batch, proposal: &Proposal) -> Result<Arc<Token>, WriteError> {
         let tokens = self.tokens.load();
         let token = tokens.by_actor(&proposal.actor, self.environment.clock.now())?;
@@ -146,7 +146,7 @@ impl CommandQueue {
         Ok(batch.accept(proposal, decision, time))
     }
 
-    /// The time of the next revision: now, or just after the last one if the clock was set back.
+    /// The time of the next revision: now, or just after the last revision if the clock stepped back.
     fn next_time(&mut self, now: Timestamp) -> Timestamp {
         let just_after = self.last_time.checked_add(SignedDuration::from_micros(1));
         self.last_time = now.max(just_after.unwrap_or(Timestamp::MAX));
@@ -154,8 +154,8 @@ impl CommandQueue {
     }
 }
 
-/// What a request that was sent before has led to.
-async fn first_answer(
+/// The outcome of the same request if it was accepted before.
+async fn earlier_outcome(
     batch: &Batch,
     proposal: &Proposal,
     store: &mut impl Store,
@@ -164,15 +164,15 @@ async fn first_answer(
         return Ok(None);
     };
     let key = (proposal.actor.clone(), request.id.clone());
-    let (fingerprint, outcome) = if let Some(first) = batch.answered.get(&key) {
-        first.clone()
+    let (fingerprint, outcome) = if let Some(earlier) = batch.outcomes.get(&key) {
+        earlier.clone()
     } else {
-        let found = store.stored_outcome(&proposal.actor, &request.id).await.map_err(|fault| {
-            tracing::error!(error = &fault as &dyn std::error::Error, "read failed");
-            WriteError::Store(Arc::new(fault))
+        let stored = store.stored_outcome(&proposal.actor, &request.id).await.map_err(|error| {
+            tracing::error!(error = &error as &dyn std::error::Error, "read failed");
+            WriteError::Store(Arc::new(error))
         })?;
-        match found {
-            Some(answered) => (answered.fingerprint, batch.outcome_of(answered)),
+        match stored {
+            Some(stored) => (stored.fingerprint, batch.outcome_of(stored)),
             None => return Ok(None),
         }
     };

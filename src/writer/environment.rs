@@ -1,4 +1,4 @@
-//! What the writer takes from the environment: time and ids.
+//! The environment of the writer: clock, ids and metrics.
 
 use std::sync::Arc;
 
@@ -9,22 +9,22 @@ use crate::metrics::Metrics;
 use crate::registry::assignment::Uid;
 use crate::registry::decide::Context;
 
-/// Where time and ids come from.
+/// The environment of the writer.
 pub struct Environment {
-    /// Tells the time.
+    /// The clock.
     pub clock: Clock,
-    /// Makes ids, each only once.
+    /// Returns a new unique id.
     pub new_uid: Box<dyn FnMut() -> Uid + Send>,
-    /// Counts and times what is committed.
+    /// The metrics of commits.
     pub metrics: Arc<Metrics>,
 }
 
-/// Tells the time, to the microsecond.
+/// A clock with microseconds.
 #[derive(Clone)]
 pub struct Clock(pub Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
 impl Clock {
-    /// The clock of the system.
+    /// The system's clock.
     #[must_use]
     pub fn system() -> Self {
         Self(Arc::new(|| {
@@ -33,7 +33,7 @@ impl Clock {
         }))
     }
 
-    /// The time.
+    /// The current time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         (self.0)()
@@ -47,7 +47,7 @@ impl std::fmt::Debug for Clock {
 }
 
 impl Environment {
-    /// The world as it is, by this clock.
+    /// An environment with random ids and this clock.
     #[must_use]
     pub fn system(clock: Clock, metrics: Arc<Metrics>) -> Self {
         Self { clock, new_uid: Box::new(|| Uid::new(Uuid::now_v7())), metrics }

@@ -1,4 +1,4 @@
-//! The handle to the writer: what can be asked of it, and what it answers.
+//! The handle to the writer: its requests, outcomes and errors.
 
 use std::sync::Arc;
 
@@ -17,88 +17,88 @@ use crate::registry::finding::Finding;
 use crate::registry::snapshot::Snapshot;
 use crate::store::{Entry, RequestKey, StoreError};
 
-/// A command, and what comes with it.
+/// A command with its actor and options.
 #[derive(Debug)]
 pub struct Proposal {
-    /// What is asked for.
+    /// The command.
     pub command: Command,
-    /// Who asks. What they may do is looked up when it is decided.
+    /// The actor. Its permissions are checked when the command is decided.
     pub actor: Actor,
-    /// Why, in the actor's words.
+    /// The actor's reason; may be empty.
     pub reason: String,
-    /// How to know the request again.
+    /// Identifies the request, so that a repetition gets the same outcome.
     pub request: Option<RequestKey>,
-    /// Decide only, and change nothing.
+    /// Decide only, without a change.
     pub validate_only: bool,
 }
 
-/// What a command led to.
+/// The outcome of a command.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// The revision that holds the change, or at which there was nothing to change.
+    /// The revision of the change, or the revision at which nothing had to change.
     pub revision: Revision,
-    /// What changed.
+    /// The changes.
     pub changes: Vec<Change>,
-    /// What stays as it was, where the command asked for what is so already.
+    /// The records that already were as requested.
     pub unchanged: Unchanged,
-    /// What the rules had to say.
+    /// The findings of the rules.
     pub findings: Vec<Finding>,
 }
 
-/// Why a command changed nothing.
+/// The reason why a command changed nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     /// The actor's token is no longer valid.
     #[error(transparent)]
     Unauthenticated(#[from] AuthError),
-    /// The actor may not.
+    /// The actor lacks the permission.
     #[error(transparent)]
     Denied(#[from] Denied),
-    /// A rule says no.
+    /// A rule refuses the command.
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// The request id belongs to another request.
     #[error("the request id {0:?} was used for another request")]
     RequestIdReused(String),
-    /// The store failed. All commands that waited for the same commit share the fault.
+    /// The store failed. All commands of the same commit get this error.
     #[error("the change could not be stored")]
     Store(#[source] Arc<StoreError>),
-    /// Too many commands wait.
+    /// The queue is full.
     #[error("too many writes are waiting")]
     Overloaded,
-    /// The writer has ended or is about to.
+    /// The writer has ended or is stopping.
     #[error("the server is stopping")]
     Stopping,
 }
 
-/// Why a token was not changed.
+/// The reason why a token was not changed.
 #[derive(Debug, thiserror::Error)]
-pub enum AdministerError {
-    /// The token of whoever asks is no longer valid.
+pub enum TokenWriteError {
+    /// The actor's token is no longer valid.
     #[error(transparent)]
     Unauthenticated(#[from] AuthError),
-    /// It is not an admin's.
+    /// The actor is not an admin.
     #[error(transparent)]
     Denied(#[from] Denied),
-    /// It can't be done.
+    /// A rule refuses the change.
     #[error(transparent)]
     Refused(#[from] TokenRefusal),
     /// The store failed.
     #[error("the token could not be stored")]
     Store(#[source] StoreError),
-    /// The writer has ended or is about to.
+    /// The writer has ended or is stopping.
     #[error("the server is stopping")]
     Stopping,
 }
 
-/// The handle through which the registry is read and changed. Cheap to clone.
+/// Reads and changes the registry. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct RegistryHandle {
     pub(super) published: Arc<ArcSwap<Snapshot>>,
     pub(super) tokens: Arc<ArcSwap<Tokens>>,
     pub(super) queue: mpsc::Sender<QueuedCommand>,
-    pub(super) administration: mpsc::Sender<TokenRequest>,
-    pub(super) followed: broadcast::WeakSender<Arc<Entry>>,
+    pub(super) token_requests: mpsc::Sender<TokenRequest>,
+    pub(super) followers: broadcast::WeakSender<Arc<Entry>>,
     pub(super) clock: Clock,
     pub(super) metrics: Arc<Metrics>,
 }
@@ -110,8 +110,8 @@ pub(super) struct QueuedCommand {
 }
 
 impl QueuedCommand {
-    /// Whoever has stopped waiting before their turn asks for nothing any more.
-    pub(super) fn still(self) -> Option<Self> {
+    /// None if the caller has stopped waiting: the command is dropped.
+    pub(super) fn if_awaited(self) -> Option<Self> {
         (!self.reply.is_closed()).then_some(self)
     }
 }
@@ -120,17 +120,17 @@ impl QueuedCommand {
 pub(super) struct TokenRequest {
     pub(super) command: TokenCommand,
     pub(super) by: Actor,
-    pub(super) reply: oneshot::Sender<Result<Arc<Token>, AdministerError>>,
+    pub(super) reply: oneshot::Sender<Result<Arc<Token>, TokenWriteError>>,
 }
 
 impl RegistryHandle {
-    /// The registry as it is now. Take it once for each request.
+    /// The current snapshot. Load it once per request.
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.published.load_full()
     }
 
-    /// The tokens as they are now.
+    /// The current tokens.
     #[must_use]
     pub fn tokens(&self) -> Arc<Tokens> {
         self.tokens.load_full()
@@ -142,33 +142,33 @@ impl RegistryHandle {
         self.clock.now()
     }
 
-    /// How many commands wait for the writer.
+    /// The number of queued commands.
     #[must_use]
     pub fn queued(&self) -> usize {
         self.queue.max_capacity() - self.queue.capacity()
     }
 
-    /// Whether there is a writer.
+    /// Whether the writer is running.
     #[must_use]
     pub fn is_running(&self) -> bool {
         !self.queue.is_closed()
     }
 
-    /// What is published from now on, entry by entry. Whoever takes a snapshot after this call
-    /// misses nothing. None if the writer has ended.
+    /// Subscribes to the entries published from now on. A snapshot loaded after this call includes all
+    /// earlier entries. None if the writer has ended.
     #[must_use]
     pub fn follow(&self) -> Option<broadcast::Receiver<Arc<Entry>>> {
-        self.followed.upgrade().map(|followed| followed.subscribe())
+        self.followers.upgrade().map(|followers| followers.subscribe())
     }
 
-    /// Has a command decided and, if it is accepted, committed. When it returns, every snapshot
-    /// taken from then on shows the change. The command is carried out even if the caller stops
-    /// waiting, unless that was before its turn came.
+    /// Decides a command and, if accepted, commits it. Every snapshot loaded after it returns contains
+    /// the change. If the caller stops waiting, a command that is still queued is dropped; one that is
+    /// being committed is not.
     ///
     /// # Errors
-    /// If it changed nothing; the error says why.
+    /// If the command was not accepted or not committed.
     pub async fn propose(&self, proposal: Proposal) -> Result<Outcome, WriteError> {
-        let (reply, answer) = oneshot::channel();
+        let (reply, response) = oneshot::channel();
         self.queue.try_send(QueuedCommand { proposal, reply }).map_err(
             |refused| match refused {
                 mpsc::error::TrySendError::Full(_) => {
@@ -178,21 +178,21 @@ impl RegistryHandle {
                 mpsc::error::TrySendError::Closed(_) => WriteError::Stopping,
             },
         )?;
-        answer.await.unwrap_or(Err(WriteError::Stopping))
+        response.await.unwrap_or(Err(WriteError::Stopping))
     }
 
-    /// Has a token changed. When it returns, every call is held to the change.
+    /// Changes a token. After it returns, the change applies to every call.
     ///
     /// # Errors
-    /// If it was not changed; the error says why.
-    pub async fn administer(
+    /// If the token was not changed.
+    pub async fn change_token(
         &self,
         command: TokenCommand,
         by: Actor,
-    ) -> Result<Arc<Token>, AdministerError> {
-        let (reply, answer) = oneshot::channel();
-        let sent = self.administration.send(TokenRequest { command, by, reply }).await;
-        sent.map_err(|_| AdministerError::Stopping)?;
-        answer.await.unwrap_or(Err(AdministerError::Stopping))
+    ) -> Result<Arc<Token>, TokenWriteError> {
+        let (reply, response) = oneshot::channel();
+        let sent = self.token_requests.send(TokenRequest { command, by, reply }).await;
+        sent.map_err(|_| TokenWriteError::Stopping)?;
+        response.await.unwrap_or(Err(TokenWriteError::Stopping))
     }
 }

@@ -1,9 +1,8 @@
-//! The one task that changes the registry: it decides, commits, publishes and replies, in that
-//! order. Nobody else commits, and nobody else publishes. It also ends the leases whose time has
-//! come.
+//! The only task that changes the registry: it decides, commits, publishes and replies, in that
+//! order. It also expires leases.
 //!
-//! While the store commits, what comes in is decided already, on the state that the commit leads to.
-//! None of it is committed, published or answered before that commit is, and it fails with it.
+//! While the store commits a batch, the writer decides newly arrived commands on the state after that
+//! batch. These are committed, published and replied to only after that batch, and fail with it.
 
 mod batch;
 mod command_queue;
@@ -22,7 +21,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 pub use environment::{Clock, Environment};
-pub use handle::{AdministerError, Outcome, Proposal, RegistryHandle, WriteError};
+pub use handle::{Outcome, Proposal, RegistryHandle, TokenWriteError, WriteError};
 
 use self::batch::Batch;
 use self::command_queue::CommandQueue;
@@ -30,88 +29,91 @@ use self::handle::TokenRequest;
 use crate::access::{Actor, Token, TokenCommand, permit_administration};
 use crate::metrics::Metrics;
 use crate::registry::snapshot::Snapshot;
-use crate::store::{Entry, Loaded, Store, StoreError};
+use crate::store::{Entry, LoadedRegistry, Store, StoreError};
 
-/// How many commands may wait; one more is told to try again later.
-const QUEUE: usize = 4096;
-/// How many entries a follower may be behind before it has to read history.
-const FOLLOWED: usize = 256;
-/// How long to wait after a commit failed that nobody waits for.
-const AFTER_FAULT: Duration = Duration::from_secs(1);
-/// How many changes of tokens may wait; one more waits before that.
-const ADMINISTRATION: usize = 16;
+/// The maximum number of queued commands; further ones are rejected.
+const MAX_QUEUED: usize = 4096;
+/// How many entries a follower may lag behind before it has to read the history.
+const MAX_LAG: usize = 256;
+/// The pause before the next attempt to expire leases after a failed commit.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+/// The capacity of the queue of token changes; further callers wait for a slot.
+const MAX_QUEUED_TOKENS: usize = 16;
 
-/// The task itself, to be run until it ends.
+/// The writer task.
 pub struct Writer<S> {
     store: S,
     metrics: Arc<Metrics>,
     commands: CommandQueue,
     published: Arc<ArcSwap<Snapshot>>,
-    administration: mpsc::Receiver<TokenRequest>,
-    followed: broadcast::Sender<Arc<Entry>>,
+    token_requests: mpsc::Receiver<TokenRequest>,
+    followers: broadcast::Sender<Arc<Entry>>,
 }
 
-/// A writer for the store, which holds what was loaded from it, and the handle to it.
+/// Creates the writer of a store, from the contents loaded from it, and its handle.
 pub fn writer<S: Store>(
     store: S,
-    loaded: Loaded,
+    loaded: LoadedRegistry,
     environment: Environment,
 ) -> (RegistryHandle, Writer<S>) {
     let published = Arc::new(ArcSwap::from_pointee(loaded.snapshot));
     let tokens = Arc::new(ArcSwap::from_pointee(loaded.tokens));
-    let (sender, queue) = mpsc::channel(QUEUE);
-    let (administrator, administration) = mpsc::channel(ADMINISTRATION);
-    let (followed, _) = broadcast::channel(FOLLOWED);
-    let registrar = RegistryHandle {
+    let (sender, queue) = mpsc::channel(MAX_QUEUED);
+    let (token_sender, token_requests) = mpsc::channel(MAX_QUEUED_TOKENS);
+    let (followers, _) = broadcast::channel(MAX_LAG);
+    let handle = RegistryHandle {
         published: Arc::clone(&published),
         tokens: Arc::clone(&tokens),
         queue: sender,
-        administration: administrator,
-        followed: followed.downgrade(),
+        token_requests: token_sender,
+        followers: followers.downgrade(),
         clock: environment.clock.clone(),
         metrics: Arc::clone(&environment.metrics),
     };
     let last_time = loaded.last_time.unwrap_or(Timestamp::MIN);
     let metrics = Arc::clone(&environment.metrics);
     let commands = CommandQueue { queue, next: None, tokens, environment, last_time };
-    (registrar, Writer { store, metrics, commands, published, administration, followed })
+    (handle, Writer { store, metrics, commands, published, token_requests, followers })
 }
 
 impl<S: Store> Writer<S> {
-    /// Serves commands until every handle is gone or `stop` is cancelled, those that wait by then
-    /// included, and gives the store back. Ends leases when their time has come.
+    /// Serves commands until every handle is dropped or `stop` is cancelled, then the commands still
+    /// queued, and returns the store. Expires leases when they end.
     ///
     /// # Errors
-    /// If the store holds what this writer did not write. Going on would be guessing.
+    /// If another program has written to the store: the snapshot no longer matches it.
     pub async fn run(mut self, stop: CancellationToken) -> Result<S, StoreError> {
-        let mut pause = self.until_next_lease_end();
+        let mut pause = self.until_next_lease_expiry();
         loop {
             tokio::select! {
-                has_come = self.commands.wait() => {
-                    if !has_come {
+                has_command = self.commands.wait() => {
+                    if !has_command {
                         return Ok(self.store);
                     }
                 }
-                Some(asked) = self.administration.recv() => self.administer(asked).await,
+                Some(request) = self.token_requests.recv() => self.serve_token_request(request).await,
                 () = sleep(pause) => {}
                 () = stop.cancelled(), if !self.commands.queue.is_closed() => self.commands.queue.close(),
             }
-            // In commits of their own, so that nobody's command fails with them.
-            let have_ended = self.end_leases().await?;
+            // In separate commits, so that no command fails with them.
+            let have_expired = self.expire_leases().await?;
             let is_committed = self.serve(&stop).await?;
-            pause =
-                if have_ended && is_committed { self.until_next_lease_end() } else { AFTER_FAULT };
+            pause = if have_expired && is_committed {
+                self.until_next_lease_expiry()
+            } else {
+                RETRY_DELAY
+            };
         }
     }
 
-    /// Ends the leases whose time has come. Says whether that could be committed.
+    /// Expires the leases that have ended. Returns whether that was committed.
     ///
     /// # Errors
-    /// If the store holds what this writer did not write.
-    pub async fn end_leases(&mut self) -> Result<bool, StoreError> {
-        while self.until_next_lease_end().is_zero() {
-            let mut batch = Batch::on(&self.published.load_full());
-            self.commands.end_leases(&mut batch);
+    /// If another program has written to the store.
+    pub async fn expire_leases(&mut self) -> Result<bool, StoreError> {
+        while self.until_next_lease_expiry().is_zero() {
+            let mut batch = Batch::new(&self.published.load_full());
+            self.commands.expire_leases(&mut batch);
             let committed = commit(&mut self.store, &self.metrics, &batch, pending()).await?;
             if committed.is_err() {
                 return Ok(false);
@@ -121,23 +123,23 @@ impl<S: Store> Writer<S> {
         Ok(true)
     }
 
-    fn until_next_lease_end(&self) -> Duration {
-        self.commands.until_next_lease_end(&self.published.load())
+    fn until_next_lease_expiry(&self) -> Duration {
+        self.commands.until_next_lease_expiry(&self.published.load())
     }
 
-    /// Serves the commands that wait, and those that come in meanwhile, in as many commits as their
-    /// size asks for. Says whether what was to be committed was.
+    /// Serves the queued commands and those that arrive meanwhile, in one or more commits. Returns
+    /// whether all commits succeeded.
     async fn serve(&mut self, stop: &CancellationToken) -> Result<bool, StoreError> {
-        let mut batch = Batch::on(&self.published.load_full());
-        self.commands.decide_waiting(&mut batch, &mut self.store).await;
-        while !batch.decided.is_empty() {
-            let mut next = Batch::on(&batch.snapshot);
-            let is_store_wanted = || stop.is_cancelled() || !self.administration.is_empty();
-            let ahead = self.commands.decide_ahead(&mut next, is_store_wanted);
-            if let Err(fault) = commit(&mut self.store, &self.metrics, &batch, ahead).await? {
-                // A refusal may rest on a neighbour that was not committed, so all fail.
-                batch.fail(&fault);
-                next.fail(&fault);
+        let mut batch = Batch::new(&self.published.load_full());
+        self.commands.decide_queued(&mut batch, &mut self.store).await;
+        while !batch.replies.is_empty() {
+            let mut next = Batch::new(&batch.snapshot);
+            let is_store_needed = || stop.is_cancelled() || !self.token_requests.is_empty();
+            let ahead = self.commands.decide_ahead(&mut next, is_store_needed);
+            if let Err(error) = commit(&mut self.store, &self.metrics, &batch, ahead).await? {
+                // A refusal may depend on a command that was not committed, so all fail.
+                batch.fail(&error);
+                next.fail(&error);
                 return Ok(false);
             }
             self.publish(batch);
@@ -146,54 +148,54 @@ impl<S: Store> Writer<S> {
         Ok(true)
     }
 
-    /// Publishes what a batch leads to, then replies: clients must read their own writes.
+    /// Publishes the state after a batch, then replies: clients must read their own writes.
     fn publish(&self, batch: Batch) {
-        let Batch { snapshot, entries, decided, .. } = batch;
+        let Batch { snapshot, entries, replies, .. } = batch;
         if !entries.is_empty() {
             self.published.store(Arc::new(snapshot));
         }
         for entry in entries {
-            // With nobody to follow there is nobody to tell.
-            let _ = self.followed.send(Arc::new(entry));
+            // Fails only without followers.
+            let _ = self.followers.send(Arc::new(entry));
         }
-        for (reply, answer) in decided {
-            // A caller who no longer waits has missed nothing but the reply.
-            let _ = reply.send(answer);
+        for (reply, result) in replies {
+            // The caller may have stopped waiting.
+            let _ = reply.send(result);
         }
     }
 
     /// Changes a token: decides, commits, publishes and replies.
-    async fn administer(&mut self, asked: TokenRequest) {
-        let TokenRequest { command, by, reply } = asked;
+    async fn serve_token_request(&mut self, request: TokenRequest) {
+        let TokenRequest { command, by, reply } = request;
         if reply.is_closed() {
             return;
         }
-        let changed = self.change_token(command, &by).await;
-        // A caller who no longer waits has missed nothing but the reply.
-        let _ = reply.send(changed);
+        let result = self.change_token(command, &by).await;
+        // The caller may have stopped waiting.
+        let _ = reply.send(result);
     }
 
     async fn change_token(
         &mut self,
         command: TokenCommand,
         by: &Actor,
-    ) -> Result<Arc<Token>, AdministerError> {
+    ) -> Result<Arc<Token>, TokenWriteError> {
         let (tokens, now) =
             (self.commands.tokens.load_full(), self.commands.environment.clock.now());
         permit_administration(&tokens.by_actor(by, now)?.role)?;
         let token = Arc::new(tokens.decide(command, by, now)?);
-        self.store.put_token(&token).await.map_err(|fault| {
+        self.store.put_token(&token).await.map_err(|error| {
             self.metrics.record_failed_commit();
-            tracing::error!(error = &fault as &dyn std::error::Error, "token not stored");
-            AdministerError::Store(fault)
+            tracing::error!(error = &error as &dyn std::error::Error, "token not stored");
+            TokenWriteError::Store(error)
         })?;
         self.commands.tokens.store(Arc::new(tokens.with(Arc::clone(&token))));
         Ok(token)
     }
 }
 
-/// Commits a batch, and does something else `meanwhile`; a fault is the batch's, unless going on would
-/// be guessing.
+/// Commits a batch and runs `meanwhile` during the commit. The inner error fails the batch, the outer
+/// one the writer.
 async fn commit(
     store: &mut impl Store,
     metrics: &Metrics,
@@ -214,11 +216,11 @@ async fn commit(
             metrics.record_commit(batch.entries.len() as u32, started.elapsed());
             Ok(Ok(()))
         }
-        Err(fault @ StoreError::Conflict { .. }) => Err(fault),
-        Err(fault) => {
+        Err(error @ StoreError::Conflict { .. }) => Err(error),
+        Err(error) => {
             metrics.record_failed_commit();
-            tracing::error!(error = &fault as &dyn std::error::Error, "commit failed");
-            Ok(Err(Arc::new(fault)))
+            tracing::error!(error = &error as &dyn std::error::Error, "commit failed");
+            Ok(Err(Arc::new(error)))
         }
     }
 }

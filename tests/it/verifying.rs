@@ -436,12 +436,12 @@ async fn a_token_that_nobody_understands_is_not_taken_for_another() {
     assert_right(&server.database()).await;
     for (sql, place) in [
         ("update token set role = 'OWNER'", "role \"OWNER\""),
-        ("update token set rotate_time = null", "half a secret"),
-        ("update token set former_sha256 = zeroblob(32)", "half a secret"),
+        ("update token set rotate_time = null", "an incomplete secret"),
+        ("update token set former_sha256 = zeroblob(32)", "an incomplete secret"),
         (
             "update token set sha256 = null, rotate_time = null, former_sha256 = zeroblob(32), \
              former_expire_time = 0",
-            "half a secret",
+            "an incomplete secret",
         ),
     ] {
         let database = copy(&server.database());

@@ -297,7 +297,7 @@ async fn a_token_is_changed_between_two_commits_however_many_follow_each_other()
         hash: None,
         expire_time: None,
     });
-    running.registrar.administer(create, admin.clone()).await.unwrap();
+    running.registrar.change_token(create, admin.clone()).await.unwrap();
     let write = |first: u16| {
         let registrar = running.registrar.clone();
         tokio::spawn(async move {
@@ -318,7 +318,7 @@ async fn a_token_is_changed_between_two_commits_however_many_follow_each_other()
         yield_to_all().await;
     }
     drop(gate);
-    running.registrar.administer(TokenCommand::Revoke(name), admin).await.unwrap();
+    running.registrar.change_token(TokenCommand::Revoke(name), admin).await.unwrap();
     let revision = running.registrar.snapshot().revision();
     futures_util::future::join_all(writing).await;
     assert!(revision < Revision(u64::from(2 * EACH)), "it was kept waiting to the end");

@@ -24,7 +24,7 @@ impl AdminService {
         };
         let hash = secret.as_ref().map(PlainToken::hash);
         let create = parse(|fields| request::create_token(fields, request, hash))?;
-        let token = self.administer(TokenCommand::Create(create), &caller).await?;
+        let token = self.change_token(TokenCommand::Create(create), &caller).await?;
         Ok(proto::CreateTokenResponse { token: Some(token), secret: secret_text(secret.as_ref()) })
     }
 
@@ -34,7 +34,7 @@ impl AdminService {
     ) -> Result<proto::UpdateTokenResponse, CallError> {
         let caller = caller(&request)?;
         let update = parse(|fields| request::update_token(fields, request.into_inner()))?;
-        let token = self.administer(TokenCommand::Update(update), &caller).await?;
+        let token = self.change_token(TokenCommand::Update(update), &caller).await?;
         Ok(proto::UpdateTokenResponse { token: Some(token) })
     }
 
@@ -51,7 +51,7 @@ impl AdminService {
         })?;
         let secret = PlainToken::generate().map_err(CallError::Random)?;
         let rotate = TokenCommand::Rotate { name, hash: secret.hash(), overlap };
-        let token = self.administer(rotate, &caller).await?;
+        let token = self.change_token(rotate, &caller).await?;
         Ok(proto::RotateTokenResponse { token: Some(token), secret: secret_text(Some(&secret)) })
     }
 
@@ -61,7 +61,7 @@ impl AdminService {
     ) -> Result<proto::RevokeTokenResponse, CallError> {
         let caller = caller(&request)?;
         let name = parse(|fields| fields.required("name", &request.get_ref().name))?;
-        let token = self.administer(TokenCommand::Revoke(name), &caller).await?;
+        let token = self.change_token(TokenCommand::Revoke(name), &caller).await?;
         Ok(proto::RevokeTokenResponse { token: Some(token) })
     }
 
@@ -103,7 +103,7 @@ impl AdminService {
         })
     }
 
-    async fn administer(
+    async fn change_token(
         &self,
         command: TokenCommand,
         caller: &Token,
@@ -114,7 +114,7 @@ impl AdminService {
             TokenCommand::Rotate { .. } => "rotated",
             TokenCommand::Revoke(_) => "revoked",
         };
-        let token = self.handle.administer(command, caller.name.actor()).await?;
+        let token = self.handle.change_token(command, caller.name.actor()).await?;
         tracing::info!(
             token = token.name.as_str(),
             role = token.role.name(),

@@ -10,8 +10,8 @@ use crate::store::history::ChangeRecord;
 #[must_use]
 pub fn change(reference: &Reference, record: &ChangeRecord) -> proto::Change {
     let message = proto::Change {
-        revision: record.place.revision.0,
-        position: record.place.position,
+        revision: record.position.revision.0,
+        position: record.position.index,
         time: Some(timestamp(record.time)),
         actor: record.actor.0.to_string(),
         reason: record.reason.clone(),

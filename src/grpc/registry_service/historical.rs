@@ -91,7 +91,7 @@ impl RegistryService {
             filter: ChangeFilter {
                 namespace: scope.namespace.cloned(),
                 ports: scope.port.map(PortRange::single),
-                with_settings: true,
+                include_settings: true,
                 ..ChangeFilter::default()
             },
         };
@@ -104,7 +104,7 @@ impl RegistryService {
             let changes = self.history.changes(&query).await.map_err(CallError::History)?;
             snapshot = snapshot.before(revision, changes.iter().rev().map(|record| &record.change));
             match changes.last() {
-                Some(oldest) if changes.len() == CHUNK as usize => query.before = oldest.place,
+                Some(oldest) if changes.len() == CHUNK as usize => query.before = oldest.position,
                 _ => return Ok(snapshot),
             }
         }

@@ -25,9 +25,9 @@ impl RegistryService {
             let filter = change_filter(fields, request.filter.unwrap_or_default());
             Ok((filter?, size?))
         })?;
-        let last = binding.position::<HistoryPosition>(&request.page_token)?.map(|last| {
-            ChangePosition { revision: Revision(last.revision), position: last.position }
-        });
+        let last = binding
+            .position::<HistoryPosition>(&request.page_token)?
+            .map(|last| ChangePosition { revision: Revision(last.revision), index: last.position });
         let snapshot = self.handle.snapshot();
         // A stored revision may not be published yet.
         let end = ChangePosition::end_of(snapshot.revision());
@@ -48,8 +48,8 @@ impl RegistryService {
         let is_last = changes.len() <= size;
         changes.truncate(size);
         let next = changes.last().filter(|_| !is_last).map(|last| HistoryPosition {
-            revision: last.place.revision.0,
-            position: last.place.position,
+            revision: last.position.revision.0,
+            position: last.position.index,
         });
         let reference = snapshot.reference();
         Ok(proto::ListChangesResponse {

@@ -157,7 +157,7 @@ impl Watch {
 
     /// The last revision that was sent completely.
     fn sent_revision(&self) -> Revision {
-        match self.position.position {
+        match self.position.index {
             u32::MAX => self.position.revision,
             _ => Revision(self.position.revision.0.saturating_sub(1)),
         }
@@ -182,7 +182,7 @@ impl Watch {
                 return Ok(Some(batch));
             }
             batch.push(convert::change(snapshot.reference(), record));
-            self.position = record.place;
+            self.position = record.position;
         }
         if is_last {
             self.position = current;
@@ -235,7 +235,7 @@ impl Watch {
     /// Adds the remaining changes of an entry that match the filter, until the batch is full.
     fn push_entry(&mut self, entry: &Arc<Entry>, batch: &mut Batch) {
         let snapshot = self.handle.snapshot();
-        let positions = (0..).map(|position| ChangePosition { revision: entry.revision, position });
+        let positions = (0..).map(|index| ChangePosition { revision: entry.revision, index });
         for (position, change) in positions.zip(&entry.changes) {
             if position <= self.position {
                 continue;
@@ -244,9 +244,9 @@ impl Watch {
                 self.current = Some(Arc::clone(entry));
                 return;
             }
-            if change.kind().is_of_assignment() && self.filter.passes(change) {
+            if change.kind().is_of_assignment() && self.filter.matches(change) {
                 let record = ChangeRecord {
-                    place: position,
+                    position,
                     time: entry.time,
                     actor: entry.actor.clone(),
                     reason: entry.reason.clone(),

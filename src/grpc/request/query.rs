@@ -91,7 +91,7 @@ pub fn change_filter(
     let non_empty = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     Ok(ChangeFilter {
         namespace: namespace?,
-        with_settings: false,
+        include_settings: false,
         ports: ports?,
         transport: transport?,
         service: non_empty(&fold(service?)),

@@ -23,7 +23,7 @@ use crate::registry::decide::Refusal;
 use crate::registry::port::PortRange;
 use crate::registry::snapshot::{UnknownNamespace, UnknownPool, UnknownService};
 use crate::store::StoreError;
-use crate::writer::{AdministerError, WriteError};
+use crate::writer::{TokenWriteError, WriteError};
 use proto::ErrorReason;
 
 const DOMAIN: &str = "portbook";
@@ -139,14 +139,14 @@ impl From<Refusal> for CallError {
     }
 }
 
-impl From<AdministerError> for CallError {
-    fn from(error: AdministerError) -> Self {
+impl From<TokenWriteError> for CallError {
+    fn from(error: TokenWriteError) -> Self {
         match error {
-            AdministerError::Unauthenticated(error) => Self::Unauthenticated(error),
-            AdministerError::Denied(denied) => Self::Denied(denied),
-            AdministerError::Refused(refusal) => Self::Token(refusal),
-            AdministerError::Store(error) => Self::Write(WriteError::Store(Arc::new(error))),
-            AdministerError::Stopping => Self::Stopping,
+            TokenWriteError::Unauthenticated(error) => Self::Unauthenticated(error),
+            TokenWriteError::Denied(denied) => Self::Denied(denied),
+            TokenWriteError::Refused(refusal) => Self::Token(refusal),
+            TokenWriteError::Store(error) => Self::Write(WriteError::Store(Arc::new(error))),
+            TokenWriteError::Stopping => Self::Stopping,
         }
     }
 }

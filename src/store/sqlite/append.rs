@@ -1,4 +1,4 @@
-//! Writing what was accepted: history, and what follows from it.
+//! Writes entries: the history and the state derived from it.
 
 use std::collections::HashMap;
 use std::mem;
@@ -17,17 +17,16 @@ use crate::registry::namespace::Namespace;
 use crate::registry::pool::SharedPool;
 use crate::store::{Entry, StoreError};
 
-// Settings are rare: their inserts take rows as JSON arrays, one statement for each table. History and
-// registrations are what there is most of, and JSON was most of what SQLite spent on them (57 of 100
-// instructions of a registration): their rows are bound as they are, many to a statement, and all
-// statements go to the thread that has the connection in one script. To wake it for each took longer
-// than what it did.
+// Settings are rare: each of their inserts takes the rows as a JSON array. Most rows are history and
+// registrations. With JSON, SQLite spent 57 % of the instructions of a registration on parsing it, so
+// their columns are bound, many rows per statement, and all statements are sent to the connection's
+// thread as one script: waking the thread for each statement cost more than running it.
 
-/// How many rows a statement inserts at the most. Statements of each number of rows are prepared once.
-const MOST_ROWS: usize = 64;
+/// The maximum number of rows per statement. A statement for each number of rows is prepared once.
+const MAX_ROWS: usize = 64;
 
-/// Writes the entries after the revision that is expected to be the last, in a transaction that it
-/// begins and commits. If it fails, the transaction may be open still.
+/// Writes the entries after the expected last revision, in one transaction. After an error the
+/// transaction may still be open.
 pub(super) async fn entries(
     connection: &mut SqliteConnection,
     expected: Revision,
@@ -36,7 +35,7 @@ pub(super) async fn entries(
     let mut script = Script::beginning(expected);
     insert_revisions(&mut script, connection, entries).await?;
     insert_changes(&mut script, connection, entries).await?;
-    replace_standing(&mut script, connection, &Standing::after(entries)).await?;
+    replace_state(&mut script, connection, &DerivedState::after(entries)).await?;
     if entries.iter().any(|entry| entry.request.is_some()) {
         script.run(connection).await?;
         insert_requests(connection, entries).await?;
@@ -45,16 +44,15 @@ pub(super) async fn entries(
     script.run(connection).await
 }
 
-/// Statements that are run together.
+/// Statements that are sent together.
 struct Script {
     statements: QueryBuilder<Sqlite>,
 }
 
 impl Script {
-    /// Begins a transaction, in which nothing goes on after another revision than the expected one: the
-    /// schema refuses a revision 0. Plain statements, not the driver's transaction: where SQLite has
-    /// rolled back by itself, as it does on a full disk, the driver would count a transaction that is
-    /// no more.
+    /// Begins a transaction that fails unless the last revision is the expected one: the schema rejects
+    /// a revision 0. Uses plain statements, not the driver's transaction: if SQLite rolls back
+    /// automatically, as on a full disk, the driver would still count the transaction as open.
     fn beginning(expected: Revision) -> Self {
         let mut statements = QueryBuilder::new(
             "begin immediate; insert into revision (revision, time, actor, reason) \
@@ -64,7 +62,7 @@ impl Script {
         Self { statements }
     }
 
-    /// Inserts the rows, `into` some columns of a table that `bind` has the values of.
+    /// Inserts the rows with the statement `into`; `bind` binds the columns of one row.
     async fn insert<R>(
         &mut self,
         connection: &mut SqliteConnection,
@@ -72,7 +70,7 @@ impl Script {
         rows: &[R],
         bind: impl Fn(Separated<'_, Sqlite, &'static str>, &R),
     ) -> Result<(), StoreError> {
-        for (number, rows) in rows.chunks(MOST_ROWS).enumerate() {
+        for (number, rows) in rows.chunks(MAX_ROWS).enumerate() {
             if number > 0 {
                 self.run(connection).await?;
             }
@@ -90,67 +88,66 @@ impl Script {
     }
 }
 
-/// What was touched, in the form in which the last entry leaves it; none of what is gone.
+/// The records that the entries change, in their state after the last entry; none if deleted.
 #[derive(Default)]
-struct Standing<'e> {
+struct DerivedState<'e> {
     namespaces: HashMap<&'e NamespaceName, Option<&'e Namespace>>,
     pools: HashMap<(&'e NamespaceName, &'e PoolName), Option<&'e SharedPool>>,
     assignments: HashMap<Uid, Option<AssignmentRow>>,
-    /// The registrations that stood before.
+    /// The registrations that exist before the entries.
     replaced: Vec<Uid>,
 }
 
-impl<'e> Standing<'e> {
+impl<'e> DerivedState<'e> {
     fn after(entries: &'e [Entry]) -> Self {
-        let mut standing = Self::default();
+        let mut state = Self::default();
         for change in entries.iter().flat_map(|entry| &entry.changes) {
             match change {
                 Change::Namespace(edit) => {
                     let after = edit.after().map(|it| &**it);
-                    standing.namespaces.insert(&edit.latest().name, after);
+                    state.namespaces.insert(&edit.latest().name, after);
                 }
                 Change::Pool(edit) => {
                     let pool = edit.latest();
                     let after = edit.after().map(|it| &**it);
-                    standing.pools.insert((&pool.namespace, &pool.name), after);
+                    state.pools.insert((&pool.namespace, &pool.name), after);
                 }
-                about_a_registration => {
-                    standing.replaced.extend(change.before().map(|record| record.uid));
-                    if let Some(record) = about_a_registration.record() {
+                of_registration => {
+                    state.replaced.extend(change.before().map(|record| record.uid));
+                    if let Some(record) = of_registration.record() {
                         let after = change.after().and_then(|record| AssignmentRow::of(record));
-                        standing.assignments.insert(record.uid, after);
+                        state.assignments.insert(record.uid, after);
                     }
                 }
             }
         }
-        standing
+        state
     }
 }
 
-/// Brings what stands from where it was before the first entry to where it is after the last: what
-/// was touched goes, and comes back in its last form if it still stands. In an order that keeps
-/// everything in its place: no assignment without its namespace, none in a pool that is not its own.
-async fn replace_standing(
+/// Replaces the changed records by their state after the last entry. The order satisfies the schema's
+/// checks at each step: no assignment without its namespace, none in a pool it does not belong to.
+async fn replace_state(
     script: &mut Script,
     connection: &mut SqliteConnection,
-    standing: &Standing<'_>,
+    state: &DerivedState<'_>,
 ) -> Result<(), StoreError> {
-    if !standing.namespaces.is_empty() {
+    if !state.namespaces.is_empty() {
         script.run(connection).await?;
-        put_namespaces(connection, &standing.namespaces).await?;
+        put_namespaces(connection, &state.namespaces).await?;
     }
-    if !standing.replaced.is_empty() {
+    if !state.replaced.is_empty() {
         script.run(connection).await?;
-        delete_assignments(connection, &standing.replaced).await?;
+        delete_assignments(connection, &state.replaced).await?;
     }
-    if !standing.pools.is_empty() {
+    if !state.pools.is_empty() {
         script.run(connection).await?;
-        replace_pools(connection, &standing.pools).await?;
+        replace_pools(connection, &state.pools).await?;
     }
-    insert_assignments(script, connection, &standing.assignments).await?;
-    if !standing.namespaces.is_empty() {
+    insert_assignments(script, connection, &state.assignments).await?;
+    if !state.namespaces.is_empty() {
         script.run(connection).await?;
-        delete_namespaces(connection, &standing.namespaces).await?;
+        delete_namespaces(connection, &state.namespaces).await?;
     }
     Ok(())
 }
@@ -226,9 +223,9 @@ async fn delete_namespaces(
     connection: &mut SqliteConnection,
     namespaces: &HashMap<&NamespaceName, Option<&Namespace>>,
 ) -> Result<(), StoreError> {
-    let gone = namespaces.iter().filter(|(_, after)| after.is_none());
-    let gone = to_json(gone.map(|(name, _)| name.as_str()))?;
-    sqlx::query!("delete from namespace where name in (select value from json_each(?))", gone)
+    let deleted = namespaces.iter().filter(|(_, after)| after.is_none());
+    let deleted = to_json(deleted.map(|(name, _)| name.as_str()))?;
+    sqlx::query!("delete from namespace where name in (select value from json_each(?))", deleted)
         .execute(connection)
         .await?;
     Ok(())
@@ -238,24 +235,24 @@ async fn replace_pools(
     connection: &mut SqliteConnection,
     pools: &HashMap<(&NamespaceName, &PoolName), Option<&SharedPool>>,
 ) -> Result<(), StoreError> {
-    let touched =
+    let changed =
         to_json(pools.keys().map(|(namespace, name)| (namespace.as_str(), name.as_str())))?;
     sqlx::query!(
         "delete from pool_run where (namespace, pool) in \
          (select value ->> 0, value ->> 1 from json_each(?))",
-        touched
+        changed
     )
     .execute(&mut *connection)
     .await?;
     sqlx::query!(
         "delete from pool where (namespace, name) in \
          (select value ->> 0, value ->> 1 from json_each(?))",
-        touched
+        changed
     )
     .execute(&mut *connection)
     .await?;
-    let standing = || pools.values().flatten();
-    let rows = to_json(standing().map(|pool| PoolRow::of(pool)))?;
+    let remaining = || pools.values().flatten();
+    let rows = to_json(remaining().map(|pool| PoolRow::of(pool)))?;
     sqlx::query!(
         "insert into pool (namespace, name, description, ports, transports, excluded_ports, \
          cool_down, accept, create_time, update_time, revision) \
@@ -267,10 +264,10 @@ async fn replace_pools(
     )
     .execute(&mut *connection)
     .await?;
-    let runs = to_json(standing().flat_map(|pool| {
+    let ranges = to_json(remaining().flat_map(|pool| {
         itertools::iproduct!(&pool.transports, pool.member_ports().ranges()).map(
-            |(transport, run)| {
-                let (first, last) = (run.first().number(), run.last().number());
+            |(transport, range)| {
+                let (first, last) = (range.first().number(), range.last().number());
                 (pool.namespace.as_str(), transport.name(), first, last, pool.name.as_str())
             },
         )
@@ -278,7 +275,7 @@ async fn replace_pools(
     sqlx::query!(
         "insert into pool_run (namespace, transport, first_port, last_port, pool) \
          select value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 from json_each(?)",
-        runs
+        ranges
     )
     .execute(connection)
     .await?;
@@ -337,7 +334,7 @@ async fn insert_requests(
     connection: &mut SqliteConnection,
     entries: &[Entry],
 ) -> Result<(), StoreError> {
-    // Rare beside the other rows, and its fingerprint is no text: a statement each.
+    // Few rows, and the fingerprint is binary: one statement each.
     for entry in entries {
         let Some(request) = &entry.request else {
             continue;

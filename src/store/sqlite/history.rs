@@ -1,19 +1,19 @@
-//! Reading the history, on connections of its own that can't write.
+//! Reads the history, on separate read-only connections.
 
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{ConnectOptions, QueryBuilder, Row, Sqlite, SqlitePool};
 
+use super::interner::TextInterner;
 use super::row::{change_from, revision_from_sql, revision_to_sql, time_from_sql};
-use super::texts::SharedTexts;
 use crate::access::Actor;
 use crate::registry::assignment::Revision;
 use crate::store::StoreError;
 use crate::store::history::{ChangeFilter, ChangePosition, ChangeRecord, History, Query};
 
-/// How many may read at the same time; more wait for each other.
-const READERS: u32 = 8;
+/// The maximum number of connections; further reads wait for one.
+const MAX_READERS: u32 = 8;
 
 /// The history of a database file.
 #[derive(Clone, Debug)]
@@ -22,16 +22,16 @@ pub(super) struct SqliteHistory {
 }
 
 impl SqliteHistory {
-    /// The history of the file that is opened like this. No connection is made until it is read.
-    pub(super) fn of(options: &SqliteConnectOptions) -> Self {
+    /// The history of the file that these options open. The first read opens a connection.
+    pub(super) fn new(options: &SqliteConnectOptions) -> Self {
         let options = options.clone().read_only(true).create_if_missing(false);
         let readers = SqlitePoolOptions::new()
-            .max_connections(READERS)
+            .max_connections(MAX_READERS)
             .connect_lazy_with(options.disable_statement_logging());
         Self { readers }
     }
 
-    /// Ends all connections.
+    /// Closes all connections.
     pub(super) async fn close(&self) {
         self.readers.close().await;
     }
@@ -43,14 +43,14 @@ impl History for SqliteHistory {
         query: &'h Query,
     ) -> BoxFuture<'h, Result<Vec<ChangeRecord>, StoreError>> {
         Box::pin(async {
-            let rows = statement(query).build().fetch_all(&self.readers).await?;
-            let mut texts = SharedTexts::default();
-            let logged = rows.into_iter().map(|row| {
+            let rows = select_changes(query).build().fetch_all(&self.readers).await?;
+            let mut texts = TextInterner::default();
+            let records = rows.into_iter().map(|row| {
                 let kind: String = row.try_get("kind")?;
                 Ok(ChangeRecord {
-                    place: ChangePosition {
+                    position: ChangePosition {
                         revision: revision_from_sql(row.try_get("revision")?)?,
-                        position: row.try_get("position")?,
+                        index: row.try_get("position")?,
                     },
                     time: time_from_sql(row.try_get("time")?)?,
                     actor: Actor(row.try_get::<String, _>("actor")?.into()),
@@ -64,7 +64,7 @@ impl History for SqliteHistory {
                     )?,
                 })
             });
-            logged.collect()
+            records.collect()
         })
     }
 
@@ -92,31 +92,31 @@ impl History for SqliteHistory {
     }
 }
 
-/// Put together from what is asked for, so that the database can use an index for it.
-fn statement(query: &Query) -> QueryBuilder<Sqlite> {
+/// Contains only the conditions that the query has, so that the database can use an index.
+fn select_changes(query: &Query) -> QueryBuilder<Sqlite> {
     let mut sql = QueryBuilder::new(
         "select c.revision, c.position, r.time, r.actor, r.reason, c.kind, c.before, c.after, \
          c.rest_until from change as c join revision as r on r.revision = c.revision \
          where (c.revision, c.position) < (",
     );
     sql.push_bind(revision_to_sql(query.before.revision)).push(", ");
-    sql.push_bind(query.before.position).push(")");
+    sql.push_bind(query.before.index).push(")");
     if let Some(after) = query.after {
         sql.push(" and (c.revision, c.position) > (");
         sql.push_bind(revision_to_sql(after.revision)).push(", ");
-        sql.push_bind(after.position).push(")");
+        sql.push_bind(after.index).push(")");
     }
-    narrow(&mut sql, &query.filter);
+    push_filter(&mut sql, &query.filter);
     let order = if query.newest_first { "desc" } else { "asc" };
     sql.push(format_args!(" order by c.revision {order}, c.position {order} limit "));
     sql.push_bind(query.limit);
     sql
 }
 
-fn narrow(sql: &mut QueryBuilder<Sqlite>, filter: &ChangeFilter) {
+fn push_filter(sql: &mut QueryBuilder<Sqlite>, filter: &ChangeFilter) {
     let ChangeFilter {
         namespace,
-        with_settings,
+        include_settings,
         ports,
         transport,
         service,
@@ -132,7 +132,7 @@ fn narrow(sql: &mut QueryBuilder<Sqlite>, filter: &ChangeFilter) {
     if let Some(ports) = ports {
         sql.push(" and (c.first_port <= ").push_bind(ports.last().number());
         sql.push(" and c.last_port >= ").push_bind(ports.first().number());
-        sql.push(if *with_settings { " or c.uid is null)" } else { ")" });
+        sql.push(if *include_settings { " or c.uid is null)" } else { ")" });
     }
     if let Some(transport) = transport {
         sql.push(" and c.transport = ").push_bind(transport.name());
@@ -161,11 +161,11 @@ fn narrow(sql: &mut QueryBuilder<Sqlite>, filter: &ChangeFilter) {
     }
 }
 
-/// The history of a registry in memory, which ends with its process and is read by nobody.
+/// The history of a registry in memory: empty, as no reader can open a second connection to it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct NoHistory;
+pub(super) struct EmptyHistory;
 
-impl History for NoHistory {
+impl History for EmptyHistory {
     fn changes<'h>(&'h self, _: &'h Query) -> BoxFuture<'h, Result<Vec<ChangeRecord>, StoreError>> {
         Box::pin(async { Ok(Vec::new()) })
     }

@@ -1,18 +1,18 @@
-//! The embedded store: one SQLite file, one connection to write it, some to read its history, and all
-//! the SQL there is.
+//! The embedded store: one SQLite file, with one connection that writes and several that read the
+//! history. Contains all SQL.
 
 mod append;
 mod backup;
 mod backup_seal;
-mod fault;
+mod error;
 mod history;
+mod interner;
 mod load;
 mod open;
 mod partial_copy;
 mod read_only;
 mod restore;
 mod row;
-mod texts;
 mod token;
 mod verify;
 
@@ -32,9 +32,9 @@ pub use read_only::size;
 pub use restore::{RestoreError, Restored, restore};
 pub use verify::{Check, Outcome, Report, verify};
 
-use self::history::{NoHistory, SqliteHistory};
+use self::history::{EmptyHistory, SqliteHistory};
+use self::interner::TextInterner;
 use self::row::{change_from, findings_from, hash_from, revision_from_sql};
-use self::texts::SharedTexts;
 use super::history::History;
 use super::{Contents, Entry, Store, StoreError, StoredOutcome};
 use crate::access::{Actor, Token};
@@ -48,7 +48,7 @@ pub struct SqliteStore {
     history: Option<SqliteHistory>,
 }
 
-/// The file, locked as long as the store lives: no other server may open it.
+/// The file, locked until the store is dropped, so that no other server opens it.
 #[derive(Debug)]
 struct LockedFile {
     path: PathBuf,
@@ -56,7 +56,7 @@ struct LockedFile {
 }
 
 impl LockedFile {
-    /// Whether the file still stands where it was opened.
+    /// Whether the path still names the file that was opened.
     fn is_in_place(&self) -> bool {
         match (self.file.metadata(), self.path.metadata()) {
             (Ok(opened), Ok(found)) => (opened.dev(), opened.ino()) == (found.dev(), found.ino()),
@@ -66,18 +66,18 @@ impl LockedFile {
 }
 
 impl SqliteStore {
-    /// That what is written now will be found where it is looked for.
-    fn check_place(&self) -> Result<(), StoreError> {
+    /// Fails if the file was moved or deleted: a write would be lost.
+    fn check_in_place(&self) -> Result<(), StoreError> {
         match self.file.as_ref().filter(|file| !file.is_in_place()) {
             Some(moved) => Err(StoreError::Moved(moved.path.clone())),
             None => Ok(()),
         }
     }
 
-    /// Moves what the write-ahead log holds into the file and closes it.
+    /// Moves the write-ahead log into the file and closes it.
     ///
     /// # Errors
-    /// If the database can't be written; nothing is lost by it.
+    /// If the database can't be written; no data is lost.
     pub async fn close(self) -> Result<(), StoreError> {
         // The last connection to close moves the log.
         if let Some(history) = &self.history {
@@ -95,28 +95,28 @@ impl Store for SqliteStore {
     fn history(&self) -> Arc<dyn History> {
         match &self.history {
             Some(history) => Arc::new(history.clone()),
-            None => Arc::new(NoHistory),
+            None => Arc::new(EmptyHistory),
         }
     }
 
     async fn append(&mut self, expected: Revision, entries: &[Entry]) -> Result<(), StoreError> {
-        self.check_place()?;
-        let Err(fault) = append::entries(&mut self.connection, expected, entries).await else {
+        self.check_in_place()?;
+        let Err(error) = append::entries(&mut self.connection, expected, entries).await else {
             return Ok(());
         };
-        // Fails where SQLite has rolled back already; the fault to tell is the first one.
-        if let Err(fault) = run(&mut self.connection, "rollback").await {
-            tracing::debug!(error = &fault as &dyn std::error::Error, "nothing to roll back");
+        // Fails if SQLite has rolled back already; the error to return is the first one.
+        if let Err(error) = execute(&mut self.connection, "rollback").await {
+            tracing::debug!(error = &error as &dyn std::error::Error, "nothing to roll back");
         }
-        // Where somebody else has written, that is why, whatever it looked like.
+        // If another program has written, that is the cause of any error.
         match last_revision(&mut self.connection).await {
             Ok(found) if found != expected => Err(StoreError::Conflict { expected, found }),
-            _ => Err(fault),
+            _ => Err(error),
         }
     }
 
     async fn put_token(&mut self, token: &Token) -> Result<(), StoreError> {
-        self.check_place()?;
+        self.check_in_place()?;
         token::put(&mut self.connection, token).await
     }
 
@@ -142,7 +142,7 @@ impl Store for SqliteStore {
         )
         .fetch_all(&mut self.connection)
         .await?;
-        let mut texts = SharedTexts::default();
+        let mut texts = TextInterner::default();
         Ok(Some(StoredOutcome {
             fingerprint: hash_from(request.fingerprint)?,
             revision: revision_from_sql(request.revision)?,
@@ -157,7 +157,7 @@ impl Store for SqliteStore {
     }
 }
 
-async fn run(
+async fn execute(
     connection: &mut SqliteConnection,
     statement: &'static str,
 ) -> Result<(), sqlx::Error> {
@@ -182,8 +182,8 @@ mod tests {
     use crate::registry::name::NamespaceName;
     use crate::registry::port::{Port, PortRange, Transport};
 
-    /// An entry that registers as large a record as there can be.
-    fn entry(loaded: &crate::store::Loaded, revision: Revision, port: u16) -> Entry {
+    /// An entry that registers a large record.
+    fn entry(loaded: &crate::store::LoadedRegistry, revision: Revision, port: u16) -> Entry {
         let command = Command::Register(Register {
             namespace: NamespaceName::default(),
             service_name: "large".parse().unwrap(),
@@ -216,26 +216,26 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut store = SqliteStore::open(&folder.path().join("portbook.db")).await.unwrap();
         let loaded = store.load(Timestamp::UNIX_EPOCH).await.unwrap().into_loaded();
-        run(&mut store.connection, "pragma max_page_count = 1").await.unwrap();
+        execute(&mut store.connection, "pragma max_page_count = 1").await.unwrap();
         let mut last = Revision(0);
         let full = loop {
             let entry = entry(&loaded, last.next(), 10_000 + last.0 as u16);
             match store.append(last, &[entry]).await {
                 Ok(()) => last = last.next(),
-                Err(fault) => break fault,
+                Err(error) => break error,
             }
         };
         assert!(matches!(full, StoreError::Full(_)), "{full:?}");
-        // Again full, and then there is space again.
+        // Full again, then space is freed.
         let next = || [entry(&loaded, last.next(), 20_000)];
         assert!(store.append(last, &next()).await.is_err());
-        run(&mut store.connection, "pragma max_page_count = 1000000").await.unwrap();
+        execute(&mut store.connection, "pragma max_page_count = 1000000").await.unwrap();
         store.append(last, &next()).await.unwrap();
         assert_eq!(store.load(Timestamp::UNIX_EPOCH).await.unwrap().revision, last.next());
     }
 
     #[tokio::test]
-    async fn nothing_is_written_to_a_file_that_is_gone() {
+    async fn an_append_to_a_moved_file_fails() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("portbook.db");
         let mut store = SqliteStore::open(&path).await.unwrap();

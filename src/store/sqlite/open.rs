@@ -11,7 +11,7 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 
 use super::backup_seal::BackupSeal;
-use super::fault::{is_full, primary_code};
+use super::error::{is_full, primary_code};
 use super::history::SqliteHistory;
 use super::partial_copy::CopyError;
 use super::{LockedFile, SqliteStore, backup, read_only};
@@ -151,7 +151,7 @@ impl SqliteStore {
         // The canonical path, because SQLite interprets names such as `:memory:`.
         let canonical = path.canonicalize().map_err(|source| open_failed(path, source))?;
         let options = SqliteConnectOptions::new().filename(&canonical);
-        let history = Some(SqliteHistory::of(&options));
+        let history = Some(SqliteHistory::new(&options));
         let connection = prepare(options, path).await?;
         Ok(Self { connection, file: Some(LockedFile { path: canonical, file }), history })
     }

@@ -11,7 +11,7 @@ use sqlx::sqlite::SqliteConnection;
 use tempfile::NamedTempFile;
 
 use super::backup_seal::BackupSeal;
-use super::fault::primary_code;
+use super::error::primary_code;
 use super::open::OpenError;
 use super::read_only::{ReadOnlyDatabase, close};
 use super::verify::Report;

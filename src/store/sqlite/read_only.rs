@@ -10,8 +10,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
 
 use super::backup_seal::BackupSeal;
+use super::execute;
 use super::open::{OpenError, open_error};
-use super::run;
 
 /// A database file opened read-only.
 pub(super) struct ReadOnlyDatabase {
@@ -102,7 +102,7 @@ impl ReadOnlyDatabase {
     /// Opens the database and starts a transaction, so that all reads see the same state.
     pub(super) async fn begin(&self) -> Result<SqliteConnection, OpenError> {
         let mut connection = self.connect().await?;
-        run(&mut connection, "begin").await.map_err(|error| self.open_error(error))?;
+        execute(&mut connection, "begin").await.map_err(|error| self.open_error(error))?;
         Ok(connection)
     }
 

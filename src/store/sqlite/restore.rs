@@ -12,7 +12,7 @@ use sqlx::{ConnectOptions, Connection};
 
 use super::LockedFile;
 use super::backup::is_same_file;
-use super::fault::primary_code;
+use super::error::primary_code;
 use super::open::{OpenError, lock};
 use super::partial_copy::{CopyError, check_copy, copy, sync_folder, write_failed};
 use super::read_only::with_suffix;

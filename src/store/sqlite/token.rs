@@ -1,34 +1,34 @@
-//! Tokens, as they are stored.
+//! The rows of tokens.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use sqlx::sqlite::SqliteConnection;
 
-use super::row::{hash_from, time_from_sql, understood};
+use super::row::{hash_from, or_corrupt, time_from_sql};
 use crate::access::{Actor, Credential, Grants, PreviousSecret, Role, Secret, Token, TokenHash};
 use crate::registry::text::Text;
 use crate::store::StoreError;
 
-/// All tokens, also those that have ended, by name.
+/// All tokens by name, including expired and revoked ones.
 pub(super) async fn all(connection: &mut SqliteConnection) -> Result<Vec<Token>, StoreError> {
     let rows = sqlx::query_as!(
-        Row,
+        TokenRow,
         "select name, description, role, grants, sha256, rotate_time, former_sha256, \
          former_expire_time, expire_time, create_time, creator, update_time, revoke_time \
          from token order by name"
     )
     .fetch_all(connection)
     .await?;
-    rows.into_iter().map(Row::into_token).collect()
+    rows.into_iter().map(TokenRow::into_token).collect()
 }
 
-/// Keeps a token, in place of the one of its name.
+/// Stores a token and replaces the one with the same name.
 pub(super) async fn put(
     connection: &mut SqliteConnection,
     token: &Token,
 ) -> Result<(), StoreError> {
-    let row = Row::of(token)?;
+    let row = TokenRow::new(token)?;
     sqlx::query!(
         "insert into token (name, description, role, grants, sha256, rotate_time, former_sha256, \
          former_expire_time, expire_time, create_time, creator, update_time, revoke_time) \
@@ -58,7 +58,7 @@ pub(super) async fn put(
     Ok(())
 }
 
-struct Row {
+struct TokenRow {
     name: String,
     description: String,
     role: String,
@@ -74,13 +74,13 @@ struct Row {
     revoke_time: Option<i64>,
 }
 
-impl Row {
-    fn of(token: &Token) -> Result<Self, StoreError> {
+impl TokenRow {
+    fn new(token: &Token) -> Result<Self, StoreError> {
         let secret = match &token.credential {
             Credential::Secret(secret) => Some(secret),
             Credential::Certificate => None,
         };
-        let previous = secret.and_then(|secret| secret.previous.as_ref());
+        let former = secret.and_then(|secret| secret.previous.as_ref());
         let bytes = |hash: TokenHash| hash.bytes().to_vec();
         let micros = |time: Timestamp| time.as_microsecond();
         Ok(Self {
@@ -90,8 +90,8 @@ impl Row {
             grants: grants_to_json(&token.role)?,
             sha256: secret.map(|secret| bytes(secret.hash)),
             rotate_time: secret.map(|secret| micros(secret.rotate_time)),
-            former_sha256: previous.map(|previous| bytes(previous.hash)),
-            former_expire_time: previous.map(|previous| micros(previous.expire_time)),
+            former_sha256: former.map(|former| bytes(former.hash)),
+            former_expire_time: former.map(|former| micros(former.expire_time)),
             expire_time: token.expire_time.map(micros),
             create_time: micros(token.create_time),
             creator: token.creator.0.to_string(),
@@ -107,14 +107,14 @@ impl Row {
             "VIEWER" => Role::Viewer,
             other => return Err(StoreError::Corrupt(format!("role {other:?}"))),
         };
-        let half = || StoreError::Corrupt("a token with half a secret".into());
+        let incomplete = || StoreError::Corrupt("a token with an incomplete secret".into());
         let previous = match (self.former_sha256, self.former_expire_time) {
             (Some(hash), Some(end)) => Some(PreviousSecret {
                 hash: TokenHash::new(hash_from(hash)?),
                 expire_time: time_from_sql(end)?,
             }),
             (None, None) => None,
-            _ => return Err(half()),
+            _ => return Err(incomplete()),
         };
         let credential = match (self.sha256, self.rotate_time) {
             (Some(hash), Some(made)) => Credential::Secret(Secret {
@@ -123,11 +123,11 @@ impl Row {
                 previous,
             }),
             (None, None) if previous.is_none() => Credential::Certificate,
-            _ => return Err(half()),
+            _ => return Err(incomplete()),
         };
         Ok(Token {
-            name: understood(self.name.parse())?,
-            description: understood(Text::parse(self.description))?,
+            name: or_corrupt(self.name.parse())?,
+            description: or_corrupt(Text::parse(self.description))?,
             role,
             credential,
             expire_time: self.expire_time.map(time_from_sql).transpose()?,
@@ -151,15 +151,15 @@ fn grants_to_json(role: &Role) -> Result<String, StoreError> {
             (namespace.as_str(), pools.iter().map(|pool| pool.as_str()).collect())
         })
         .collect();
-    understood(serde_json::to_string(&names))
+    or_corrupt(serde_json::to_string(&names))
 }
 
 fn grants_from_json(json: &str) -> Result<Grants, StoreError> {
-    let names: BTreeMap<String, Vec<String>> = understood(serde_json::from_str(json))?;
+    let names: BTreeMap<String, Vec<String>> = or_corrupt(serde_json::from_str(json))?;
     let mut grants = BTreeMap::new();
     for (namespace, pools) in names {
-        let pools = pools.iter().map(|pool| understood(pool.parse()));
-        grants.insert(understood(namespace.parse())?, pools.collect::<Result<BTreeSet<_>, _>>()?);
+        let pools = pools.iter().map(|pool| or_corrupt(pool.parse()));
+        grants.insert(or_corrupt(namespace.parse())?, pools.collect::<Result<BTreeSet<_>, _>>()?);
     }
     Ok(Grants(grants.into()))
 }

@@ -1,4 +1,4 @@
-//! Reading what was registered here.
+//! Reads namespaces, pools and registrations.
 
 use jiff::Timestamp;
 use sqlx::sqlite::SqliteConnection;
@@ -7,8 +7,8 @@ use crate::registry::assignment::Assignment;
 use crate::registry::namespace::Namespace;
 use crate::registry::pool::Pool;
 use crate::store::StoreError;
-use crate::store::sqlite::row::{AssignmentRow, NamespaceRow, PoolRow, time_from_sql, understood};
-use crate::store::sqlite::texts::SharedTexts;
+use crate::store::sqlite::interner::TextInterner;
+use crate::store::sqlite::row::{AssignmentRow, NamespaceRow, PoolRow, or_corrupt, time_from_sql};
 
 /// The namespaces, by name.
 pub(in crate::store::sqlite) async fn namespaces(
@@ -23,7 +23,7 @@ pub(in crate::store::sqlite) async fn namespaces(
     )
     .fetch_one(connection)
     .await?;
-    let rows: Vec<NamespaceRow> = understood(serde_json::from_str(&rows))?;
+    let rows: Vec<NamespaceRow> = or_corrupt(serde_json::from_str(&rows))?;
     rows.into_iter().map(NamespaceRow::into_namespace).collect()
 }
 
@@ -42,7 +42,7 @@ pub(in crate::store::sqlite) async fn pools(
     )
     .fetch_one(connection)
     .await?;
-    let rows: Vec<PoolRow> = understood(serde_json::from_str(&rows))?;
+    let rows: Vec<PoolRow> = or_corrupt(serde_json::from_str(&rows))?;
     rows.into_iter().map(PoolRow::into_pool).collect()
 }
 
@@ -50,39 +50,39 @@ pub(in crate::store::sqlite) async fn pools(
 pub(in crate::store::sqlite) async fn assignments(
     connection: &mut SqliteConnection,
 ) -> Result<Vec<Assignment>, StoreError> {
-    let mut texts = SharedTexts::default();
+    let mut texts = TextInterner::default();
     let mut assignments = Vec::new();
-    let mut after = Place::default();
+    let mut after = Cursor::default();
     let mut chunk = assignments_after(connection, &after).await?;
     loop {
-        let rows: Vec<AssignmentRow> = understood(serde_json::from_str(&chunk))?;
+        let rows: Vec<AssignmentRow> = or_corrupt(serde_json::from_str(&chunk))?;
         let Some(last) = rows.last() else { return Ok(assignments) };
         after.namespace.clone_from(&last.namespace);
         after.transport.clone_from(&last.transport);
         after.first_port = last.first_port;
-        // The database reads the next ones, on its own thread, while these are understood.
-        let (next, understood_rows) = tokio::join!(assignments_after(connection, &after), async {
-            let own = rows.into_iter().map(|row| row.into_assignment(&mut texts));
-            own.collect::<Result<Vec<_>, _>>()
+        // The database reads the next chunk, on its own thread, while this one is parsed.
+        let (next, parsed) = tokio::join!(assignments_after(connection, &after), async {
+            let records = rows.into_iter().map(|row| row.into_assignment(&mut texts));
+            records.collect::<Result<Vec<_>, _>>()
         });
-        assignments.extend(understood_rows?);
+        assignments.extend(parsed?);
         chunk = next?;
     }
 }
 
 #[derive(Default)]
-struct Place {
+struct Cursor {
     namespace: String,
     transport: String,
     first_port: u16,
 }
 
-/// As many registrations as are read at a time, from behind a place, as JSON.
+/// The next chunk of registrations after the cursor, as JSON.
 async fn assignments_after(
     connection: &mut SqliteConnection,
-    after: &Place,
+    after: &Cursor,
 ) -> Result<String, StoreError> {
-    let Place { namespace, transport, first_port } = after;
+    let Cursor { namespace, transport, first_port } = after;
     Ok(sqlx::query_scalar!(
         r#"select json_group_array(json_object(
              'uid', uid, 'namespace', namespace, 'service_name', service_name,
@@ -103,9 +103,9 @@ async fn assignments_after(
     .await?)
 }
 
-/// What was given back and still rests, with the time until which it does. What happened in a
-/// namespace that was deleted since is not part of a new one of that name.
-pub(in crate::store::sqlite) async fn resting(
+/// The released registrations whose ports are cooling down, and until when. Releases in a namespace
+/// that was deleted do not apply to a new one with the same name.
+pub(in crate::store::sqlite) async fn cooling_down(
     connection: &mut SqliteConnection,
     now: Timestamp,
 ) -> Result<Vec<(Assignment, Timestamp)>, StoreError> {
@@ -122,10 +122,10 @@ pub(in crate::store::sqlite) async fn resting(
     )
     .fetch_all(connection)
     .await?;
-    let mut texts = SharedTexts::default();
-    let resting = rows.into_iter().map(|row| {
-        let before: AssignmentRow = understood(serde_json::from_str(&row.before))?;
+    let mut texts = TextInterner::default();
+    let cooling_down = rows.into_iter().map(|row| {
+        let before: AssignmentRow = or_corrupt(serde_json::from_str(&row.before))?;
         Ok((before.into_assignment(&mut texts)?, time_from_sql(row.rest_until)?))
     });
-    resting.collect()
+    cooling_down.collect()
 }

@@ -1,4 +1,4 @@
-//! Reading everything that is held, at the start of a server.
+//! Reads the complete contents when a server starts.
 
 pub(super) mod custom;
 pub(super) mod reference;
@@ -33,14 +33,14 @@ pub(super) async fn contents(
         namespaces: custom::namespaces(connection).await?,
         pools: custom::pools(connection).await?,
         custom: custom::assignments(connection).await?,
-        resting: custom::resting(connection, now).await?,
+        cooling_down: custom::cooling_down(connection, now).await?,
         revision,
         last_time: last_time.map(time_from_sql).transpose()?,
         tokens: token::all(connection).await?,
     })
 }
 
-/// Which IANA registry the database has.
+/// The edition of IANA's registry.
 pub(super) async fn edition(connection: &mut SqliteConnection) -> Result<Edition, StoreError> {
     let edition = sqlx::query_as!(Edition, "select iana_date, iana_sha256 from registry");
     Ok(edition.fetch_one(connection).await?)

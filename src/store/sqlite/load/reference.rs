@@ -1,4 +1,4 @@
-//! Reading what is the same for everybody: IANA's records, the common uses and the guides.
+//! Reads the reference: IANA's records, the common uses and the guides.
 
 use std::collections::HashMap;
 
@@ -9,13 +9,13 @@ use crate::registry::assignment::{Assignment, IanaColumns, Origin, Source, State
 use crate::registry::guide::{Encryption, Guide};
 use crate::registry::port::{Port, PortRange, Transport};
 use crate::store::StoreError;
-use crate::store::sqlite::row::understood;
-use crate::store::sqlite::texts::SharedTexts;
+use crate::store::sqlite::interner::TextInterner;
+use crate::store::sqlite::row::or_corrupt;
 
-// The large tables are read as JSON, a thousand records a row: handing over a row costs the driver
-// more than reading one, and a start would take twice as long.
+// The large tables are read as JSON, a thousand records per row: the driver's cost per row would
+// double the time of a start.
 
-/// A record of IANA's as it is read: in the order of the select below.
+/// An IANA record, with the columns in the order of the select below.
 #[derive(Deserialize)]
 struct IanaRow {
     ordinal: u32,
@@ -36,7 +36,7 @@ struct IanaRow {
     state: String,
 }
 
-/// How many of IANA's records are read at a time.
+/// The number of records read at a time.
 const CHUNK: u32 = 1024;
 
 /// IANA's records, in the registry's order.
@@ -47,25 +47,25 @@ pub(in crate::store::sqlite) async fn iana(
         sqlx::query_scalar!(r#"select coalesce(max(ordinal), 0) as "last!: u32" from iana_record"#)
             .fetch_one(&mut *connection)
             .await?;
-    let mut shared = SharedTexts::default();
+    let mut shared = TextInterner::default();
     let mut same_keys = HashMap::new();
     let mut assignments: Vec<Assignment> = Vec::new();
     let mut chunk = iana_chunk(connection, 0).await?;
     for after in (0..last).step_by(CHUNK as usize) {
-        // The database reads the next chunk, on its own thread, while this one is understood.
-        let (next, understood_rows) = tokio::join!(iana_chunk(connection, after + CHUNK), async {
-            let rows: Vec<IanaRow> = understood(serde_json::from_str(&chunk))?;
+        // The database reads the next chunk, on its own thread, while this one is parsed.
+        let (next, parsed) = tokio::join!(iana_chunk(connection, after + CHUNK), async {
+            let rows: Vec<IanaRow> = or_corrupt(serde_json::from_str(&chunk))?;
             rows.into_iter()
                 .map(|row| iana_assignment(row, &mut shared, &mut same_keys))
                 .collect::<Result<Vec<_>, _>>()
         });
-        assignments.extend(understood_rows?);
+        assignments.extend(parsed?);
         chunk = next?;
     }
     Ok(assignments)
 }
 
-/// The records after an ordinal, at most as many as a chunk has.
+/// The records after an ordinal, at most one chunk.
 async fn iana_chunk(connection: &mut SqliteConnection, after: u32) -> Result<String, StoreError> {
     let last = after + CHUNK;
     Ok(sqlx::query_scalar!(
@@ -85,37 +85,37 @@ type IanaKey = (String, String, Option<Transport>);
 
 fn iana_assignment(
     row: IanaRow,
-    shared: &mut SharedTexts,
+    shared: &mut TextInterner,
     same_keys: &mut HashMap<IanaKey, usize>,
 ) -> Result<Assignment, StoreError> {
     let name = row.service_name.unwrap_or_default();
     let port_number = row.port_number.unwrap_or_default();
     let transport = transport_from(row.transport.as_deref())?;
-    let service_name = (!name.is_empty()).then(|| shared.of(Some(&name)));
+    let service_name = (!name.is_empty()).then(|| shared.intern(Some(&name)));
     let published_as_range = port_number.contains('-');
     let key = (name, port_number, transport);
-    let before_it = same_keys.get(&key).copied().unwrap_or_default();
-    let uid = Uid::fixed(Source::Iana, &key.0, &key.1, transport, before_it);
-    same_keys.insert(key, before_it + 1);
+    let earlier = same_keys.get(&key).copied().unwrap_or_default();
+    let uid = Uid::fixed(Source::Iana, &key.0, &key.1, transport, earlier);
+    same_keys.insert(key, earlier + 1);
     Ok(Assignment {
         uid,
         service_name,
         ports: ports_from(row.first_port, row.last_port)?,
         transport,
         state: state_from(&row.state)?,
-        description: shared.of(row.description.as_deref()),
-        assignee: shared.of(row.assignee.as_deref()),
-        contact: shared.of(row.contact.as_deref()),
-        reference: shared.of(row.reference.as_deref()),
-        assignment_notes: shared.of(row.assignment_notes.as_deref()),
+        description: shared.intern(row.description.as_deref()),
+        assignee: shared.intern(row.assignee.as_deref()),
+        contact: shared.intern(row.contact.as_deref()),
+        reference: shared.intern(row.reference.as_deref()),
+        assignment_notes: shared.intern(row.assignment_notes.as_deref()),
         origin: Origin::Iana(IanaColumns {
             ordinal: row.ordinal,
             published_as_range,
             aliases: Vec::new(),
-            registration_date: shared.of(row.registration_date.as_deref()),
-            modification_date: shared.of(row.modification_date.as_deref()),
-            service_code: shared.of(row.service_code.as_deref()),
-            unauthorized_use_reported: shared.of(row.unauthorized_use_reported.as_deref()),
+            registration_date: shared.intern(row.registration_date.as_deref()),
+            modification_date: shared.intern(row.modification_date.as_deref()),
+            service_code: shared.intern(row.service_code.as_deref()),
+            unauthorized_use_reported: shared.intern(row.unauthorized_use_reported.as_deref()),
         }),
     })
 }
@@ -142,7 +142,7 @@ pub(in crate::store::sqlite) async fn common(
     )
     .fetch_one(connection)
     .await?;
-    let rows: Vec<CommonRow> = understood(serde_json::from_str(&rows))?;
+    let rows: Vec<CommonRow> = or_corrupt(serde_json::from_str(&rows))?;
     rows.into_iter().map(common_assignment).collect()
 }
 
@@ -194,7 +194,7 @@ pub(in crate::store::sqlite) async fn guides(
     )
     .fetch_one(connection)
     .await?;
-    let rows: Vec<GuideRow> = understood(serde_json::from_str(&rows))?;
+    let rows: Vec<GuideRow> = or_corrupt(serde_json::from_str(&rows))?;
     rows.into_iter()
         .map(|row| {
             Ok(Guide {
@@ -216,12 +216,12 @@ fn ports_from(first: Option<i64>, last: Option<i64>) -> Result<Option<PortRange>
     let (Some(first), Some(last)) = (first, last) else {
         return Ok(None);
     };
-    let port = |number: i64| understood(u16::try_from(number)).map(Port::new);
-    understood(PortRange::new(port(first)?, port(last)?)).map(Some)
+    let port = |number: i64| or_corrupt(u16::try_from(number)).map(Port::new);
+    or_corrupt(PortRange::new(port(first)?, port(last)?)).map(Some)
 }
 
 fn transport_from(name: Option<&str>) -> Result<Option<Transport>, StoreError> {
-    name.map(|name| understood(name.parse())).transpose()
+    name.map(|name| or_corrupt(name.parse())).transpose()
 }
 
 fn state_from(name: &str) -> Result<State, StoreError> {

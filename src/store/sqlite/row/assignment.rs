@@ -1,18 +1,18 @@
-//! Registrations as they are stored.
+//! The rows of registrations.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{revision_from_sql, revision_to_sql, time_from_sql, understood};
+use super::{or_corrupt, revision_from_sql, revision_to_sql, time_from_sql};
 use crate::registry::assignment::{Assignment, Origin, PoolMembership, Registration, State, Uid};
 use crate::registry::lease::{Lease, Ttl};
 use crate::registry::port::{Port, PortRange, Transport};
 use crate::registry::text::Labels;
 use crate::store::StoreError;
-use crate::store::sqlite::texts::SharedTexts;
+use crate::store::sqlite::interner::TextInterner;
 
-/// A registration as it is stored. What is left out of older history has a default.
+/// The row of a registration. Fields that older history lacks have a default.
 #[derive(Debug, Serialize, Deserialize)]
 pub(in crate::store::sqlite) struct AssignmentRow {
     pub uid: String,
@@ -41,7 +41,7 @@ pub(in crate::store::sqlite) struct AssignmentRow {
 }
 
 impl AssignmentRow {
-    /// The row of a registration; none for a record that was not registered here.
+    /// The row of a registration; none for a record of the reference.
     pub(in crate::store::sqlite) fn of(record: &Assignment) -> Option<Self> {
         let registration = record.registration()?;
         let pooled = registration.pooled.as_ref();
@@ -69,29 +69,29 @@ impl AssignmentRow {
         })
     }
 
-    /// The registration. Texts that are known are held once.
+    /// The registration. Shares texts with those read before.
     pub(in crate::store::sqlite) fn into_assignment(
         self,
-        texts: &mut SharedTexts,
+        texts: &mut TextInterner,
     ) -> Result<Assignment, StoreError> {
         let ports = PortRange::new(Port::new(self.first_port), Port::new(self.last_port));
         let lease = match (self.ttl, self.expire_time) {
             (Some(ttl), Some(end)) => Some(Lease {
-                ttl: understood(Ttl::from_micros(ttl))?,
+                ttl: or_corrupt(Ttl::from_micros(ttl))?,
                 expire_time: time_from_sql(end)?,
             }),
             _ => None,
         };
         let instance = self.instance.map(Into::into);
         let pooled = self.pool.map(|pool| {
-            Ok::<_, StoreError>(PoolMembership { pool: understood(pool.parse())?, instance })
+            Ok::<_, StoreError>(PoolMembership { pool: or_corrupt(pool.parse())?, instance })
         });
-        let mut text = |text: String| texts.of(Some(&text));
+        let mut text = |text: String| texts.intern(Some(&text));
         Ok(Assignment {
-            uid: understood(self.uid.parse::<Uid>())?,
+            uid: or_corrupt(self.uid.parse::<Uid>())?,
             service_name: Some(text(self.service_name)),
-            ports: Some(understood(ports)?),
-            transport: Some(understood(self.transport.parse::<Transport>())?),
+            ports: Some(or_corrupt(ports)?),
+            transport: Some(or_corrupt(self.transport.parse::<Transport>())?),
             state: State::Assigned,
             description: text(self.description),
             assignee: text(self.assignee),
@@ -100,7 +100,7 @@ impl AssignmentRow {
             assignment_notes: text(self.assignment_notes),
             origin: Origin::Custom(Registration {
                 namespace: texts.namespace(&self.namespace)?,
-                labels: understood(Labels::parse(self.labels))?,
+                labels: or_corrupt(Labels::parse(self.labels))?,
                 create_time: time_from_sql(self.create_time)?,
                 update_time: time_from_sql(self.update_time)?,
                 revision: revision_from_sql(self.revision)?,

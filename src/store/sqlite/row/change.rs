@@ -1,11 +1,11 @@
-//! Changes as they are stored.
+//! The rows of changes.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AssignmentRow, NamespaceRow, PoolRow, revision_to_sql, time_from_sql, to_text, understood,
+    AssignmentRow, NamespaceRow, PoolRow, or_corrupt, revision_to_sql, time_from_sql, to_text,
 };
 use crate::registry::assignment::{Record, Revision};
 use crate::registry::change::{Change, ChangeKind, ResourceChange};
@@ -13,9 +13,9 @@ use crate::registry::namespace::Namespace;
 use crate::registry::pool::SharedPool;
 use crate::registry::service_name::fold;
 use crate::store::StoreError;
-use crate::store::sqlite::texts::SharedTexts;
+use crate::store::sqlite::interner::TextInterner;
 
-/// A change as it is stored.
+/// The row of a change.
 #[derive(Debug, Serialize)]
 pub(in crate::store::sqlite) struct ChangeRow {
     pub revision: i64,
@@ -28,16 +28,17 @@ pub(in crate::store::sqlite) struct ChangeRow {
     pub last_port: Option<u16>,
     pub service: Option<String>,
     pub former_service: Option<String>,
-    /// What was there, as JSON.
+    /// The record before the change, as JSON.
     pub before: Option<String>,
+    /// The record after the change, as JSON.
     pub after: Option<String>,
     pub rest_until: Option<i64>,
 }
 
-/// What was changed.
+/// The changed record.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-enum Thing {
+enum Subject {
     Assignment(Box<AssignmentRow>),
     Namespace(NamespaceRow),
     Pool(PoolRow),
@@ -53,7 +54,7 @@ impl ChangeRow {
         let ports = record.and_then(|record| record.ports);
         let name = |record: &Arc<Record>| Some(fold(record.service_name.as_deref()?).into_owned());
         let service = record.and_then(name);
-        let (before, after) = things(change);
+        let (before, after) = subjects(change);
         Ok(Self {
             revision: revision_to_sql(revision),
             position,
@@ -76,39 +77,36 @@ impl ChangeRow {
     }
 }
 
-fn things(change: &Change) -> (Option<Thing>, Option<Thing>) {
+fn subjects(change: &Change) -> (Option<Subject>, Option<Subject>) {
     match change {
         Change::Namespace(edit) => {
-            let row = |it: &Arc<Namespace>| Thing::Namespace(NamespaceRow::of(it));
+            let row = |it: &Arc<Namespace>| Subject::Namespace(NamespaceRow::of(it));
             (edit.before().map(row), edit.after().map(row))
         }
         Change::Pool(edit) => {
-            let row = |it: &Arc<SharedPool>| Thing::Pool(PoolRow::of(it));
+            let row = |it: &Arc<SharedPool>| Subject::Pool(PoolRow::of(it));
             (edit.before().map(row), edit.after().map(row))
         }
-        about_a_registration => {
+        of_registration => {
             let row = |it: &Arc<Record>| {
-                AssignmentRow::of(it).map(|row| Thing::Assignment(Box::new(row)))
+                AssignmentRow::of(it).map(|row| Subject::Assignment(Box::new(row)))
             };
-            (
-                about_a_registration.before().and_then(row),
-                about_a_registration.after().and_then(row),
-            )
+            (of_registration.before().and_then(row), of_registration.after().and_then(row))
         }
     }
 }
 
-/// The change of a kind from one thing to another, each as JSON, and until when its ports rest.
+/// The change of a row: its kind, the record before and after as JSON, and the end of the cool-down.
 pub(in crate::store::sqlite) fn change_from(
     kind: &str,
     before: Option<String>,
     after: Option<String>,
     rest_until: Option<i64>,
-    texts: &mut SharedTexts,
+    texts: &mut TextInterner,
 ) -> Result<Change, StoreError> {
-    let known = ChangeKind::from_name(kind)
+    let kind = ChangeKind::from_name(kind)
         .ok_or_else(|| StoreError::Corrupt(format!("change {kind:?}")))?;
-    let rest_until = rest_until.map(time_from_sql).transpose()?;
+    let cooling_until = rest_until.map(time_from_sql).transpose()?;
     let mut record = |json: Option<String>| {
         let row: AssignmentRow = parsed(json)?;
         Ok::<_, StoreError>(Record::share(row.into_assignment(texts)?))
@@ -116,16 +114,12 @@ pub(in crate::store::sqlite) fn change_from(
     let namespace =
         |json| Ok::<_, StoreError>(Arc::new(parsed::<NamespaceRow>(json)?.into_namespace()?));
     let pool = |json| Ok::<_, StoreError>(SharedPool::share(parsed::<PoolRow>(json)?.into_pool()?));
-    Ok(match known {
+    Ok(match kind {
         ChangeKind::Registered => Change::Registered { after: record(after)? },
         ChangeKind::Updated => Change::Updated { before: record(before)?, after: record(after)? },
         ChangeKind::Renewed => Change::Renewed { before: record(before)?, after: record(after)? },
-        ChangeKind::Released => {
-            Change::Released { before: record(before)?, cooling_until: rest_until }
-        }
-        ChangeKind::Expired => {
-            Change::Expired { before: record(before)?, cooling_until: rest_until }
-        }
+        ChangeKind::Released => Change::Released { before: record(before)?, cooling_until },
+        ChangeKind::Expired => Change::Expired { before: record(before)?, cooling_until },
         ChangeKind::NamespaceCreated => {
             Change::Namespace(ResourceChange::Created { after: namespace(after)? })
         }
@@ -145,7 +139,6 @@ pub(in crate::store::sqlite) fn change_from(
 }
 
 fn parsed<T: for<'de> Deserialize<'de>>(json: Option<String>) -> Result<T, StoreError> {
-    let json =
-        json.ok_or_else(|| StoreError::Corrupt("a change without what it changed".into()))?;
-    understood(serde_json::from_str(&json))
+    let json = json.ok_or_else(|| StoreError::Corrupt("a change without a record".into()))?;
+    or_corrupt(serde_json::from_str(&json))
 }

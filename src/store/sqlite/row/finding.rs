@@ -1,29 +1,29 @@
-//! Findings as they are stored, with the answer they were part of.
+//! The rows of findings, stored with the outcome of a request.
 
 use serde::{Deserialize, Serialize};
 
-use super::{AssignmentRow, time_from_sql, understood};
+use super::{AssignmentRow, or_corrupt, time_from_sql};
 use crate::registry::assignment::Record;
 use crate::registry::finding::{Evidence, Finding, FindingCode, Severity};
 use crate::registry::port::{Port, PortRange};
-use crate::store::sqlite::texts::SharedTexts;
+use crate::store::sqlite::interner::TextInterner;
 use crate::store::{StoreError, StoredFinding};
 
-/// A finding as it is stored. Its evidence is found again by uid. What is left out of older answers
-/// has a default.
+/// The row of a finding. Evidence of the reference is stored as its uid. Fields that older rows lack
+/// have a default.
 #[derive(Debug, Serialize, Deserialize)]
 pub(in crate::store::sqlite) struct FindingRow {
     code: String,
-    /// Whether it was a note, whatever its code weighs by itself.
+    /// Whether it was a note, regardless of the severity of its code.
     #[serde(default)]
     is_note: bool,
     message: String,
     first_port: u16,
     last_port: u16,
     transport: String,
-    /// The uid of a record that is the same in every installation.
+    /// The uid of a record of the reference.
     fixed_evidence: Option<String>,
-    /// A registration as it was then: it may have changed since.
+    /// A registration at that time: it may have changed since.
     custom_evidence: Option<AssignmentRow>,
     #[serde(default)]
     pool: Option<String>,
@@ -52,36 +52,36 @@ impl FindingRow {
         }
     }
 
-    fn into_finding(self, texts: &mut SharedTexts) -> Result<StoredFinding, StoreError> {
-        let range = |first, last| understood(PortRange::new(Port::new(first), Port::new(last)));
+    fn into_finding(self, texts: &mut TextInterner) -> Result<StoredFinding, StoreError> {
+        let range = |first, last| or_corrupt(PortRange::new(Port::new(first), Port::new(last)));
         let code = code_from(&self.code)?;
         let record = self.custom_evidence.map(|row| row.into_assignment(texts)).transpose()?;
         let evidence = Evidence {
             record: record.map(Record::share),
-            pool: self.pool.map(|pool| understood(pool.parse())).transpose()?,
+            pool: self.pool.map(|pool| or_corrupt(pool.parse())).transpose()?,
             ports: self.evidence_ports.map(|(first, last)| range(first, last)).transpose()?,
             end_time: self.until.map(time_from_sql).transpose()?,
         };
         Ok(StoredFinding {
-            fixed_evidence: self.fixed_evidence.map(|uid| understood(uid.parse())).transpose()?,
+            reference_uid: self.fixed_evidence.map(|uid| or_corrupt(uid.parse())).transpose()?,
             finding: Finding {
                 code,
                 severity: if self.is_note { Severity::Note } else { code.severity() },
                 message: self.message,
                 ports: range(self.first_port, self.last_port)?,
-                transport: understood(self.transport.parse())?,
+                transport: or_corrupt(self.transport.parse())?,
                 evidence,
             },
         })
     }
 }
 
-/// The findings of an answer, as JSON.
+/// The findings of an outcome, from JSON.
 pub(in crate::store::sqlite) fn findings_from(
     json: &str,
-    texts: &mut SharedTexts,
+    texts: &mut TextInterner,
 ) -> Result<Vec<StoredFinding>, StoreError> {
-    let rows: Vec<FindingRow> = understood(serde_json::from_str(json))?;
+    let rows: Vec<FindingRow> = or_corrupt(serde_json::from_str(json))?;
     rows.into_iter().map(|row| row.into_finding(texts)).collect()
 }
 

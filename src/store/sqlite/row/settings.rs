@@ -1,10 +1,10 @@
-//! Namespaces and pools as they are stored.
+//! The rows of namespaces and pools.
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{revision_from_sql, revision_to_sql, time_from_sql, understood};
+use super::{or_corrupt, revision_from_sql, revision_to_sql, time_from_sql};
 use crate::registry::finding::FindingCode;
 use crate::registry::lease::CoolDown;
 use crate::registry::namespace::{Namespace, Policy};
@@ -13,7 +13,7 @@ use crate::registry::port::{Port, PortRange, Transport};
 use crate::registry::port_set::PortSet;
 use crate::store::StoreError;
 
-/// A namespace as it is stored.
+/// The row of a namespace.
 #[derive(Debug, Serialize, Deserialize)]
 pub(in crate::store::sqlite) struct NamespaceRow {
     name: String,
@@ -31,8 +31,8 @@ impl NamespaceRow {
         Self {
             name: namespace.name.to_string(),
             description: namespace.description.to_string(),
-            accept: codes(&namespace.policy.accept),
-            forbid: codes(&namespace.policy.forbid),
+            accept: code_names(&namespace.policy.accept),
+            forbid: code_names(&namespace.policy.forbid),
             cool_down: namespace.policy.cool_down.as_micros(),
             create_time: namespace.create_time.map(|time| time.as_microsecond()),
             update_time: namespace.update_time.map(|time| time.as_microsecond()),
@@ -42,12 +42,12 @@ impl NamespaceRow {
 
     pub(in crate::store::sqlite) fn into_namespace(self) -> Result<Namespace, StoreError> {
         Ok(Namespace {
-            name: understood(self.name.parse())?,
+            name: or_corrupt(self.name.parse())?,
             description: self.description.into(),
             policy: Policy {
                 accept: codes_from(&self.accept)?,
                 forbid: codes_from(&self.forbid)?,
-                cool_down: understood(CoolDown::from_micros(self.cool_down))?,
+                cool_down: or_corrupt(CoolDown::from_micros(self.cool_down))?,
             },
             create_time: self.create_time.map(time_from_sql).transpose()?,
             update_time: self.update_time.map(time_from_sql).transpose()?,
@@ -56,7 +56,7 @@ impl NamespaceRow {
     }
 }
 
-/// A pool as it is stored.
+/// The row of a pool.
 #[derive(Debug, Serialize, Deserialize)]
 pub(in crate::store::sqlite) struct PoolRow {
     namespace: String,
@@ -78,11 +78,11 @@ impl PoolRow {
             namespace: pool.namespace.to_string(),
             name: pool.name.to_string(),
             description: pool.description.to_string(),
-            ports: runs(&pool.ports),
+            ports: range_pairs(&pool.ports),
             transports: pool.transports.iter().map(ToString::to_string).collect(),
-            excluded_ports: runs(&pool.excluded_ports),
+            excluded_ports: range_pairs(&pool.excluded_ports),
             cool_down: pool.cool_down.as_micros(),
-            accept: codes(&pool.accept),
+            accept: code_names(&pool.accept),
             create_time: pool.create_time.as_microsecond(),
             update_time: pool.update_time.as_microsecond(),
             revision: revision_to_sql(pool.revision),
@@ -90,15 +90,15 @@ impl PoolRow {
     }
 
     pub(in crate::store::sqlite) fn into_pool(self) -> Result<Pool, StoreError> {
-        let transports = self.transports.iter().map(|name| understood(name.parse::<Transport>()));
+        let transports = self.transports.iter().map(|name| or_corrupt(name.parse::<Transport>()));
         Ok(Pool {
-            namespace: understood(self.namespace.parse())?,
-            name: understood(self.name.parse())?,
+            namespace: or_corrupt(self.namespace.parse())?,
+            name: or_corrupt(self.name.parse())?,
             description: self.description.into(),
-            ports: runs_from(&self.ports)?,
+            ports: port_set_from(&self.ports)?,
             transports: transports.collect::<Result<_, _>>()?,
-            excluded_ports: runs_from(&self.excluded_ports)?,
-            cool_down: understood(CoolDown::from_micros(self.cool_down))?,
+            excluded_ports: port_set_from(&self.excluded_ports)?,
+            cool_down: or_corrupt(CoolDown::from_micros(self.cool_down))?,
             accept: codes_from(&self.accept)?,
             create_time: time_from_sql(self.create_time)?,
             update_time: time_from_sql(self.update_time)?,
@@ -107,7 +107,7 @@ impl PoolRow {
     }
 }
 
-fn codes(codes: &BTreeSet<FindingCode>) -> Vec<String> {
+fn code_names(codes: &BTreeSet<FindingCode>) -> Vec<String> {
     codes.iter().map(ToString::to_string).collect()
 }
 
@@ -115,13 +115,13 @@ fn codes_from(names: &[String]) -> Result<BTreeSet<FindingCode>, StoreError> {
     names.iter().map(|name| super::finding::code_from(name)).collect()
 }
 
-fn runs(ports: &PortSet) -> Vec<(u16, u16)> {
-    ports.ranges().iter().map(|run| (run.first().number(), run.last().number())).collect()
+fn range_pairs(ports: &PortSet) -> Vec<(u16, u16)> {
+    ports.ranges().iter().map(|range| (range.first().number(), range.last().number())).collect()
 }
 
-fn runs_from(runs: &[(u16, u16)]) -> Result<PortSet, StoreError> {
-    let runs = runs
+fn port_set_from(pairs: &[(u16, u16)]) -> Result<PortSet, StoreError> {
+    let ranges = pairs
         .iter()
-        .map(|&(first, last)| understood(PortRange::new(Port::new(first), Port::new(last))));
-    understood(PortSet::new(runs.collect::<Result<_, _>>()?))
+        .map(|&(first, last)| or_corrupt(PortRange::new(Port::new(first), Port::new(last))));
+    or_corrupt(PortSet::new(ranges.collect::<Result<_, _>>()?))
 }

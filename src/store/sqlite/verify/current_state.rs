@@ -83,7 +83,7 @@ async fn load(
         namespaces: custom::namespaces(connection).await?,
         pools: custom::pools(connection).await?,
         assignments: custom::assignments(connection).await?,
-        cooling_down: custom::resting(connection, now).await?,
+        cooling_down: custom::cooling_down(connection, now).await?,
         pool_ranges: pool_ranges(connection).await?,
     })
 }

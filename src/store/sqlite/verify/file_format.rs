@@ -7,7 +7,7 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::{Outcome, Problems, Report};
 use crate::store::sqlite::backup_seal::BackupSeal;
-use crate::store::sqlite::fault::primary_code;
+use crate::store::sqlite::error::primary_code;
 use crate::store::sqlite::open::{APPLICATION_ID, MIGRATIONS, newest_schema};
 use crate::store::sqlite::read_only::ReadOnlyDatabase;
 use crate::store::{StoreError, error_chain};

@@ -18,7 +18,7 @@ use self::file_format::Schema;
 use super::backup_seal::BackupSeal;
 use super::open::{MIGRATIONS, OpenError};
 use super::read_only::{ReadOnlyDatabase, close};
-use super::{SqliteStore, last_revision, run};
+use super::{SqliteStore, execute, last_revision};
 use crate::registry::assignment::Revision;
 use crate::store::{Store, StoreError, error_chain};
 
@@ -239,7 +239,7 @@ async fn upgraded_copy(connection: &mut SqliteConnection) -> Result<SqliteConnec
     let options = SqliteConnectOptions::new().filename(&name).vfs("memdb");
     let mut copy = options.create_if_missing(true).disable_statement_logging().connect().await?;
     // SQLite can't copy a database within a transaction.
-    run(connection, "rollback").await?;
+    execute(connection, "rollback").await?;
     sqlx::query("vacuum into ?")
         .bind(format!("file:{name}?vfs=memdb"))
         .execute(&mut *connection)

@@ -13,12 +13,12 @@ use crate::registry::decide;
 use crate::registry::snapshot::Snapshot;
 use crate::store::StoreError;
 use crate::store::history::ChangePosition;
+use crate::store::sqlite::interner::TextInterner;
 use crate::store::sqlite::last_revision;
 use crate::store::sqlite::row::{
-    ChangeRow, change_from, findings_from, hash_from, revision_from_sql, revision_to_sql,
-    time_from_sql, understood,
+    ChangeRow, change_from, findings_from, hash_from, or_corrupt, revision_from_sql,
+    revision_to_sql, time_from_sql,
 };
-use crate::store::sqlite::texts::SharedTexts;
 
 /// How many changes are read at once.
 const CHUNK: i64 = 1024;
@@ -35,7 +35,7 @@ pub(super) async fn replay(
         previous_revision: initial.clone(),
         snapshot: initial,
         last: None,
-        texts: SharedTexts::default(),
+        texts: TextInterner::default(),
         count: 0,
         problems,
     };
@@ -85,7 +85,7 @@ async fn check_requests(connection: &mut SqliteConnection, problems: &mut Proble
         let Some(row) = problems.check(row, "the list of requests").flatten() else { break };
         let name = format!("{}'s request {}", row.actor, row.request_id);
         problems.check(hash_from(row.fingerprint), &name);
-        problems.check(findings_from(&row.findings, &mut SharedTexts::default()), &name);
+        problems.check(findings_from(&row.findings, &mut TextInterner::default()), &name);
     }
 }
 
@@ -107,7 +107,7 @@ async fn changes_after(
     last: Option<ChangePosition>,
 ) -> Result<Vec<StoredChange>, StoreError> {
     let revision = last.map_or(0, |last| revision_to_sql(last.revision));
-    let position = last.map_or(-1, |last| i64::from(last.position));
+    let position = last.map_or(-1, |last| i64::from(last.index));
     Ok(sqlx::query_as!(
         StoredChange,
         r#"select change.revision, position, time, kind, before, after, rest_until,
@@ -130,7 +130,7 @@ struct Replay {
     previous_revision: Snapshot,
     snapshot: Snapshot,
     last: Option<ChangePosition>,
-    texts: SharedTexts,
+    texts: TextInterner,
     count: u64,
     problems: Problems,
 }
@@ -187,10 +187,9 @@ impl Replay {
         change: &Change,
     ) -> Vec<&'static str> {
         // Every revision has at least one change.
-        let last =
-            self.last.unwrap_or(ChangePosition { revision: Revision::default(), position: 0 });
-        let next = ChangePosition { position: last.position.wrapping_add(1), ..last };
-        let of_next_revision = ChangePosition { revision: last.revision.next(), position: 0 };
+        let last = self.last.unwrap_or(ChangePosition { revision: Revision::default(), index: 0 });
+        let next = ChangePosition { index: last.index.wrapping_add(1), ..last };
+        let of_next_revision = ChangePosition { revision: last.revision.next(), index: 0 };
         let mut problems = Vec::new();
         if found != of_next_revision && (found != next || self.last.is_none()) {
             problems.push("the change before it is missing");
@@ -227,8 +226,8 @@ fn predates_cool_down(row: &StoredChange) -> bool {
 }
 
 fn position_of(row: &StoredChange) -> Result<ChangePosition, StoreError> {
-    let position = understood(u32::try_from(row.position))?;
-    Ok(ChangePosition { revision: revision_from_sql(row.revision)?, position })
+    let position = or_corrupt(u32::try_from(row.position))?;
+    Ok(ChangePosition { revision: revision_from_sql(row.revision)?, index: position })
 }
 
 /// Whether the state before the change equals that of the snapshot.
@@ -281,9 +280,9 @@ fn columns_agree(
     position: ChangePosition,
     change: &Change,
 ) -> Result<bool, StoreError> {
-    let change = ChangeRow::of(position.revision, position.position.into(), change)?;
-    let expected = understood(serde_json::to_value(&change))?;
-    let columns: Value = understood(serde_json::from_str(&row.columns))?;
+    let change = ChangeRow::of(position.revision, position.index.into(), change)?;
+    let expected = or_corrupt(serde_json::to_value(&change))?;
+    let columns: Value = or_corrupt(serde_json::from_str(&row.columns))?;
     let are_equal = columns.as_object().is_some_and(|columns| {
         columns.iter().all(|(name, value)| expected.get(name) == Some(value))
     });
@@ -297,7 +296,7 @@ fn columns_agree(
 /// write must have no value.
 fn json_agrees(stored: Option<&str>, expected: Option<&str>) -> Result<bool, StoreError> {
     let parse = |json: Option<&str>| -> Result<Value, StoreError> {
-        understood(json.map_or(Ok(Value::Null), serde_json::from_str))
+        or_corrupt(json.map_or(Ok(Value::Null), serde_json::from_str))
     };
     let (stored, expected) = (parse(stored)?, parse(expected)?);
     let (Some(stored), Some(expected)) = (stored.as_object(), expected.as_object()) else {

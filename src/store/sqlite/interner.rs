@@ -1,23 +1,22 @@
-//! Texts that come again and again, held once.
+//! Shares repeated texts in memory.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::row::understood;
+use super::row::or_corrupt;
 use crate::registry::name::NamespaceName;
 use crate::store::StoreError;
 
-/// Texts that have been read: contacts, references, teams and namespaces are the same in many
-/// records.
+/// The texts read so far: many records have the same contact, reference, team and namespace.
 #[derive(Default)]
-pub(super) struct SharedTexts {
+pub(super) struct TextInterner {
     texts: HashSet<Arc<str>>,
-    /// The last one read: records are stored namespace by namespace.
+    /// The last namespace read: records are ordered by namespace.
     namespace: Option<NamespaceName>,
 }
 
-impl SharedTexts {
-    pub(super) fn of(&mut self, text: Option<&str>) -> Arc<str> {
+impl TextInterner {
+    pub(super) fn intern(&mut self, text: Option<&str>) -> Arc<str> {
         let text = text.unwrap_or_default();
         if let Some(shared) = self.texts.get(text) {
             return Arc::clone(shared);
@@ -31,7 +30,7 @@ impl SharedTexts {
         match &self.namespace {
             Some(last) if last.as_str() == name => Ok(last.clone()),
             _ => {
-                let name: NamespaceName = understood(name.parse())?;
+                let name: NamespaceName = or_corrupt(name.parse())?;
                 Ok(self.namespace.insert(name).clone())
             }
         }
