@@ -5,7 +5,7 @@ use tonic::Code;
 use crate::harness::{FREE, Server, TOKEN, failed_start, refused, register, serve};
 
 #[tokio::test]
-async fn reads_are_open_and_writes_need_a_good_token() {
+async fn reads_need_no_token_and_writes_need_a_valid_one() {
     let server = Server::start();
     server.lookup(443).await;
     let bearer = |token: &str| Some(format!("Bearer {token}"));
@@ -46,7 +46,7 @@ async fn a_revoked_token_is_refused() {
 }
 
 #[tokio::test]
-async fn the_secret_itself_is_not_in_the_database() {
+async fn the_database_does_not_contain_the_secret() {
     let mut server = Server::start();
     server.writes().await.register_port(register("billing", FREE)).await.unwrap();
     server.signal("TERM").await;
@@ -75,7 +75,7 @@ fn a_new_database_shows_its_admin_token_once() {
 }
 
 #[test]
-fn a_weak_bootstrap_token_and_an_open_plaintext_port_are_refused() {
+fn a_weak_bootstrap_token_and_plaintext_beyond_loopback_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let database = folder.path().join("portbook.db");
     let (code, said) = failed_start(serve(&database).env("PORTBOOK_BOOTSTRAP_TOKEN", "short"));

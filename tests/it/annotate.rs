@@ -32,7 +32,7 @@ fn label(service_name: &str, state: State, source: Source) -> Label {
 }
 
 #[tokio::test]
-async fn labels_come_in_the_order_of_the_ports() {
+async fn labels_are_in_the_order_of_the_ports() {
     let server = Server::start();
     let https = label("https", State::Assigned, Source::Iana);
     let told = annotate(
@@ -65,7 +65,7 @@ async fn labels_come_in_the_order_of_the_ports() {
 }
 
 #[tokio::test]
-async fn a_registration_names_its_port_from_the_next_block_on() {
+async fn a_registration_changes_labels_from_the_next_block() {
     let server = Server::start();
     let mut writes = server.writes().await;
     writes.register_port(whatever(register("own-web", 443))).await.unwrap();
@@ -81,7 +81,7 @@ async fn a_registration_names_its_port_from_the_next_block_on() {
 }
 
 #[tokio::test]
-async fn a_label_agrees_with_the_lookup_of_the_port() {
+async fn a_label_matches_the_lookup_of_the_port() {
     let server = Server::start();
     let ports: Vec<u32> = (0..65_536).step_by(97).collect();
     let told = annotate(&server, vec![block(&ports, &[])]).await;
@@ -102,7 +102,7 @@ async fn a_label_agrees_with_the_lookup_of_the_port() {
 }
 
 #[tokio::test]
-async fn a_block_beyond_the_limit_has_its_reason_too() {
+async fn a_block_over_the_size_limit_is_refused_with_a_reason() {
     let server = Server::start();
     let large = AnnotatePortsRequest { namespace: "n".repeat(2_000_000), ..block(&[1], &[]) };
     let request = tokio_stream::iter(vec![block(&[443], &[]), large]);
@@ -113,7 +113,7 @@ async fn a_block_beyond_the_limit_has_its_reason_too() {
 }
 
 #[tokio::test]
-async fn a_bad_block_ends_the_stream_with_its_fault() {
+async fn an_invalid_block_ends_the_stream_with_an_error() {
     let server = Server::start();
     for (bad, field) in [
         (block(&[], &[]), "ports"),

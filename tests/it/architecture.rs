@@ -38,7 +38,7 @@ fn layer_of(module: &str) -> Option<usize> {
 }
 
 #[test]
-fn no_layer_imports_one_above_it() {
+fn no_layer_imports_a_higher_layer() {
     for file in sources(&root()) {
         let module = file.strip_prefix(root()).unwrap().iter().next().unwrap();
         let module = module.to_str().unwrap().trim_end_matches(".rs");
@@ -56,7 +56,7 @@ fn no_layer_imports_one_above_it() {
 }
 
 #[test]
-fn the_domain_knows_nothing_of_the_world() {
+fn the_domain_has_no_io_clock_or_framework() {
     for file in sources(&root().join("registry")) {
         let text = fs::read_to_string(&file).unwrap();
         for stranger in ["tonic", "prost", "sqlx", "tokio", "std::fs", "std::io", "::now("] {
@@ -66,7 +66,7 @@ fn the_domain_knows_nothing_of_the_world() {
 }
 
 #[test]
-fn only_the_store_speaks_sql_and_only_grpc_and_the_client_speak_proto() {
+fn only_the_store_uses_sqlx_and_only_grpc_and_the_client_use_proto_types() {
     for file in sources(&root()) {
         let text = fs::read_to_string(&file).unwrap();
         let is_in = |folder: &str| file.starts_with(root().join(folder));
@@ -80,7 +80,7 @@ fn only_the_store_speaks_sql_and_only_grpc_and_the_client_speak_proto() {
 }
 
 #[test]
-fn every_file_begins_with_what_it_owns() {
+fn every_file_starts_with_a_module_comment() {
     for folder in [root(), root().with_file_name("tests")] {
         for file in sources(&folder) {
             let text = fs::read_to_string(&file).unwrap();

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use portbook::grpc::proto::{self, FindingCode, Outcome, Severity, Transport};
 use tonic::Code;
 
-use crate::checking::{furnish, question};
+use crate::check_port::{furnish, question};
 use crate::harness::{
     Dice, FREE, QUIET, Server, codes, denied, numbers, ports, refused, register, release,
 };
@@ -85,7 +85,7 @@ fn told<T: std::fmt::Debug>(answer: Result<T, tonic::Status>) -> (String, BTreeS
 }
 
 #[tokio::test]
-async fn a_check_says_what_a_registration_does() {
+async fn a_check_predicts_the_registration() {
     let server = Server::start();
     let (mut reads, mut writes) = (server.reads().await, server.writes().await);
     furnish(&mut writes).await;
@@ -113,7 +113,7 @@ async fn a_check_says_what_a_registration_does() {
 }
 
 #[tokio::test]
-async fn a_batch_is_checked_as_if_its_first_items_had_been_made() {
+async fn each_item_of_a_batch_is_checked_after_the_items_before_it() {
     let server = Server::start();
     let udp = vec![Transport::Udp.into()];
     let requests = vec![
@@ -159,7 +159,7 @@ async fn a_batch_is_checked_as_if_its_first_items_had_been_made() {
 }
 
 #[tokio::test]
-async fn a_check_of_a_batch_says_what_its_registration_does() {
+async fn a_batch_check_predicts_the_batch_registration() {
     let server = Server::start();
     let (mut reads, mut writes) = (server.reads().await, server.writes().await);
     furnish(&mut writes).await;

@@ -59,7 +59,7 @@ pub fn redacted(text: &str, server: &Server) -> String {
 }
 
 #[test]
-fn lookups_read_well() {
+fn lookup_output() {
     let lines = [
         "lookup 443",
         "lookup 6001/tcp",
@@ -78,7 +78,7 @@ fn lookups_read_well() {
 }
 
 #[test]
-fn lists_and_searches_read_well() {
+fn list_and_search_output() {
     let lines = [
         "list --ports 5430-5433",
         "list --prefix https --limit 3",
@@ -91,7 +91,7 @@ fn lists_and_searches_read_well() {
 }
 
 #[test]
-fn programs_get_json_and_csv() {
+fn json_and_csv_output() {
     let lines = [
         "lookup 22/tcp --output json",
         "list --ports 22 --output jsonl --limit 1",
@@ -102,7 +102,7 @@ fn programs_get_json_and_csv() {
 }
 
 #[test]
-fn a_team_registers_changes_and_releases_a_port() {
+fn register_update_and_release_a_port() {
     let server = Server::start();
     let lines = [
         "register billing 7450/tcp,udp --assignee 'team payments' --description Invoices --label tier=1",
@@ -126,7 +126,7 @@ fn a_team_registers_changes_and_releases_a_port() {
 }
 
 #[test]
-fn refusals_say_what_to_do() {
+fn refusals_suggest_the_next_step() {
     let mut server = Server::start();
     let run = |server: &Server, token: Option<&str>| {
         let mut command = portbook();
@@ -163,7 +163,7 @@ fn annotated(server: &Server, lines: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn log_lines_get_the_names_of_their_ports() {
+async fn annotate_adds_service_names_to_log_lines() {
     let server = Server::start();
     let request = crate::harness::register("billing", FREE);
     server.writes().await.register_port(request).await.unwrap();
@@ -181,7 +181,7 @@ async fn log_lines_get_the_names_of_their_ports() {
 }
 
 #[test]
-fn a_long_log_keeps_its_order() {
+fn annotating_a_long_log_preserves_its_order() {
     let server = Server::start();
     let log = (0..50_000).map(|number| number.to_string() + " 10.0.0.1:443\n").collect::<String>();
     let told = String::from_utf8(annotated(&server, log.as_bytes())).unwrap();
@@ -192,7 +192,7 @@ fn a_long_log_keeps_its_order() {
 }
 
 #[test]
-fn the_seed_is_printed_as_it_stands() {
+fn the_seed_is_exported_unchanged() {
     let fixture = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/tests/fixtures/service-names-port-numbers-2024-06-12.csv"

@@ -153,7 +153,7 @@ async fn fails(command: Command) -> String {
 }
 
 #[tokio::test]
-async fn a_trusted_server_is_talked_to_encrypted() {
+async fn a_trusted_server_is_called_over_tls() {
     let (server, authority) = (Server::start(), Authority::new());
     let identity = authority.issue("localhost", |_| {});
     let front = Front { identity, clients_of: None, protocol: GRPC }.run(&server).await;
@@ -173,7 +173,7 @@ async fn a_trusted_server_is_talked_to_encrypted() {
 }
 
 #[tokio::test]
-async fn a_server_that_can_not_be_trusted_is_told_as_such() {
+async fn an_untrusted_server_is_reported() {
     let (server, authority) = (Server::start(), Authority::new());
     let (other, namesake) = (Authority::named("Another"), Authority::new());
     let good = || authority.issue("localhost", |_| {});
@@ -218,7 +218,7 @@ async fn a_server_that_can_not_be_trusted_is_told_as_such() {
 }
 
 #[tokio::test]
-async fn a_client_certificate_is_shown_where_it_is_asked_for() {
+async fn a_client_certificate_is_sent_when_requested() {
     let (server, authority, other) = (Server::start(), Authority::new(), Authority::new());
     let identity = authority.issue("localhost", |_| {});
     let clients_of = Some(&authority);
@@ -248,7 +248,7 @@ async fn a_client_certificate_is_shown_where_it_is_asked_for() {
 }
 
 #[tokio::test]
-async fn encryption_at_one_end_alone_is_told() {
+async fn tls_at_one_end_only_is_reported() {
     let (server, authority) = (Server::start(), Authority::new());
     let identity = authority.issue("localhost", |_| {});
     let front = Front { identity, clients_of: None, protocol: GRPC }.run(&server).await;
@@ -264,7 +264,7 @@ async fn encryption_at_one_end_alone_is_told() {
 }
 
 #[test]
-fn a_token_in_the_clear_is_warned_of_once() {
+fn a_plaintext_token_is_warned_about_once() {
     // Nothing listens at port 1.
     let run = |addr: &str, token: Option<&str>| {
         let mut command = lookup(addr);

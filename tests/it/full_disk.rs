@@ -7,7 +7,7 @@ use portbook::grpc::proto::{self, ChangeFilter, WatchFilter};
 use tonic::Code;
 
 use crate::harness::{Fold, Server, in_time, refused, register, whatever};
-use crate::small_disk::SmallDisk;
+use crate::tmpfs_disk::SmallDisk;
 
 /// As large a registration as there can be.
 fn large(port: u32) -> proto::RegisterPortRequest {
@@ -83,7 +83,7 @@ impl Told {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_disk_refuses_writes_until_there_is_space_and_loses_nothing() {
+async fn a_full_disk_refuses_writes_until_space_is_free_and_loses_nothing() {
     let mut disk = SmallDisk::new(24 * 1024);
     disk.start().unwrap();
     let mut told = Told::default();
@@ -125,7 +125,7 @@ async fn a_full_disk_refuses_writes_until_there_is_space_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_server_that_was_cut_off_starts_on_a_full_disk() {
+async fn a_killed_server_starts_on_a_full_disk() {
     let mut disk = SmallDisk::new(24 * 1024);
     disk.start().unwrap();
     let mut told = Told::default();
@@ -152,7 +152,7 @@ async fn a_server_that_was_cut_off_starts_on_a_full_disk() {
 }
 
 #[tokio::test]
-async fn a_new_database_on_a_full_disk_is_told_and_comes_once_there_is_space() {
+async fn a_first_start_on_a_full_disk_fails_and_succeeds_once_space_is_free() {
     for space in [0, 1_000, 2_000] {
         let mut disk = SmallDisk::new(space + 10_000);
         disk.fill();
@@ -180,7 +180,7 @@ async fn a_new_database_on_a_full_disk_is_told_and_comes_once_there_is_space() {
 }
 
 #[tokio::test]
-async fn a_disk_that_is_read_only_is_told() {
+async fn a_read_only_disk_is_reported() {
     let mut disk = SmallDisk::new(10_000);
     disk.remount("ro");
     for _ in 0..2 {

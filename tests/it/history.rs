@@ -79,7 +79,7 @@ async fn tell_a_story(server: &Server) {
 }
 
 #[tokio::test]
-async fn each_change_tells_who_what_when_and_why() {
+async fn each_change_has_actor_kind_time_and_reason() {
     use ChangeKind as Kind;
     let server = Server::start();
     tell_a_story(&server).await;
@@ -166,7 +166,7 @@ fn passes(filter: &ChangeFilter, change: &Change) -> bool {
 }
 
 #[tokio::test]
-async fn filters_let_pass_what_they_say() {
+async fn filters_match_a_naive_scan() {
     let server = Server::start();
     tell_a_story(&server).await;
     let all = server.history(everywhere()).await;
@@ -207,7 +207,7 @@ async fn filters_let_pass_what_they_say() {
 }
 
 #[tokio::test]
-async fn pages_hold_each_change_once_in_both_orders() {
+async fn pages_contain_each_change_once_in_both_orders() {
     let server = Server::start();
     tell_a_story(&server).await;
     let all = server.history(everywhere()).await;
@@ -238,7 +238,7 @@ async fn pages_hold_each_change_once_in_both_orders() {
 }
 
 #[tokio::test]
-async fn a_page_begins_where_the_last_one_ended_whatever_is_written_meanwhile() {
+async fn pages_are_contiguous_under_concurrent_writes() {
     let server = Server::start();
     let (mut reads, mut writes) = (server.reads().await, server.writes().await);
     for port in QUIET..QUIET + 20 {
@@ -264,7 +264,7 @@ async fn a_page_begins_where_the_last_one_ended_whatever_is_written_meanwhile() 
 }
 
 #[tokio::test]
-async fn the_history_of_a_namespace_outlives_it() {
+async fn the_history_of_a_deleted_namespace_remains() {
     let mut server = Server::start();
     tell_a_story(&server).await;
     let of_lab = ChangeFilter { namespace: "lab".into(), ..Default::default() };
@@ -282,7 +282,7 @@ async fn the_history_of_a_namespace_outlives_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_loser_learns_the_winner_and_the_history_tells_the_same() {
+async fn every_refused_writer_gets_the_holder_recorded_in_the_history() {
     let server = Server::start();
     let mut clients = Vec::new();
     for client in 0..64 {

@@ -89,7 +89,7 @@ async fn a_lease_is_renewed_by_uid_and_by_port() {
 }
 
 #[tokio::test]
-async fn what_is_held_without_end_has_no_lease_to_renew() {
+async fn a_registration_without_expiry_cannot_be_renewed() {
     let server = Server::start();
     let mut writes = server.writes().await;
     let held = writes.register_port(register("billing", FREE)).await.unwrap().into_inner();
@@ -102,7 +102,7 @@ async fn what_is_held_without_end_has_no_lease_to_renew() {
 }
 
 #[tokio::test]
-async fn an_update_leaves_the_lease_as_it_is() {
+async fn an_update_does_not_change_the_lease() {
     let server = Server::start();
     let mut writes = server.writes().await;
     let held = writes.register_port(leased("billing", FREE, 600)).await.unwrap().into_inner();
@@ -120,7 +120,7 @@ async fn an_update_leaves_the_lease_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_lease_ends_by_itself() {
+async fn a_lease_expires_automatically() {
     let server = Server::start();
     let (mut reads, mut writes) = (server.reads().await, server.writes().await);
     writes.create_pool(create_pool(pool("web", QUIET, QUIET + 1))).await.unwrap();
@@ -180,7 +180,7 @@ async fn a_lease_ends_by_itself() {
 }
 
 #[tokio::test]
-async fn a_lease_that_was_renewed_or_given_back_does_not_end() {
+async fn a_renewed_or_released_lease_does_not_expire() {
     let server = Server::start();
     let mut writes = server.writes().await;
     let mut watch = server.watch(1, proto::WatchFilter::default()).await;
@@ -205,7 +205,7 @@ async fn a_lease_that_was_renewed_or_given_back_does_not_end() {
 }
 
 #[tokio::test]
-async fn what_ended_while_no_server_ran_has_ended_before_the_first_answer() {
+async fn leases_that_expired_while_stopped_end_before_the_first_response() {
     let mut server = Server::start();
     let mut writes = server.writes().await;
     writes.register_port(leased("short", FREE, 1)).await.unwrap();

@@ -24,7 +24,7 @@ async fn is_healthy(server: &Server) {
 }
 
 #[tokio::test]
-async fn a_stream_beyond_the_limit_is_refused_with_a_hint_until_there_is_room() {
+async fn a_stream_over_the_limit_is_refused_with_a_retry_hint() {
     let server = with(&["--max-streaming-calls", "2"]);
     let first = server.watch(1, proto::WatchFilter::default()).await;
     let _second = server.watch(1, proto::WatchFilter::default()).await;
@@ -43,7 +43,7 @@ async fn a_stream_beyond_the_limit_is_refused_with_a_hint_until_there_is_room() 
 }
 
 #[tokio::test]
-async fn who_calls_too_often_is_told_when_to_call_again() {
+async fn calls_over_the_rate_limit_get_a_retry_delay() {
     let server = with(&["--rate-limit", "5"]);
     let mut reads = server.reads().await;
     let mut answers = Vec::new();
@@ -66,7 +66,7 @@ async fn who_calls_too_often_is_told_when_to_call_again() {
 }
 
 #[tokio::test]
-async fn a_deadline_is_kept_and_what_waited_behind_it_is_not_carried_out() {
+async fn a_write_whose_deadline_passed_in_the_queue_is_not_executed() {
     let server = with(&["--request-timeout", "1"]);
     // Somebody else has the file: nothing can be committed.
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(server.database());
@@ -88,7 +88,7 @@ async fn a_deadline_is_kept_and_what_waited_behind_it_is_not_carried_out() {
 }
 
 #[tokio::test]
-async fn a_connection_beyond_the_limit_is_closed_at_once() {
+async fn a_connection_over_the_limit_is_closed_immediately() {
     let server = with(&["--max-connections", "2"]);
     let _first = server.channel().await;
     let _second = server.channel().await;
@@ -102,7 +102,7 @@ async fn a_connection_beyond_the_limit_is_closed_at_once() {
 }
 
 #[test]
-fn who_says_nothing_is_hung_up_on() {
+fn a_connection_without_a_handshake_is_closed() {
     use std::io::Write;
     let server = Server::start();
     let mut silent = TcpStream::connect(&server.address).unwrap();

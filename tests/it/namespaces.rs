@@ -31,7 +31,7 @@ pub fn delete(name: &str, etag: &str) -> proto::DeleteNamespaceRequest {
 }
 
 #[tokio::test]
-async fn a_namespace_is_made_changed_and_deleted() {
+async fn a_namespace_is_created_updated_and_deleted() {
     let mut server = Server::start();
     let mut writes = server.writes().await;
     let policy = NamespacePolicy {
@@ -92,7 +92,7 @@ async fn a_namespace_is_made_changed_and_deleted() {
 }
 
 #[tokio::test]
-async fn a_namespace_goes_only_when_it_is_empty() {
+async fn only_an_empty_namespace_can_be_deleted() {
     let server = Server::start();
     let mut writes = server.writes().await;
     writes.create_namespace(namespace("lab", NamespacePolicy::default())).await.unwrap();
@@ -131,7 +131,7 @@ async fn a_namespace_goes_only_when_it_is_empty() {
 }
 
 #[tokio::test]
-async fn the_default_namespace_is_permanent_but_its_rules_are_not() {
+async fn the_default_namespace_is_permanent_but_its_policy_can_change() {
     let server = Server::start();
     let mut writes = server.writes().await;
     let untouched = get(&server, "").await.namespace.unwrap();
@@ -149,7 +149,7 @@ async fn the_default_namespace_is_permanent_but_its_rules_are_not() {
 }
 
 #[tokio::test]
-async fn namespaces_are_listed_by_name_each_once() {
+async fn namespaces_are_listed_once_sorted_by_name() {
     let server = Server::start();
     let mut writes = server.writes().await;
     for name in ["z9", "b", "a-2", "e", "prod", "a1"] {
@@ -172,7 +172,7 @@ async fn namespaces_are_listed_by_name_each_once() {
 }
 
 #[tokio::test]
-async fn an_unknown_namespace_is_told_with_the_nearest_names() {
+async fn an_unknown_namespace_error_suggests_the_nearest_names() {
     let server = Server::start();
     let (mut reads, mut writes) = (server.reads().await, server.writes().await);
     writes.create_namespace(namespace("prod-eu", NamespacePolicy::default())).await.unwrap();
@@ -239,7 +239,7 @@ async fn a_port_can_be_held_once_in_each_namespace() {
 }
 
 #[tokio::test]
-async fn a_repeated_change_of_a_namespace_or_a_pool_gets_its_first_answer() {
+async fn a_repeated_write_of_a_namespace_or_pool_gets_the_first_response() {
     let mut server = Server::start();
     let mut create = namespace("lab", NamespacePolicy::default());
     let wish =

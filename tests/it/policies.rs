@@ -3,7 +3,7 @@
 use portbook::grpc::proto::{self, FindingCode, NamespacePolicy, Outcome, Severity};
 use tonic::Code;
 
-use crate::checking::question;
+use crate::check_port::question;
 use crate::harness::{
     FREE, Server, codes, denied, namespace, numbers, ports, refused, register, release, seconds,
     whatever,
@@ -16,7 +16,7 @@ async fn check(server: &Server, request: &proto::RegisterPortRequest) -> proto::
 }
 
 #[tokio::test]
-async fn what_a_namespace_accepts_is_told_as_a_note() {
+async fn an_accepted_finding_is_returned_as_a_note() {
     let server = Server::start();
     let mut writes = server.writes().await;
     let accept = numbers(&[FindingCode::IanaAssigned, FindingCode::SystemPort]);
@@ -39,7 +39,7 @@ async fn what_a_namespace_accepts_is_told_as_a_note() {
 }
 
 #[tokio::test]
-async fn what_a_namespace_forbids_is_refused_whatever_is_acknowledged() {
+async fn a_forbidden_finding_is_refused_despite_acknowledgement() {
     use FindingCode::{DynamicPort, IanaAssigned, NodePortRange, SystemPort};
     let server = Server::start();
     let mut writes = server.writes().await;
@@ -114,7 +114,7 @@ async fn every_forbidden_code_is_named() {
 }
 
 #[tokio::test]
-async fn without_a_cool_down_a_port_does_not_rest() {
+async fn a_zero_cool_down_frees_the_port_immediately() {
     let server = Server::start();
     let mut writes = server.writes().await;
     let policy = NamespacePolicy { cool_down: seconds(0), ..Default::default() };
@@ -139,7 +139,7 @@ async fn without_a_cool_down_a_port_does_not_rest() {
 }
 
 #[tokio::test]
-async fn a_namespace_that_was_made_anew_remembers_no_resting_ports() {
+async fn a_recreated_namespace_has_no_ports_in_cool_down() {
     let mut server = Server::start();
     let mut writes = server.writes().await;
     for name in ["lab", "default"] {

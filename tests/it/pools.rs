@@ -33,7 +33,7 @@ async fn usage(server: &Server, name: &str) -> [u32; 5] {
 }
 
 #[tokio::test]
-async fn a_pool_is_made_changed_and_deleted() {
+async fn a_pool_is_created_updated_and_deleted() {
     let mut server = Server::start();
     let mut writes = server.writes().await;
     let wish = proto::Pool {
@@ -85,7 +85,7 @@ async fn a_pool_is_made_changed_and_deleted() {
 }
 
 #[tokio::test]
-async fn an_unknown_pool_is_told_with_the_nearest_names() {
+async fn an_unknown_pool_error_suggests_the_nearest_names() {
     let server = Server::start();
     let (mut reads, mut writes) = (server.reads().await, server.writes().await);
     writes.create_pool(create_pool(pool("web-eu", QUIET, QUIET + 9))).await.unwrap();
@@ -113,7 +113,7 @@ async fn an_unknown_pool_is_told_with_the_nearest_names() {
 }
 
 #[tokio::test]
-async fn pools_are_listed_by_namespace_and_name_each_once() {
+async fn pools_are_listed_once_sorted_by_namespace_and_name() {
     let server = Server::start();
     let mut writes = server.writes().await;
     writes.create_namespace(namespace("a", proto::NamespacePolicy::default())).await.unwrap();
@@ -153,7 +153,7 @@ async fn pools_are_listed_by_namespace_and_name_each_once() {
 }
 
 #[tokio::test]
-async fn a_pool_meets_no_other_and_nothing_from_outside() {
+async fn a_pool_overlaps_no_other_pool_and_no_outside_registration() {
     let server = Server::start();
     let mut writes = server.writes().await;
     writes.create_pool(create_pool(pool("web", QUIET, QUIET + 9))).await.unwrap();
@@ -201,7 +201,7 @@ async fn a_pool_meets_no_other_and_nothing_from_outside() {
 }
 
 #[tokio::test]
-async fn what_comes_from_a_pool_stays_in_it() {
+async fn an_update_cannot_exclude_allocated_ports() {
     let server = Server::start();
     let mut writes = server.writes().await;
     let both = proto::Pool { transports: vec![1, 2], ..pool("web", QUIET, QUIET + 9) };
@@ -245,7 +245,7 @@ async fn what_comes_from_a_pool_stays_in_it() {
 }
 
 #[tokio::test]
-async fn nobody_gets_a_port_of_a_pool_but_through_it() {
+async fn ports_of_a_pool_are_registered_only_through_the_pool() {
     let server = Server::start();
     let mut writes = server.writes().await;
     let excluded_ports = ports(QUIET + 4, QUIET + 4).into_iter().collect();
@@ -309,7 +309,7 @@ async fn the_usage_of_a_pool_counts_each_port_once() {
 }
 
 #[tokio::test]
-async fn the_rules_of_the_namespace_hold_in_its_pools_from_then_on() {
+async fn a_changed_namespace_policy_applies_to_its_pools() {
     let server = Server::start();
     let mut writes = server.writes().await;
     // The upper five are Kubernetes' node ports.

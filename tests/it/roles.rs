@@ -13,7 +13,7 @@ use crate::harness::{
     FREE, Server, TOKEN, create_pool, denied, ensure, namespace, pool, ports, register, seconds,
     whatever,
 };
-use crate::raw::RawCodec;
+use crate::raw_calls::RawCodec;
 
 /// A token of the tests: its secret, and the `authorization` that has it.
 struct Secret(String);
@@ -106,7 +106,7 @@ async fn matrix(server: &Server) -> String {
 }
 
 #[tokio::test]
-async fn every_rpc_asks_for_its_role() {
+async fn every_rpc_requires_its_role() {
     let server = Server::start();
     let header = format!(
         "{:22}{:16}{:16}{:16}{:16}{}\n",
@@ -119,7 +119,7 @@ async fn every_rpc_asks_for_its_role() {
 }
 
 #[tokio::test]
-async fn only_a_token_that_is_valid_now_is_taken() {
+async fn only_a_currently_valid_token_is_accepted() {
     let server = Server::start();
     let brief = create(&server, token("brief", proto::Role::Admin, vec![])).await;
     let gone = create(&server, token("gone", proto::Role::Admin, vec![])).await;
@@ -178,7 +178,7 @@ async fn only_a_token_that_is_valid_now_is_taken() {
 }
 
 #[tokio::test]
-async fn a_rotated_token_overlaps_as_long_as_it_was_asked_to() {
+async fn a_rotated_token_overlaps_for_the_requested_time() {
     let server = Server::start();
     let old = create(&server, token("ci", proto::Role::Admin, vec![])).await;
     let rotate = proto::RotateTokenRequest { name: "ci".into(), overlap: seconds(3600) };
@@ -191,7 +191,7 @@ async fn a_rotated_token_overlaps_as_long_as_it_was_asked_to() {
 }
 
 #[tokio::test]
-async fn a_registrar_keeps_to_its_grants() {
+async fn a_registrar_is_limited_to_its_grants() {
     let server = Server::start();
     let mut admin = server.writes().await;
     for name in ["prod", "staging"] {
@@ -277,7 +277,7 @@ async fn a_registrar_keeps_to_its_grants() {
 }
 
 #[tokio::test]
-async fn system_ports_are_an_admins_to_acknowledge_or_to_allow() {
+async fn only_an_admin_can_acknowledge_or_accept_system_ports() {
     let server = Server::start();
     let mut admin = server.writes().await;
     admin.create_namespace(namespace("prod", proto::NamespacePolicy::default())).await.unwrap();
@@ -301,7 +301,7 @@ async fn system_ports_are_an_admins_to_acknowledge_or_to_allow() {
 }
 
 #[tokio::test]
-async fn tokens_are_listed_without_their_secrets_and_changed_at_once() {
+async fn token_lists_have_no_secrets_and_changes_apply_immediately() {
     let server = Server::start();
     let mut admin = server.writes().await;
     let secret = create(&server, token("ci", proto::Role::Viewer, vec![])).await;
@@ -354,7 +354,7 @@ async fn tokens_are_listed_without_their_secrets_and_changed_at_once() {
 }
 
 #[tokio::test]
-async fn a_call_that_began_before_its_token_was_revoked_is_held_to_that() {
+async fn a_call_in_progress_is_refused_when_its_token_is_revoked() {
     let server = Server::start();
     let secret = create(&server, token("leaving", proto::Role::Admin, vec![])).await;
     let channel = server.channel().await;
@@ -387,7 +387,7 @@ async fn a_call_that_began_before_its_token_was_revoked_is_held_to_that() {
 }
 
 #[tokio::test]
-async fn a_secret_in_the_place_of_a_name_is_not_kept_or_told() {
+async fn a_secret_passed_as_a_name_is_not_stored_or_shown() {
     let mut server = Server::stopped();
     let log = server.launch_logged(&["--log", "info"]);
     let secret = create(&server, token("ci", proto::Role::Viewer, vec![])).await;
@@ -403,7 +403,7 @@ async fn a_secret_in_the_place_of_a_name_is_not_kept_or_told() {
 }
 
 #[tokio::test]
-async fn a_bad_token_is_refused_where_none_is_needed_too() {
+async fn an_invalid_token_is_refused_even_where_none_is_required() {
     let server = Server::start();
     for (authorization, code) in
         [("Bearer wrong-wrong-wrong-wrong", Code::Unauthenticated), ("", Code::Ok)]

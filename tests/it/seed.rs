@@ -7,7 +7,7 @@ use portbook::grpc::proto::{Source, State, Transport};
 use crate::harness::{Server, sql_counts};
 
 #[tokio::test]
-async fn the_counts_are_ianas_by_the_server_and_by_sql() {
+async fn the_server_and_sql_agree_with_iana_on_the_counts() {
     let server = Server::start();
     let info = server.info().await;
     let iana = info.sources.iter().find(|counts| counts.source() == Source::Iana).unwrap();
@@ -71,7 +71,7 @@ async fn the_counts_are_ianas_by_the_server_and_by_sql() {
 }
 
 #[tokio::test]
-async fn the_common_uses_say_nothing_that_iana_says() {
+async fn common_uses_do_not_duplicate_iana_records() {
     let server = Server::start();
     let repeated = "select c.service_name || ' ' || c.first_port || '/' || c.transport, count(*) \
         from common_use c join iana_record i on lower(i.service_name) = c.service_name \

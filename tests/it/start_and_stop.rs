@@ -12,7 +12,7 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use crate::harness::{FREE, Server, failed_start, portbook, refused, register, serve};
 
 #[tokio::test]
-async fn a_restart_gives_the_same_revision_and_the_same_answers() {
+async fn a_restart_preserves_the_revision_and_the_responses() {
     let mut server = Server::start();
     let mut request = register("billing", FREE);
     request.labels = [("tier".into(), "1".into())].into();
@@ -31,7 +31,7 @@ async fn a_restart_gives_the_same_revision_and_the_same_answers() {
 }
 
 #[tokio::test]
-async fn one_file_has_one_server() {
+async fn a_database_file_has_one_server() {
     let mut server = Server::start();
     let (code, said) = failed_start(&mut serve(&server.database()));
     assert_eq!(code, Some(5));
@@ -43,7 +43,7 @@ async fn one_file_has_one_server() {
 }
 
 #[test]
-fn another_name_of_the_file_is_the_same_file() {
+fn a_link_to_the_database_shares_its_lock() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     // The link stands before the file does.
@@ -63,7 +63,7 @@ fn another_name_of_the_file_is_the_same_file() {
 }
 
 #[tokio::test]
-async fn an_address_in_use_is_told() {
+async fn an_address_in_use_is_reported() {
     let server = Server::start();
     let folder = tempfile::tempdir().unwrap();
     let mut command = portbook();
@@ -104,7 +104,7 @@ async fn both_signals_stop_the_server_and_end_its_streams() {
 }
 
 #[tokio::test]
-async fn every_service_is_healthy_once_it_serves() {
+async fn every_service_reports_serving() {
     let server = Server::start();
     let mut health = HealthClient::new(server.channel().await);
     for service in ["", "portbook.v1.PortRegistryService", "portbook.v1.PortAdminService"] {
@@ -115,7 +115,7 @@ async fn every_service_is_healthy_once_it_serves() {
 }
 
 #[tokio::test]
-async fn a_start_that_was_cut_off_is_taken_up_again() {
+async fn an_interrupted_first_start_is_completed_by_the_next() {
     // The first start is killed at once, at whatever it is doing.
     for delay in [0, 20, 60, 120] {
         let folder = tempfile::tempdir().unwrap();
@@ -137,7 +137,7 @@ async fn a_start_that_was_cut_off_is_taken_up_again() {
 }
 
 #[test]
-fn whoever_watches_over_a_server_learns_whether_it_serves() {
+fn the_health_command_reports_whether_the_server_serves() {
     let mut server = Server::start();
     let health = |server: &Server, service: Option<&str>| {
         let mut command = portbook();
@@ -161,7 +161,7 @@ fn whoever_watches_over_a_server_learns_whether_it_serves() {
 }
 
 #[test]
-fn a_silent_server_is_not_waited_for() {
+fn a_health_check_of_an_unresponsive_server_times_out() {
     // It takes connections, and says nothing.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut command = portbook();

@@ -10,7 +10,7 @@ use tonic::metadata::MetadataValue;
 use tonic::{Code, Request};
 
 use crate::harness::{FREE, Server, create_pool, denied, ensure, in_time, pool, register};
-use crate::raw::{END_HEADERS, Frames, HEADERS, frame, lookup_headers};
+use crate::raw_calls::{END_HEADERS, Frames, HEADERS, frame, lookup_headers};
 
 /// What an HTTP listener answers: its status and its body.
 fn get(address: &str, path: &str) -> (u16, String) {
@@ -72,7 +72,7 @@ async fn calls_are_counted_by_rpc_and_code() {
 }
 
 #[tokio::test]
-async fn a_call_that_its_client_gave_up_is_counted_as_cancelled() {
+async fn a_cancelled_call_is_counted_as_cancelled() {
     let server = with_http();
     let mut watch = server.watch(1, proto::WatchFilter::default()).await;
     let in_flight =
@@ -91,7 +91,7 @@ async fn a_call_that_its_client_gave_up_is_counted_as_cancelled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn probes_tell_alive_from_ready() {
+async fn liveness_and_readiness_probes_differ() {
     let mut server = Server::stopped();
     server.launch_with(&["--http-listen", "127.0.0.1:0", "--shutdown-grace", "2"]);
     let http = server.http().to_owned();
@@ -123,7 +123,7 @@ async fn probes_tell_alive_from_ready() {
 }
 
 #[tokio::test]
-async fn a_refused_write_is_in_the_log_with_its_actor_and_address() {
+async fn a_refused_write_is_logged_with_actor_and_address() {
     let mut server = Server::stopped();
     let log = server.launch_logged(&["--log", "info"]);
     let mut writes = server.writes().await;
@@ -202,7 +202,7 @@ mod collector {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_is_a_span_of_its_callers_trace() {
+async fn a_call_is_a_span_in_the_trace_of_the_caller() {
     let (endpoint, mut spans) = collector::start().await;
     let mut server = Server::stopped();
     server.launch_with(&["--otlp-endpoint", &endpoint, "--trace-ratio", "0"]);

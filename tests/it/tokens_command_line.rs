@@ -39,7 +39,7 @@ fn steady(text: &str, server: &Server) -> String {
 }
 
 #[tokio::test]
-async fn a_registrar_registers_where_an_admin_has_granted_it() {
+async fn a_registrar_registers_within_its_grants() {
     let server = Server::start();
     server
         .writes()
@@ -91,7 +91,7 @@ async fn a_registrar_registers_where_an_admin_has_granted_it() {
 }
 
 #[test]
-fn programs_get_the_secret_and_the_grants() {
+fn json_and_csv_contain_secret_and_grants() {
     let server = Server::start();
     let line = "token create ci --role registrar --grant default/b,default/a --output json";
     let made: serde_json::Value =
@@ -108,7 +108,7 @@ fn programs_get_the_secret_and_the_grants() {
 }
 
 #[test]
-fn the_secret_before_a_new_one_is_taken_for_its_overlap() {
+fn the_previous_secret_is_valid_during_its_overlap() {
     let server = Server::start();
     let first = secret(&server, "token create ci --role viewer");
     let shown = |secret: &str| as_holder(&server, secret, "token show").status.code();
@@ -127,7 +127,7 @@ fn recover(server: &Server) -> Command {
 }
 
 #[tokio::test]
-async fn whoever_has_the_machine_finds_a_way_back_in() {
+async fn local_access_recovers_a_lost_admin_token() {
     let mut server = Server::start();
     let as_told = |command: &mut Command| told("token recover", &command.output().unwrap());
     let mut story = vec![as_told(&mut recover(&server))];

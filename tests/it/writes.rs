@@ -8,7 +8,7 @@ use tonic::Code;
 use crate::harness::{FREE, Server, ports, refused, register, whatever};
 
 #[tokio::test]
-async fn a_registration_is_seen_from_another_connection_at_once() {
+async fn a_registration_is_visible_immediately_on_another_connection() {
     let server = Server::start();
     let mut writes = server.writes().await;
     let mut request = register("billing", FREE);
@@ -39,7 +39,7 @@ async fn a_registration_is_seen_from_another_connection_at_once() {
 }
 
 #[tokio::test]
-async fn a_run_of_ports_answers_for_each_of_them() {
+async fn a_registered_range_is_found_at_each_port() {
     let server = Server::start();
     let mut request = register("cluster", FREE);
     request.ports = ports(FREE, FREE + 9);
@@ -61,7 +61,7 @@ async fn a_run_of_ports_answers_for_each_of_them() {
 }
 
 #[tokio::test]
-async fn whoever_comes_second_is_told_the_holder() {
+async fn a_conflicting_registration_names_the_holder() {
     let server = Server::start();
     let mut writes = server.writes().await;
     let mut first = register("first", FREE + 3);
@@ -90,7 +90,7 @@ async fn whoever_comes_second_is_told_the_holder() {
 }
 
 #[tokio::test]
-async fn several_transports_are_taken_together_or_not_at_all() {
+async fn several_transports_are_registered_atomically() {
     let server = Server::start();
     let mut writes = server.writes().await;
     writes.register_port(register("first", FREE)).await.unwrap();
@@ -103,7 +103,7 @@ async fn several_transports_are_taken_together_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn findings_have_to_be_acknowledged_one_by_one() {
+async fn each_finding_must_be_acknowledged() {
     let server = Server::start();
     let mut writes = server.writes().await;
     for (port, codes) in [
@@ -132,7 +132,7 @@ async fn findings_have_to_be_acknowledged_one_by_one() {
 }
 
 #[tokio::test]
-async fn the_service_that_iana_names_may_take_its_own_port() {
+async fn the_iana_service_may_register_its_own_port() {
     let server = Server::start();
     let mut request = register("PostgreSQL", 5432);
     request.labels = [("cluster".into(), "a".into())].into();
@@ -142,7 +142,7 @@ async fn the_service_that_iana_names_may_take_its_own_port() {
 }
 
 #[tokio::test]
-async fn validate_only_answers_as_if_and_changes_nothing() {
+async fn validate_only_returns_the_result_and_changes_nothing() {
     let server = Server::start();
     let mut writes = server.writes().await;
     let mut request = register("maybe", FREE);
@@ -164,7 +164,7 @@ fn update(assignment: proto::Assignment, paths: &[&str]) -> proto::UpdateAssignm
 }
 
 #[tokio::test]
-async fn an_update_takes_over_the_fields_of_its_mask() {
+async fn an_update_changes_the_fields_in_its_mask() {
     let server = Server::start();
     let mut writes = server.writes().await;
     let mut request = register("billing", FREE);
@@ -227,7 +227,7 @@ async fn a_stale_etag_stops_an_update_and_a_release() {
 }
 
 #[tokio::test]
-async fn a_new_name_is_judged_like_a_registration() {
+async fn a_rename_is_checked_like_a_registration() {
     let server = Server::start();
     let mut writes = server.writes().await;
     let answer = writes.register_port(register("postgresql", 5432)).await.unwrap();
@@ -244,7 +244,7 @@ async fn a_new_name_is_judged_like_a_registration() {
 }
 
 #[tokio::test]
-async fn a_port_is_given_back_by_uid_or_by_number() {
+async fn a_port_is_released_by_uid_or_by_number() {
     let server = Server::start();
     let mut writes = server.writes().await;
     let mut request = register("billing", FREE);
@@ -277,7 +277,7 @@ async fn a_port_is_given_back_by_uid_or_by_number() {
 }
 
 #[tokio::test]
-async fn what_iana_says_is_not_changed() {
+async fn iana_records_cannot_be_changed() {
     let server = Server::start();
     let https = server.lookup(443).await.assignments.remove(0);
     let mut writes = server.writes().await;
@@ -289,7 +289,7 @@ async fn what_iana_says_is_not_changed() {
 }
 
 #[tokio::test]
-async fn a_repeated_request_gets_its_first_answer_even_after_a_restart() {
+async fn a_repeated_request_gets_the_first_response_even_after_a_restart() {
     let mut server = Server::start();
     let mut request = whatever(register("billing", 5432));
     request.request_id = "6d1f9a52-6f0e-4b56-9d6c-0f4ab6a2d1f3".into();
@@ -318,7 +318,7 @@ async fn a_repeated_request_gets_its_first_answer_even_after_a_restart() {
 }
 
 #[tokio::test]
-async fn a_first_answer_is_kept_with_what_it_rested_on() {
+async fn a_stored_response_keeps_its_findings() {
     let server = Server::start();
     let mut writes = server.writes().await;
     writes.register_port(register("holder", FREE)).await.unwrap();
@@ -337,7 +337,7 @@ async fn a_first_answer_is_kept_with_what_it_rested_on() {
 }
 
 #[tokio::test]
-async fn many_at_one_port_have_one_winner_and_the_others_learn_who() {
+async fn concurrent_registrations_of_a_port_have_one_winner_and_name_it() {
     let server = Server::start();
     let clients = (0..64).map(|number| {
         let address = server.writes();
@@ -368,7 +368,7 @@ async fn many_at_one_port_have_one_winner_and_the_others_learn_who() {
 }
 
 #[tokio::test]
-async fn what_was_acknowledged_survives_the_end_of_the_process_at_any_moment() {
+async fn acknowledged_writes_survive_a_kill_at_any_time() {
     let mut server = Server::start();
     let mut acknowledged: Vec<(u32, String)> = Vec::new();
     for round in 0..3u32 {

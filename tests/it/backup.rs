@@ -1,0 +1,398 @@
+//! Backups, and databases made of them.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::process::{Command, Output, Stdio};
+use std::task::Poll;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use portbook::grpc::proto::{self, AsOf, as_of};
+use portbook::store::sqlite;
+
+use crate::harness::{FREE, QUIET, Server, portbook, register, sql_counts};
+use crate::verify::{execute, forge, open};
+
+/// What a command says, on stdout and then on stderr, and its exit code.
+pub fn ended(output: &Output) -> (Option<i32>, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+}
+
+pub fn back_up(database: &Path, file: &Path) -> Command {
+    let mut command = portbook();
+    command.arg("backup").arg(file).arg("--database").arg(database);
+    command
+}
+
+pub fn restore(file: &Path, database: &Path) -> Command {
+    let mut command = portbook();
+    command.arg("restore").arg(file).arg("--database").arg(database);
+    command
+}
+
+pub fn verify(file: &Path) -> (Option<i32>, String) {
+    ended(&portbook().arg("verify").arg(file).output().unwrap())
+}
+
+/// That the command does what it is asked to; what it says.
+pub fn done(command: &mut Command) -> String {
+    let (code, said) = ended(&command.output().unwrap());
+    assert_eq!(code, Some(0), "{said}");
+    said
+}
+
+/// That the command ends with this code; what it says.
+fn refused(command: &mut Command, expected: i32) -> String {
+    let (code, said) = ended(&command.output().unwrap());
+    assert_eq!(code, Some(expected), "{said}");
+    said
+}
+
+/// The files of a folder, with their contents.
+pub fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = paths.map(|path| (path.clone(), fs::read(path).unwrap())).collect();
+    files.sort();
+    files
+}
+
+async fn revision_in(database: &Path) -> i64 {
+    sql_counts(database, "select '', coalesce(max(revision), 0) from revision").await.remove(0).1
+}
+
+/// A server with so many registrations that was stopped.
+async fn stopped_after(registrations: u32) -> Server {
+    let mut server = Server::start();
+    let mut writes = server.writes().await;
+    for port in QUIET..QUIET + registrations {
+        writes.register_port(register("held", port)).await.unwrap();
+    }
+    drop(writes);
+    assert!(server.signal("TERM").await.success());
+    server
+}
+
+fn backup_of(server: &Server) -> PathBuf {
+    let file = server.database().with_extension("backup");
+    done(&mut back_up(&server.database(), &file));
+    file
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_under_write_load_restores_to_the_same_responses() {
+    let server = Server::start();
+    let file = server.database().with_extension("backup");
+    let mut writes = server.writes().await;
+    writes.register_port(register("first", FREE)).await.unwrap();
+    let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
+    let load = tokio::spawn(async move {
+        let mut port = QUIET;
+        while stopped.try_recv().is_err() {
+            writes.register_port(register(&format!("load-{port}"), port)).await.unwrap();
+            port = if port == QUIET + 500 { QUIET } else { port + 1 };
+            if port == QUIET {
+                break;
+            }
+        }
+    });
+    let (database, to) = (server.database(), file.clone());
+    let said = tokio::task::spawn_blocking(move || done(&mut back_up(&database, &to)));
+    let said = said.await.unwrap();
+    stop.send(()).ok();
+    load.await.unwrap();
+
+    let revision = said.split("revision ").nth(1).and_then(|rest| rest.split(',').next());
+    let revision: u64 = revision.unwrap().parse().unwrap();
+    assert!(0 < revision && revision < server.info().await.revision, "{said}");
+    let (code, told) = verify(&file);
+    assert_eq!(code, Some(0), "{told}");
+    let mut elsewhere = Server::stopped();
+    let said = done(&mut restore(&file, &elsewhere.database()));
+    assert!(said.contains(&format!("revision {revision}, ")), "{said}");
+    elsewhere.launch();
+    assert_eq!(elsewhere.info().await.revision, revision);
+    assert_eq!(elsewhere.info().await.database_id, server.info().await.database_id);
+    let then = Some(AsOf { moment: Some(as_of::Moment::Revision(revision)) });
+    let everywhere = proto::AssignmentFilter { namespace: "-".into(), ..Default::default() };
+    let held = server.registered(everywhere, then).await;
+    assert_eq!(held.len() as u64, revision);
+    assert_eq!(elsewhere.everything().await, held);
+    let mut history = server.history(proto::ChangeFilter::default()).await;
+    history.truncate(held.len());
+    assert_eq!(elsewhere.history(proto::ChangeFilter::default()).await, history);
+}
+
+#[tokio::test]
+async fn a_backup_is_private_and_does_not_overwrite_without_force() {
+    let server = Server::start();
+    let file = server.database().with_extension("backup");
+    done(&mut back_up(&server.database(), &file));
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&file), 0o600);
+    let first = fs::read(&file).unwrap();
+    server.writes().await.register_port(register("billing", FREE)).await.unwrap();
+    let said = refused(&mut back_up(&server.database(), &file), 3);
+    assert!(said.contains("already exists") && said.contains("--force"), "{said}");
+    assert!(fs::read(&file).unwrap() == first);
+    let said = done(back_up(&server.database(), &file).arg("--force"));
+    assert!(said.contains("revision 1, 1 registered"), "{said}");
+    assert_eq!(revision_in(&file).await, 1, "SQLite opens a sealed file");
+    // Not even then.
+    let said = refused(back_up(&server.database(), &server.database()).arg("--force"), 5);
+    assert!(said.contains("is the database itself"), "{said}");
+    server.lookup(443).await;
+}
+
+#[tokio::test]
+async fn a_backup_of_a_restored_database_contains_later_writes() {
+    let origin = stopped_after(1).await;
+    let mut server = Server::stopped();
+    fs::copy(backup_of(&origin), server.database()).unwrap();
+    server.launch();
+    server.writes().await.register_port(register("billing", FREE)).await.unwrap();
+    let (code, told) = verify(&server.database());
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("up to revision 2, "), "{told}");
+    assert_eq!(revision_in(&backup_of(&server)).await, 2);
+}
+
+#[tokio::test]
+async fn a_backup_includes_the_wal_of_a_sealed_file() {
+    let server = stopped_after(1).await;
+    let sealed = backup_of(&server);
+    let mut connection = open(&sealed).await;
+    execute(&mut connection, "pragma journal_mode = wal").await;
+    let written = "insert into token (name, description, role, grants, create_time, creator, \
+                   update_time) values ('late', '', 'ADMIN', '{}', 0, '', 0)";
+    execute(&mut connection, written).await;
+    let (code, told) = verify(&sealed);
+    assert_eq!(code, Some(0), "{told}");
+    let file = server.database().with_extension("second");
+    done(&mut back_up(&sealed, &file));
+    let late = "select name, 1 from token where name = 'late'";
+    assert_eq!(sql_counts(&file, late).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_failed_backup_leaves_no_file_and_reports_the_cause() {
+    let server = stopped_after(1).await;
+    let database = server.database();
+    let folder = database.parent().unwrap();
+    let before = files(folder);
+    let said = refused(&mut back_up(&database, &folder.join("none/b")), 5);
+    assert!(said.contains("none/b does not exist: create it first"), "{said}");
+    let said = refused(&mut back_up(&folder.join("none.db"), &folder.join("b")), 5);
+    assert!(said.contains("does not exist") && said.contains("none.db"), "{said}");
+    let said = refused(back_up(&database, folder).arg("--force"), 5);
+    assert!(said.contains("is a folder"), "{said}");
+    // A disk with no room for it, as far as the process can see.
+    let mut full = Command::new("sh");
+    full.args(["-c", "trap '' XFSZ; ulimit -f 500; exec \"$@\"", "sh"]);
+    let backup = back_up(&database, &folder.join("b"));
+    full.arg(backup.get_program()).args(backup.get_args());
+    let said = refused(&mut full, 5);
+    assert!(said.contains(&format!("{} can't be written", folder.join("b").display())), "{said}");
+    assert!(files(folder) == before);
+}
+
+#[tokio::test]
+async fn a_damaged_database_is_not_backed_up() {
+    let server = stopped_after(1).await;
+    let database = server.database();
+    forge(&database, "update custom_assignment set service_name = 'other'").await;
+    let said = refused(&mut back_up(&database, &database.with_extension("backup")), 6);
+    assert!(said.contains("failed its verification"), "{said}");
+    assert!(said.contains(&format!("portbook verify {}", database.display())), "{said}");
+    assert_eq!(files(database.parent().unwrap()).len(), 1);
+}
+
+#[tokio::test]
+async fn the_database_of_a_running_server_is_not_replaced() {
+    let server = Server::start();
+    let file = backup_of(&server);
+    let said = refused(restore(&file, &server.database()).arg("--force"), 5);
+    assert!(said.contains("in use by another portbook server"), "{said}");
+    server.writes().await.register_port(register("billing", FREE)).await.unwrap();
+}
+
+#[tokio::test]
+async fn restore_renames_the_previous_database() {
+    let mut server = Server::start();
+    let file = backup_of(&server);
+    server.writes().await.register_port(register("billing", FREE)).await.unwrap();
+    // What was written last is in the log only.
+    server.kill();
+    let said = refused(&mut restore(&file, &server.database()), 3);
+    assert!(said.contains("already exists") && said.contains("--force"), "{said}");
+    fs::set_permissions(server.database(), fs::Permissions::from_mode(0o640)).unwrap();
+    let said = done(restore(&file, &server.database()).arg("--force"));
+    let aside = said.split("was there before: ").nth(1).unwrap().lines().next().unwrap();
+    assert!(aside.contains("portbook.db.replaced-"), "{aside}");
+    let (code, told) = verify(Path::new(aside));
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("up to revision 1, "), "{told}");
+    let mode = fs::metadata(server.database()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o640, "whoever could use the old one can use the new one");
+    server.launch();
+    assert!(server.ready_line.contains("revision 0, 15047 assignments"), "{}", server.ready_line);
+    let names: Vec<_> = files(server.database().parent().unwrap())
+        .into_iter()
+        .map(|(path, _)| path.file_name().unwrap().to_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(names.len(), 5, "the backup, the old file, and the new one's three: {names:?}");
+}
+
+#[tokio::test]
+async fn restore_renames_an_unreadable_database() {
+    let server = stopped_after(1).await;
+    let file = backup_of(&server);
+    let log = server.database().with_extension("db-wal");
+    for (content, log_content) in [("not a database", "not a log"), ("", "what is left")] {
+        fs::write(server.database(), content).unwrap();
+        fs::write(&log, log_content).unwrap();
+        let said = done(restore(&file, &server.database()).arg("--force"));
+        let aside = said.split("was there before: ").nth(1).unwrap().lines().next().unwrap();
+        assert_eq!(fs::read_to_string(aside).unwrap(), content);
+        assert_eq!(fs::read_to_string(format!("{aside}-wal")).unwrap(), log_content);
+        let (code, told) = verify(&server.database());
+        assert_eq!(code, Some(0), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn restore_does_not_apply_the_wal_of_another_database() {
+    let mut other = Server::start();
+    other.writes().await.register_port(register("other", FREE)).await.unwrap();
+    other.kill();
+    let mut server = stopped_after(3).await;
+    let file = backup_of(&server);
+    fs::remove_file(server.database()).unwrap();
+    let log = server.database().with_extension("db-wal");
+    fs::copy(other.database().with_extension("db-wal"), &log).unwrap();
+    let (code, said) = crate::harness::failed_start(&mut crate::harness::serve(&server.database()));
+    assert_eq!(code, Some(5));
+    assert!(said.contains("is missing or empty, but its log"), "{said}");
+    done(&mut restore(&file, &server.database()));
+    assert!(!log.exists(), "put aside");
+    server.launch();
+    assert!(server.ready_line.contains("revision 3, "), "{}", server.ready_line);
+}
+
+#[tokio::test]
+async fn an_interrupted_restore_leaves_the_old_database_or_the_new_one() {
+    let mut server = stopped_after(2).await;
+    let file = backup_of(&server);
+    server.launch();
+    server.writes().await.register_port(register("billing", FREE)).await.unwrap();
+    server.kill();
+    let (database, mut found) = (server.database(), Vec::new());
+    let aside = database.with_extension("old");
+    fs::copy(&database, &aside).unwrap();
+    let log = database.with_extension("db-wal");
+    let old_log = fs::read(&log).unwrap();
+    // Ever later, until one is done before it is cut off, however slow the machine is.
+    for delay in (0..100).map(|step| step * step * 2) {
+        // The old database again, with what was written last in its log.
+        fs::copy(&aside, &database).unwrap();
+        fs::write(&log, &old_log).unwrap();
+        let mut command = restore(&file, &database);
+        command.arg("--force").stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        tokio::time::timeout(Duration::from_millis(delay), std::future::pending::<()>())
+            .await
+            .unwrap_err();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let (code, told) = verify(&database);
+        assert_eq!(code, Some(0), "after {delay} ms: {told}");
+        let revision = if told.contains("up to revision 3,") { 3 } else { 2 };
+        found.push(revision);
+        if revision == 2 {
+            break;
+        }
+    }
+    assert_eq!((found.first(), found.last()), (Some(&3), Some(&2)), "{found:?}");
+}
+
+/// Takes a restore to where it copies the backup, and no further.
+async fn until_copying(restoring: &mut (impl Future<Output: std::fmt::Debug> + Unpin), at: &Path) {
+    std::future::poll_fn(|context| {
+        let polled = Pin::new(&mut *restoring).poll(context);
+        assert!(polled.is_pending(), "{polled:?}");
+        let is_partial = |path: &Path| path.extension().is_some_and(|name| name == "partial");
+        let copies = files(at).into_iter().any(|(path, _)| is_partial(&path));
+        if copies { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_started_during_a_restore_keeps_its_database() {
+    let origin = stopped_after(3).await;
+    let file = backup_of(&origin);
+    for was_there in [false, true] {
+        let mut server = Server::stopped();
+        let (database, folder) = (server.database(), server.database());
+        let folder = folder.parent().unwrap();
+        if was_there {
+            fs::copy(origin.database(), &database).unwrap();
+        }
+        let now = Timestamp::now();
+        let mut restoring = Box::pin(sqlite::restore(&file, &database, was_there, now, |_, _| ()));
+        until_copying(&mut restoring, folder).await;
+        if was_there {
+            fs::rename(&database, folder.join("elsewhere.db")).unwrap();
+        }
+        server.launch();
+        server.writes().await.register_port(register("billing", FREE)).await.unwrap();
+        let fault = restoring.await.unwrap_err().to_string();
+        let says = if was_there { "is in use by another program" } else { "already exists" };
+        assert!(fault.contains(says), "{fault}");
+        server.writes().await.register_port(register("later", FREE + 1)).await.unwrap();
+        server.kill();
+        server.launch();
+        assert!(server.ready_line.contains("revision 2, "), "{}", server.ready_line);
+        let names = files(folder).into_iter().map(|(path, _)| path.display().to_string());
+        let left = names.filter(|name| name.contains("replaced") || name.contains("partial"));
+        assert_eq!(left.count(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_backup_is_not_restored() {
+    let server = stopped_after(1).await;
+    let file = backup_of(&server);
+    let mut bytes = fs::read(&file).unwrap();
+    let place = bytes.len() / 2;
+    bytes[place] ^= 0x40;
+    fs::write(&file, &bytes).unwrap();
+    let before = files(server.database().parent().unwrap());
+    let said = refused(restore(&file, &server.database()).arg("--force"), 6);
+    assert!(said.contains("failed its verification"), "{said}");
+    assert!(said.contains("checksum: "), "{said}");
+    bytes[place] ^= 0x40;
+    fs::write(&file, &bytes[..bytes.len() - 4096]).unwrap();
+    refused(restore(&file, &server.database()).arg("--force"), 6);
+    fs::write(&file, "not a backup").unwrap();
+    let said = refused(restore(&file, &server.database()).arg("--force"), 6);
+    assert!(said.contains("not a SQLite database"), "{said}");
+    let others = |files: Vec<(PathBuf, Vec<u8>)>| {
+        files.into_iter().filter(|(path, _)| *path != file).collect::<Vec<_>>()
+    };
+    assert!(others(files(server.database().parent().unwrap())) == others(before));
+}
+
+#[tokio::test]
+async fn a_plain_copy_is_restored_with_its_wal() {
+    let mut server = Server::start();
+    server.writes().await.register_port(register("billing", FREE)).await.unwrap();
+    server.kill();
+    let elsewhere = Server::stopped();
+    done(&mut restore(&server.database(), &elsewhere.database()));
+    assert_eq!(revision_in(&elsewhere.database()).await, 1);
+    let said = refused(restore(&server.database(), &server.database()).arg("--force"), 5);
+    assert!(said.contains("is the database itself"), "{said}");
+}
