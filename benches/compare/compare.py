@@ -235,14 +235,14 @@ class Bench:
         lookup, path = self.portbook.address, f"{READS}LookupPort"
         paced = {"rate": RATE, "seconds": SECONDS, "calls": RATE * SECONDS, "connections": 8, "streams": 16}
         self.record("idle", **self.h2load("lookup", folder=self.folder))
-        self.record("idle at a pace", **load(lookup, path, self.bodies.lookup, **paced))
+        self.record("idle at a fixed rate", **load(lookup, path, self.bodies.lookup, **paced))
         registered = self.prepare(f"beside-{number}", WRITES_DURING_READS)
         writing = begin_load(lookup, f"{WRITES}RegisterPort", registered, seconds=3 * SECONDS + 2, token=True,
                              **WRITERS)
         try:
             time.sleep(.5)
             self.record("beside writes", **self.h2load("lookup", fraction=.5, folder=self.folder))
-            self.record("beside writes at a pace", **load(lookup, path, self.bodies.lookup, **paced))
+            self.record("beside writes at a fixed rate", **load(lookup, path, self.bodies.lookup, **paced))
             if writing.poll() is not None:
                 raise ValueError("the writes ended before the reads")
         finally:
