@@ -1,6 +1,5 @@
 //! Metrics for Prometheus. Nothing in the server depends on their values.
 
-use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -42,7 +41,7 @@ const ENTRIES: [f64; 8] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 500.0];
 /// All counters, gauges and histograms.
 #[derive(Debug)]
 pub struct Metrics {
-    rpcs: HashMap<String, Arc<RpcMetrics>>,
+    rpcs: Vec<Arc<RpcMetrics>>,
     unknown_rpc: Arc<RpcMetrics>,
     shed: Family<ShedLabels, Counter>,
     /// Open connections.
@@ -137,7 +136,7 @@ impl RpcMetrics {
 impl Metrics {
     /// New metrics of these rpcs, and the registry that exports them.
     #[must_use]
-    pub fn new(rpcs: impl IntoIterator<Item = String>) -> (Self, Registry) {
+    pub fn new(rpcs: impl IntoIterator<Item = &'static str>) -> (Self, Registry) {
         let mut registry = Registry::with_prefix("portbook");
         let family = Family::default();
         let durations =
@@ -161,7 +160,7 @@ impl Metrics {
             })
         };
         let metrics = Self {
-            rpcs: rpcs.into_iter().map(|rpc| (format!("/{rpc}"), of_rpc(&rpc))).collect(),
+            rpcs: rpcs.into_iter().map(&of_rpc).collect(),
             unknown_rpc: of_rpc("unknown"),
             shed: Family::default(),
             connections: Gauge::default(),
@@ -194,10 +193,10 @@ impl Metrics {
         registry.register("commit_failures", help, self.commit_failures.clone());
     }
 
-    /// The metrics of the rpc with this path.
+    /// The metrics of the rpc with this index in the table; any other index stands for unknown rpcs.
     #[must_use]
-    pub fn rpc(&self, path: &str) -> &Arc<RpcMetrics> {
-        self.rpcs.get(path).unwrap_or(&self.unknown_rpc)
+    pub fn rpc(&self, index: usize) -> &Arc<RpcMetrics> {
+        self.rpcs.get(index).unwrap_or(&self.unknown_rpc)
     }
 
     /// Records that a call was shed.

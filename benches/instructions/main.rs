@@ -123,7 +123,7 @@ fn answer_all(runtime: &Runtime, calls: &Calls, times: u32) {
 }
 
 fn calls(runtime: &Runtime) -> Calls {
-    let (metrics, _) = Metrics::new([METHOD.to_owned()]);
+    let (metrics, _) = Metrics::new([METHOD]);
     let metrics = Arc::new(metrics);
     let (store, loaded) = runtime.block_on(async {
         let mut store = SqliteStore::in_memory().await.unwrap();

@@ -10,6 +10,7 @@ pub mod layer;
 pub mod page_token;
 pub mod registry_service;
 pub mod request;
+pub mod rpcs;
 pub mod services;
 pub mod status;
 pub mod wire;

@@ -12,6 +12,7 @@ use super::admin_service::AdminService;
 use super::proto::port_admin_service_server::{self, PortAdminServiceServer};
 use super::proto::port_registry_service_server::{self, PortRegistryServiceServer};
 use super::registry_service::RegistryService;
+use super::rpcs::Rpc;
 use crate::access::Token;
 
 /// The services.
@@ -25,9 +26,10 @@ pub struct Services {
 }
 
 impl Services {
-    /// Calls the service at the request's path.
+    /// Calls the service of the rpc. A request for an unknown rpc reaches no service of this server.
     pub async fn call<B>(
         &self,
+        rpc: &Rpc,
         caller: Option<Arc<Token>>,
         mut request: Request<B>,
     ) -> Response<Body>
@@ -38,13 +40,10 @@ impl Services {
         if let Some(caller) = caller {
             request.extensions_mut().insert(caller);
         }
-        let path = request.uri().path().split('/').nth(1);
         // A generic router would cost more than a lookup.
-        let response = match path {
-            Some(port_registry_service_server::SERVICE_NAME) => {
-                self.registry.clone().call(request).await
-            }
-            Some(port_admin_service_server::SERVICE_NAME) => self.admin.clone().call(request).await,
+        let response = match rpc.service {
+            port_registry_service_server::SERVICE_NAME => self.registry.clone().call(request).await,
+            port_admin_service_server::SERVICE_NAME => self.admin.clone().call(request).await,
             _ => self.others.clone().call(request).await,
         };
         response.unwrap_or_else(|never| match never {})

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use prost::Message;
-use prost_types::FileDescriptorSet;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic_health::pb::health_server::HealthServer;
@@ -81,21 +79,3 @@ const DESCRIPTORS: [&[u8]; 3] = [
     tonic_types::pb::FILE_DESCRIPTOR_SET,
     tonic_health::pb::FILE_DESCRIPTOR_SET,
 ];
-
-/// The names of all rpcs, each as `package.Service/Method`.
-pub(super) fn rpcs() -> Vec<String> {
-    let sets = DESCRIPTORS.into_iter().chain([
-        tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
-        tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
-    ]);
-    let files = sets.filter_map(|set| FileDescriptorSet::decode(set).ok()).flat_map(|set| set.file);
-    let mut rpcs = Vec::new();
-    for file in files {
-        for service in &file.service {
-            let service_name = format!("{}.{}", file.package(), service.name());
-            let methods = service.method.iter();
-            rpcs.extend(methods.map(|method| format!("{service_name}/{}", method.name())));
-        }
-    }
-    rpcs
-}

@@ -23,7 +23,7 @@ use tonic_health::server::HealthReporter;
 pub use app::App;
 pub use error::ServeError;
 
-use self::app::{SERVICES, rpcs};
+use self::app::SERVICES;
 use self::signals::Signals;
 use self::startup::{ensure_token, print_ready, raise_open_file_limit, with_progress};
 use crate::access::PlainToken;
@@ -60,7 +60,7 @@ pub async fn serve(args: ServeArgs) -> Result<(), ServeError> {
     let chosen = bootstrap_token.filter(|chosen| !chosen.0.is_empty());
     let chosen = chosen.map(|chosen| PlainToken::parse(&chosen.0)).transpose()?;
     let stop = CancellationToken::new();
-    let mut telemetry = Telemetry::start(telemetry, rpcs(), &database, &stop)?;
+    let mut telemetry = Telemetry::start(telemetry, &database, &stop)?;
     let files = tls_cert.zip(tls_key).map(|(certificate, key)| TlsFiles {
         certificate,
         key,

@@ -21,6 +21,7 @@ use self::registry_metrics::RegistryMetrics;
 use self::trace::Exporter;
 use crate::config::TelemetryArgs;
 use crate::grpc::layer::trace::Tracing;
+use crate::grpc::rpcs::{RPCS, Rpc};
 use crate::metrics::Metrics;
 use crate::writer::RegistryHandle;
 
@@ -67,21 +68,20 @@ pub struct Telemetry {
 }
 
 impl Telemetry {
-    /// Starts the log, metrics of these rpcs and of the registry in this file, probes and traces. The
+    /// Starts the log, the metrics of the rpcs and of the registry in this file, probes and traces. The
     /// server is not ready any more once `stopping` is cancelled.
     ///
     /// # Errors
     /// If a setting can't be used.
     pub fn start(
         args: TelemetryArgs,
-        rpcs: Vec<String>,
         database: &Path,
         stopping: &CancellationToken,
     ) -> Result<Self, TelemetryError> {
         let TelemetryArgs { log, log_format, http_listen, otlp_endpoint, trace_ratio } = args;
         let failed = |source| TelemetryError::Log { filter: log.clone(), source };
         log::start(&log, log_format).map_err(failed)?;
-        let (metrics, mut registry) = Metrics::new(rpcs);
+        let (metrics, mut registry) = Metrics::new(RPCS.iter().map(Rpc::name));
         let registry_metrics = RegistryMetrics::new(database.to_owned());
         registry.register_collector(Box::new(registry_metrics.clone()));
         let http = http_listen.map(|address| {

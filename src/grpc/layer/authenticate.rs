@@ -7,7 +7,7 @@ use http::{HeaderMap, Request};
 use super::peer::Peer;
 use super::rate_limit::RateLimit;
 use crate::access::{AuthError, Denied, PlainToken, Role, Token};
-use crate::grpc::proto::{port_admin_service_server, port_registry_service_server};
+use crate::grpc::rpcs::{RequiredRole, Rpc};
 use crate::grpc::status::CallError;
 use crate::writer::RegistryHandle;
 
@@ -35,36 +35,7 @@ impl Authenticate {
 /// The token of a call, if it has one.
 pub(super) type Caller = Option<Arc<Token>>;
 
-/// What an rpc requires of its caller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum RequiredRole {
-    /// Nothing: health, reflection, unknown services.
-    None,
-    /// A token, if reads need one.
-    Read,
-    /// A token.
-    Token,
-    /// The registrar role.
-    Registrar,
-    /// The admin role.
-    Admin,
-}
-
 impl RequiredRole {
-    fn of(path: &str) -> Self {
-        match path.strip_prefix('/').and_then(|path| path.split_once('/')) {
-            Some((port_registry_service_server::SERVICE_NAME, _)) => Self::Read,
-            Some((port_admin_service_server::SERVICE_NAME, rpc)) => match rpc {
-                "GetCaller" => Self::Token,
-                "RegisterPort" | "BatchRegisterPorts" | "EnsurePort" | "RenewLease"
-                | "UpdateAssignment" | "ReleasePort" => Self::Registrar,
-                // A new rpc is closed until it is listed here.
-                _ => Self::Admin,
-            },
-            _ => Self::None,
-        }
-    }
-
     fn check(self, role: &Role) -> Result<(), Denied> {
         match (self, role) {
             (Self::Registrar, Role::Viewer) => Err(Denied::Role { required: "registrar" }),
@@ -80,18 +51,19 @@ impl Authenticate {
     /// The caller, if the call is allowed. An error contains the caller too, for the log.
     pub(super) fn check<B>(
         &self,
+        rpc: &Rpc,
         peer: &Peer,
         request: &Request<B>,
     ) -> Result<Caller, (Caller, CallError)> {
-        let required = match RequiredRole::of(request.uri().path()) {
+        let required = match rpc.role {
             RequiredRole::None => return Ok(None),
-            RequiredRole::Read if self.reads_need_token => RequiredRole::Token,
+            RequiredRole::Reader if self.reads_need_token => RequiredRole::Token,
             required => required,
         };
         let caller = match self.caller(peer, request.headers()) {
             Ok(caller) => Some(caller),
             // Reads are open to callers without a token.
-            Err(CallError::TokenMissing) if required == RequiredRole::Read => None,
+            Err(CallError::TokenMissing) if required == RequiredRole::Reader => None,
             // Failed attempts count against the address.
             Err(error) => {
                 return Err((None, self.rate_limit.check(None, peer).err().unwrap_or(error)));

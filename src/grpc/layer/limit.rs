@@ -20,7 +20,7 @@ use super::deadline::{DeadlineBody, deadline};
 use super::peer::{Peer, UnreadGuard};
 use super::request_buffer::{BufferedBody, RequestBuffer};
 use super::response_buffer::ResponseBuffer;
-use super::rpc::Kind;
+use crate::grpc::rpcs::{Cost, Kind};
 use crate::grpc::status::CallError;
 use crate::metrics::{Metrics, ShedCause};
 
@@ -103,6 +103,7 @@ impl Limit {
     /// Calls a service within the limits.
     pub(super) async fn call<B, F>(
         &self,
+        kind: Kind,
         peer: &Peer,
         request: Request<B>,
         service: impl FnOnce(Request<BufferedBody<B>>) -> F,
@@ -111,13 +112,12 @@ impl Limit {
         B: http_body::Body<Data = Bytes> + Unpin,
         F: Future<Output = Response<Body>>,
     {
-        let kind = Kind::of(request.uri().path());
         if !kind.runs_inline() {
             yield_now().await;
         }
         let max = match kind {
-            Kind::Cheap | Kind::Large | Kind::Expensive => Some(self.timeout),
-            Kind::Health | Kind::ServerStream | Kind::BidiStream => None,
+            Kind::Unary(Cost::Cheap | Cost::Large | Cost::Expensive) => Some(self.timeout),
+            Kind::Unary(Cost::Unlimited) | Kind::ServerStream | Kind::BidiStream => None,
         };
         let deadline = deadline(request.headers(), max);
         let limited = self.run(kind, peer, request, service);
@@ -157,7 +157,7 @@ impl Limit {
             _ => self.request_buffer.read(peer, request).await?,
         };
         let cpu_permit = match kind {
-            Kind::Expensive => Some(self.cpu_permit().await?),
+            Kind::Unary(Cost::Expensive) => Some(self.cpu_permit().await?),
             _ => None,
         };
         let call_permit = self.call_permit(kind)?;
@@ -167,10 +167,10 @@ impl Limit {
                 response,
                 permits: ResponsePermits { _call: call_permit, _unread: None },
             },
-            Kind::Large | Kind::Expensive => {
+            Kind::Unary(Cost::Large | Cost::Expensive) => {
                 self.response_buffer.buffer(response, &peer.unread, cpu_permit).await.into()
             }
-            Kind::Health | Kind::Cheap => LimitedResponse {
+            Kind::Unary(Cost::Unlimited | Cost::Cheap) => LimitedResponse {
                 response,
                 permits: ResponsePermits { _call: None, _unread: Some(peer.unread.track()) },
             },
@@ -185,8 +185,8 @@ impl Limit {
     /// A permit for a call, unless too many run.
     fn call_permit(&self, kind: Kind) -> Result<Option<OwnedSemaphorePermit>, CallError> {
         let semaphore = match kind {
-            Kind::Health => return Ok(None),
-            Kind::Cheap | Kind::Large | Kind::Expensive => &self.calls,
+            Kind::Unary(Cost::Unlimited) => return Ok(None),
+            Kind::Unary(Cost::Cheap | Cost::Large | Cost::Expensive) => &self.calls,
             Kind::ServerStream | Kind::BidiStream => &self.streaming_calls,
         };
         let permit = Arc::clone(semaphore).try_acquire_owned();

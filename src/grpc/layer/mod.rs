@@ -8,7 +8,6 @@ pub mod peer;
 pub mod rate_limit;
 mod request_buffer;
 mod response_buffer;
-mod rpc;
 pub mod trace;
 
 use std::sync::Arc;
@@ -21,6 +20,7 @@ use self::authenticate::Authenticate;
 use self::limit::{Limit, LimitedResponse};
 use self::observe::{Observe, ObservedBody};
 use self::peer::Peer;
+use super::rpcs::Rpc;
 use super::services::Services;
 use super::status::{CallError, add_details};
 
@@ -43,17 +43,18 @@ impl Calls {
         B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: std::error::Error + Send + Sync,
     {
-        let mut call = self.observe.begin(peer, &request);
+        let (rpc, index) = Rpc::find(request.uri().path());
+        let mut call = self.observe.begin(rpc, index, peer, &request);
         let authenticated = if is_grpc(&request) {
-            self.authenticate.check(peer, &request)
+            self.authenticate.check(rpc, peer, &request)
         } else {
             Err((None, CallError::NotGrpc))
         };
         let mut limited = match authenticated {
             Ok(caller) => {
                 call.caller.clone_from(&caller);
-                let service = |request| self.services.call(caller, request);
-                self.limit.call(peer, request, service).await
+                let service = |request| self.services.call(rpc, caller, request);
+                self.limit.call(rpc.kind, peer, request, service).await
             }
             Err((caller, error)) => {
                 call.caller = caller;

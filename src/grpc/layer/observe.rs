@@ -18,7 +18,7 @@ use super::limit::{LimitedResponse, ResponsePermits};
 use super::peer::Peer;
 use super::trace::{Span, Tracing};
 use crate::access::Token;
-use crate::grpc::proto::port_admin_service_server;
+use crate::grpc::rpcs::Rpc;
 use crate::grpc::status::reason;
 use crate::metrics::{CODES, Metrics, RpcMetrics};
 
@@ -42,23 +42,30 @@ impl Observe {
 
 impl Observe {
     /// Starts recording a call.
-    pub(super) fn begin<B>(&self, peer: &Arc<Peer>, request: &Request<B>) -> Call {
-        let calls = Arc::clone(self.metrics.rpc(request.uri().path()));
-        calls.begin();
+    pub(super) fn begin<B>(
+        &self,
+        rpc: &'static Rpc,
+        index: usize,
+        peer: &Arc<Peer>,
+        request: &Request<B>,
+    ) -> Call {
+        let metrics = Arc::clone(self.metrics.rpc(index));
+        metrics.begin();
         let is_valid = |id: &&HeaderValue| (1..=128).contains(&id.len()) && id.to_str().is_ok();
         let request_id = request.headers().get(REQUEST_ID).filter(is_valid).cloned();
         let span = self
             .tracing
             .as_ref()
-            .map(|tracing| tracing.start(&calls.rpc, request.headers(), peer.address));
+            .map(|tracing| tracing.start(rpc, request.headers(), peer.address));
         let (peer, started) = (Arc::clone(peer), Instant::now());
-        Call { calls, started, peer, caller: None, request_id, span, has_ended: false }
+        Call { rpc, metrics, started, peer, caller: None, request_id, span, has_ended: false }
     }
 }
 
 /// A call in progress, or one that has just ended.
 pub(super) struct Call {
-    calls: Arc<RpcMetrics>,
+    rpc: &'static Rpc,
+    metrics: Arc<RpcMetrics>,
     started: Instant,
     peer: Arc<Peer>,
     pub(super) caller: Option<Arc<Token>>,
@@ -103,7 +110,7 @@ impl Call {
             return;
         }
         let duration = self.started.elapsed();
-        self.calls.end(code as usize, duration);
+        self.metrics.end(code as usize, duration);
         if let Some(span) = self.span.take() {
             span.end(code, reason, self.caller.as_deref());
         }
@@ -122,14 +129,13 @@ impl Call {
 
     /// Logs the end of the call. No text from the client is logged, except the request id.
     fn log(&self, code: Code, reason: Option<&str>, duration_ms: f64) {
-        let rpc = &*self.calls.rpc;
-        let is_write = is_write(rpc);
+        let Rpc { is_write, .. } = *self.rpc;
         macro_rules! log {
             ($level:ident) => {{
                 let id = self.request_id.as_ref().and_then(|id| id.to_str().ok());
                 let actor = self.caller.as_ref().map(|token| token.name.as_str());
                 tracing::$level!(
-                    rpc,
+                    rpc = self.rpc.name(),
                     code = CODES.get(code as usize),
                     duration_ms,
                     actor,
@@ -155,13 +161,6 @@ impl Drop for Call {
     fn drop(&mut self) {
         self.end_with(Code::Cancelled, None);
     }
-}
-
-fn is_write(rpc: &str) -> bool {
-    rpc.split_once('/').is_some_and(|(service, method)| {
-        service == port_admin_service_server::SERVICE_NAME
-            && !["Get", "List"].iter().any(|read| method.starts_with(read))
-    })
 }
 
 fn new_request_id() -> HeaderValue {

@@ -11,6 +11,7 @@ use opentelemetry_sdk::trace::SdkTracer;
 use tonic::Code;
 
 use crate::access::Token;
+use crate::grpc::rpcs::Rpc;
 use crate::metrics::CODES;
 
 /// Creates the spans of calls.
@@ -30,17 +31,16 @@ impl Tracing {
 
     /// Starts the span of a call, as a child of the caller's span (W3C Trace Context).
     #[must_use]
-    pub fn start(&self, rpc: &str, headers: &HeaderMap, peer: SocketAddr) -> Span {
+    pub fn start(&self, rpc: &Rpc, headers: &HeaderMap, peer: SocketAddr) -> Span {
         let parent = TraceContextPropagator::new().extract(&Carrier(headers));
-        let (service, method) = rpc.rsplit_once('/').unwrap_or(("", rpc));
         let attributes = vec![
             KeyValue::new("rpc.system", "grpc"),
-            KeyValue::new("rpc.service", service.to_owned()),
-            KeyValue::new("rpc.method", method.to_owned()),
+            KeyValue::new("rpc.service", rpc.service),
+            KeyValue::new("rpc.method", rpc.method),
             KeyValue::new("network.peer.address", peer.ip().to_string()),
             KeyValue::new("network.peer.port", i64::from(peer.port())),
         ];
-        let span = SpanBuilder::from_name(rpc.to_owned())
+        let span = SpanBuilder::from_name(rpc.name())
             .with_kind(SpanKind::Server)
             .with_attributes(attributes);
         Span(self.0.build_with_context(span, &parent))
