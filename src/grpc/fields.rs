@@ -12,6 +12,7 @@ use std::str::FromStr;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::convert;
 use super::proto::{self, ErrorReason};
 use super::status::{CallError, FieldViolation};
 use crate::access::Overlap;
@@ -137,11 +138,7 @@ impl Fields {
     /// A transport; UNSPECIFIED is none.
     pub fn transport(&mut self, field: &str, number: i32) -> FieldResult<Option<Transport>> {
         match proto::Transport::try_from(number) {
-            Ok(proto::Transport::Unspecified) => Ok(None),
-            Ok(proto::Transport::Tcp) => Ok(Some(Transport::Tcp)),
-            Ok(proto::Transport::Udp) => Ok(Some(Transport::Udp)),
-            Ok(proto::Transport::Sctp) => Ok(Some(Transport::Sctp)),
-            Ok(proto::Transport::Dccp) => Ok(Some(Transport::Dccp)),
+            Ok(transport) => Ok(convert::transport_from(transport)),
             Err(_) => Err(self.invalid(field, format!("{number} is not a valid Transport"))),
         }
     }

@@ -110,19 +110,41 @@ pub struct ChangeFilter {
 }
 
 impl ChangeFilter {
-    /// Whether a change of a registration matches the fields that a watch can set: namespace, ports and
-    /// service name. The other fields are ignored.
+    /// Whether a change by this actor at this time matches. [`History::changes`] returns exactly the
+    /// changes that match.
     #[must_use]
-    pub fn matches(&self, change: &Change) -> bool {
+    pub fn matches(&self, time: Timestamp, actor: &Actor, change: &Change) -> bool {
+        // Exhaustive, so that no field is ignored.
+        let Self {
+            namespace,
+            include_settings,
+            ports,
+            transport,
+            service,
+            uid,
+            actor: by,
+            kinds,
+            start_time,
+            end_time,
+        } = self;
         let record = change.record();
-        let ports = record.and_then(|record| record.ports);
+        let overlaps = |range: PortRange| match record {
+            Some(record) => record.ports.is_some_and(|ports| ports.overlaps(range)),
+            None => *include_settings,
+        };
         let is_named = |service: &String| {
-            let names = [change.before(), change.after()].into_iter().flatten();
-            let mut names = names.filter_map(|record| record.service_name.as_deref());
+            let records = [change.before(), change.after()].into_iter().flatten();
+            let mut names = records.filter_map(|record| record.service_name.as_deref());
             names.any(|name| fold(name) == *service)
         };
-        self.namespace.as_ref().is_none_or(|name| change.namespace() == Some(name))
-            && self.ports.is_none_or(|range| ports.is_some_and(|ports| ports.overlaps(range)))
-            && self.service.as_ref().is_none_or(is_named)
+        namespace.as_ref().is_none_or(|name| change.namespace() == Some(name))
+            && ports.is_none_or(overlaps)
+            && transport.is_none_or(|it| record.is_some_and(|record| record.transport == Some(it)))
+            && service.as_ref().is_none_or(is_named)
+            && uid.is_none_or(|uid| record.is_some_and(|record| record.uid == uid))
+            && by.as_ref().is_none_or(|by| *actor.0 == **by)
+            && (kinds.is_empty() || kinds.contains(&change.kind()))
+            && start_time.is_none_or(|start| time >= start)
+            && end_time.is_none_or(|end| time < end)
     }
 }

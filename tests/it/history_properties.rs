@@ -11,6 +11,7 @@ use portbook::store::history::{ChangeFilter, ChangePosition, ChangeRecord, Histo
 use portbook::store::sqlite::SqliteStore;
 use portbook::store::{Entry, Store};
 use proptest::prelude::*;
+use proptest::sample::Index;
 use tempfile::TempDir;
 
 use crate::decisions::model::Model;
@@ -92,6 +93,12 @@ fn filters() -> impl Strategy<Value = ChangeFilter> {
         )
 }
 
+/// Filters, some of them with the index of a change whose registration they require.
+fn filters_and_changes() -> impl Strategy<Value = Vec<(ChangeFilter, Option<Index>)>> {
+    let change = proptest::option::weighted(0.2, any::<Index>());
+    proptest::collection::vec((filters(), change), 1..20)
+}
+
 /// Whether a change passes, as a person would find out.
 fn passes(filter: &ChangeFilter, entry: &Entry, change: &Change) -> bool {
     let record = change.record();
@@ -108,6 +115,7 @@ fn passes(filter: &ChangeFilter, entry: &Entry, change: &Change) -> bool {
         && filter.ports.is_none_or(on_ports)
         && filter.transport.is_none_or(|of| record.and_then(|record| record.transport) == Some(of))
         && filter.service.as_ref().is_none_or(|name| names.contains(name))
+        && filter.uid.is_none_or(|uid| record.is_some_and(|record| record.uid == uid))
         && filter.actor.as_ref().is_none_or(|actor| *entry.actor.0 == **actor)
         && (filter.kinds.is_empty() || filter.kinds.contains(&change.kind()))
         && filter.start_time.is_none_or(|start| entry.time >= start)
@@ -163,23 +171,25 @@ proptest! {
     #[test]
     fn history_queries_return_the_requested_part(
         operations in operations(),
-        filters in proptest::collection::vec(filters(), 1..20),
+        filters in filters_and_changes(),
         newest_first: bool,
         limit in 1..9u32,
     ) {
         block_on(async {
             let written = write(&operations).await;
             let history = written.store.history();
-            for filter in &filters {
+            let changes: Vec<_> = written.entries.iter().flat_map(|entry| &entry.changes).collect();
+            for (filter, of_change) in &filters {
+                let change = of_change.filter(|_| !changes.is_empty()).map(|at| at.get(&changes));
+                let uid = change.and_then(|change| change.record()).map(|record| record.uid);
+                let filter = &ChangeFilter { uid, ..filter.clone() };
                 let mut expected: Vec<ChangeRecord> = Vec::new();
                 for entry in &written.entries {
                     for (index, change) in (0..).zip(&entry.changes) {
-                        if !passes(filter, entry, change) {
+                        let matches = filter.matches(entry.time, &entry.actor, change);
+                        assert_eq!(matches, passes(filter, entry, change), "{filter:?} {change:?}");
+                        if !matches {
                             continue;
-                        }
-                        if change.kind().is_of_assignment() {
-                            let at = ChangeFilter { kinds: BTreeSet::new(), ..filter.clone() };
-                            assert!(at.matches(change), "{filter:?} {change:?}");
                         }
                         expected.push(ChangeRecord {
                             position: ChangePosition { revision: entry.revision, index },

@@ -131,6 +131,7 @@ async fn a_refused_write_is_logged_with_actor_and_address() {
     request.metadata_mut().insert("x-request-id", MetadataValue::from_static("order-66"));
     let answer = writes.register_port(request).await.unwrap();
     assert_eq!(answer.metadata().get("x-request-id").unwrap(), "order-66");
+    let revision = answer.get_ref().revision;
     let refused = writes.register_port(register("late", FREE)).await.unwrap_err();
     let id = refused.metadata().get("x-request-id").unwrap().to_str().unwrap().to_owned();
     let mut stranger = server.writes_as(Some("Bearer wrong-wrong-wrong-wrong")).await;
@@ -157,7 +158,13 @@ async fn a_refused_write_is_logged_with_actor_and_address() {
     assert!(taken["duration_ms"].as_f64().unwrap() > 0.0);
     let unknown = call("UNAUTHENTICATED");
     assert!(unknown["actor"].is_null() && unknown["level"] == "WARN", "{unknown}");
-    assert_eq!(call("OK")["request_id"], "order-66");
+    let written = call("OK");
+    assert_eq!(written["request_id"], "order-66");
+    assert_eq!(written["revision"], revision);
+    assert_eq!(written["validate_only"], false);
+    let is_write = |line: &&serde_json::Value| !line["revision"].is_null();
+    assert_eq!(lines.iter().filter(is_write).count(), 1, "a write is one line: {lines:#?}");
+    assert!(taken["revision"].is_null(), "{taken}");
     assert!(!lines.iter().any(|line| line.to_string().contains("LookupPort")), "reads are quiet");
 }
 

@@ -10,8 +10,9 @@ use tonic::{Request, Response, Status};
 
 use self::tokens::caller;
 use super::fields::{FieldResult, Fields, parse};
+use super::layer::observe::Written;
 use super::proto::port_admin_service_server::PortAdminService;
-use super::request::{self, WriteOptions};
+use super::request::{self, WriteOptions, WriteRequest};
 use super::status::CallError;
 use super::{convert, proto};
 use crate::registry::assignment::Record;
@@ -34,24 +35,31 @@ impl AdminService {
         Self { handle, database_id }
     }
 
-    /// Parses the request and sends the command to the writer.
-    async fn propose<R: Message>(
+    /// Parses a request, sends the command to the writer, and responds with its outcome.
+    async fn write<R: WriteRequest, T>(
         &self,
         request: Request<R>,
         rpc: &str,
-        read: impl FnOnce(&mut Fields, R, [u8; 32]) -> FieldResult<(Command, WriteOptions)>,
-    ) -> Result<Outcome, CallError> {
+        parse_command: impl FnOnce(&mut Fields, R) -> FieldResult<Command>,
+        respond: impl FnOnce(&Outcome) -> T,
+    ) -> Result<Response<T>, Status> {
         let caller = caller(&request)?;
-        let request = request.into_inner();
+        let mut request = request.into_inner();
         let fingerprint = fingerprint(rpc, &request);
-        let (command, options) = parse(|fields| read(fields, request, fingerprint))?;
+        let unparsed = request.take_options();
+        let (command, options) = parse(|fields| {
+            let command = parse_command(fields, request);
+            let options = unparsed.parse(fields, fingerprint);
+            Ok((command?, options?))
+        })?;
         let WriteOptions { request, reason, validate_only } = options;
-        let actor = caller.name.actor();
-        let proposal = Proposal { command, actor, reason, request, validate_only };
-        let outcome = self.handle.propose(proposal).await?;
-        let actor = caller.name.as_str();
-        tracing::info!(rpc, actor, validate_only, revision = outcome.revision.0, "write");
-        Ok(outcome)
+        let proposal =
+            Proposal { command, actor: caller.name.actor(), reason, request, validate_only };
+        let outcome = self.handle.propose(proposal).await.map_err(CallError::from)?;
+        let mut response = Response::new(respond(&outcome));
+        let written = Written { revision: outcome.revision, validate_only };
+        response.extensions_mut().insert(written);
+        Ok(response)
     }
 
     fn assignments<'a>(
@@ -118,135 +126,149 @@ impl PortAdminService for AdminService {
         &self,
         request: Request<proto::RegisterPortRequest>,
     ) -> Result<Response<proto::RegisterPortResponse>, Status> {
-        let outcome = self.propose(request, "RegisterPort", request::register).await?;
-        Ok(Response::new(proto::RegisterPortResponse {
-            assignments: self.assignments(outcome.changes.iter().filter_map(Change::after)),
-            findings: self.findings(&outcome),
-            revision: outcome.revision.0,
-        }))
+        self.write(request, "RegisterPort", request::register, |outcome| {
+            proto::RegisterPortResponse {
+                assignments: self.assignments(outcome.changes.iter().filter_map(Change::after)),
+                findings: self.findings(outcome),
+                revision: outcome.revision.0,
+            }
+        })
+        .await
     }
 
     async fn batch_register_ports(
         &self,
         request: Request<proto::BatchRegisterPortsRequest>,
     ) -> Result<Response<proto::BatchRegisterPortsResponse>, Status> {
-        let outcome = self.propose(request, "BatchRegisterPorts", request::register_all).await?;
-        Ok(Response::new(proto::BatchRegisterPortsResponse {
-            assignments: self.assignments(outcome.changes.iter().filter_map(Change::after)),
-            findings: self.findings(&outcome),
-            revision: outcome.revision.0,
-        }))
+        self.write(request, "BatchRegisterPorts", request::register_all, |outcome| {
+            proto::BatchRegisterPortsResponse {
+                assignments: self.assignments(outcome.changes.iter().filter_map(Change::after)),
+                findings: self.findings(outcome),
+                revision: outcome.revision.0,
+            }
+        })
+        .await
     }
 
     async fn ensure_port(
         &self,
         request: Request<proto::EnsurePortRequest>,
     ) -> Result<Response<proto::EnsurePortResponse>, Status> {
-        let outcome = self.propose(request, "EnsurePort", request::ensure).await?;
-        let is_new = |change: &Change| change.kind() == ChangeKind::Registered;
-        Ok(Response::new(proto::EnsurePortResponse {
-            assignments: self.assignments(current_registrations(&outcome)),
-            findings: self.findings(&outcome),
-            created: outcome.changes.iter().any(is_new),
-            revision: outcome.revision.0,
-        }))
+        self.write(request, "EnsurePort", request::ensure, |outcome| {
+            let is_new = |change: &Change| change.kind() == ChangeKind::Registered;
+            proto::EnsurePortResponse {
+                assignments: self.assignments(current_registrations(outcome)),
+                findings: self.findings(outcome),
+                created: outcome.changes.iter().any(is_new),
+                revision: outcome.revision.0,
+            }
+        })
+        .await
     }
 
     async fn renew_lease(
         &self,
         request: Request<proto::RenewLeaseRequest>,
     ) -> Result<Response<proto::RenewLeaseResponse>, Status> {
-        let outcome = self.propose(request, "RenewLease", request::renew).await?;
-        Ok(Response::new(proto::RenewLeaseResponse {
-            assignments: self.assignments(current_registrations(&outcome)),
+        self.write(request, "RenewLease", request::renew, |outcome| proto::RenewLeaseResponse {
+            assignments: self.assignments(current_registrations(outcome)),
             revision: outcome.revision.0,
-        }))
+        })
+        .await
     }
 
     async fn update_assignment(
         &self,
         request: Request<proto::UpdateAssignmentRequest>,
     ) -> Result<Response<proto::UpdateAssignmentResponse>, Status> {
-        let outcome = self.propose(request, "UpdateAssignment", request::update).await?;
-        Ok(Response::new(proto::UpdateAssignmentResponse {
-            assignment: self.assignments(current_registrations(&outcome)).pop(),
-            findings: self.findings(&outcome),
-            revision: outcome.revision.0,
-        }))
+        self.write(request, "UpdateAssignment", request::update, |outcome| {
+            proto::UpdateAssignmentResponse {
+                assignment: self.assignments(current_registrations(outcome)).pop(),
+                findings: self.findings(outcome),
+                revision: outcome.revision.0,
+            }
+        })
+        .await
     }
 
     async fn release_port(
         &self,
         request: Request<proto::ReleasePortRequest>,
     ) -> Result<Response<proto::ReleasePortResponse>, Status> {
-        let outcome = self.propose(request, "ReleasePort", request::release).await?;
-        Ok(Response::new(proto::ReleasePortResponse {
+        self.write(request, "ReleasePort", request::release, |outcome| proto::ReleasePortResponse {
             assignments: self.assignments(outcome.changes.iter().filter_map(Change::before)),
             revision: outcome.revision.0,
-        }))
+        })
+        .await
     }
 
     async fn create_namespace(
         &self,
         request: Request<proto::CreateNamespaceRequest>,
     ) -> Result<Response<proto::CreateNamespaceResponse>, Status> {
-        let outcome = self.propose(request, "CreateNamespace", request::create_namespace).await?;
-        let revision = outcome.revision.0;
-        Ok(Response::new(proto::CreateNamespaceResponse {
-            namespace: namespace(&outcome),
-            revision,
-        }))
+        self.write(request, "CreateNamespace", request::create_namespace, |outcome| {
+            proto::CreateNamespaceResponse {
+                namespace: namespace(outcome),
+                revision: outcome.revision.0,
+            }
+        })
+        .await
     }
 
     async fn create_pool(
         &self,
         request: Request<proto::CreatePoolRequest>,
     ) -> Result<Response<proto::CreatePoolResponse>, Status> {
-        let outcome = self.propose(request, "CreatePool", request::create_pool).await?;
-        let revision = outcome.revision.0;
-        Ok(Response::new(proto::CreatePoolResponse { pool: pool(&outcome), revision }))
+        self.write(request, "CreatePool", request::create_pool, |outcome| {
+            proto::CreatePoolResponse { pool: pool(outcome), revision: outcome.revision.0 }
+        })
+        .await
     }
 
     async fn update_namespace(
         &self,
         request: Request<proto::UpdateNamespaceRequest>,
     ) -> Result<Response<proto::UpdateNamespaceResponse>, Status> {
-        let outcome = self.propose(request, "UpdateNamespace", request::update_namespace).await?;
-        let revision = outcome.revision.0;
-        Ok(Response::new(proto::UpdateNamespaceResponse {
-            namespace: namespace(&outcome),
-            revision,
-        }))
+        self.write(request, "UpdateNamespace", request::update_namespace, |outcome| {
+            proto::UpdateNamespaceResponse {
+                namespace: namespace(outcome),
+                revision: outcome.revision.0,
+            }
+        })
+        .await
     }
 
     async fn update_pool(
         &self,
         request: Request<proto::UpdatePoolRequest>,
     ) -> Result<Response<proto::UpdatePoolResponse>, Status> {
-        let outcome = self.propose(request, "UpdatePool", request::update_pool).await?;
-        let revision = outcome.revision.0;
-        Ok(Response::new(proto::UpdatePoolResponse { pool: pool(&outcome), revision }))
+        self.write(request, "UpdatePool", request::update_pool, |outcome| {
+            proto::UpdatePoolResponse { pool: pool(outcome), revision: outcome.revision.0 }
+        })
+        .await
     }
 
     async fn delete_namespace(
         &self,
         request: Request<proto::DeleteNamespaceRequest>,
     ) -> Result<Response<proto::DeleteNamespaceResponse>, Status> {
-        let outcome = self.propose(request, "DeleteNamespace", request::delete_namespace).await?;
-        let revision = outcome.revision.0;
-        Ok(Response::new(proto::DeleteNamespaceResponse {
-            namespace: namespace(&outcome),
-            revision,
-        }))
+        self.write(request, "DeleteNamespace", request::delete_namespace, |outcome| {
+            proto::DeleteNamespaceResponse {
+                namespace: namespace(outcome),
+                revision: outcome.revision.0,
+            }
+        })
+        .await
     }
 
     async fn delete_pool(
         &self,
         request: Request<proto::DeletePoolRequest>,
     ) -> Result<Response<proto::DeletePoolResponse>, Status> {
-        let outcome = self.propose(request, "DeletePool", request::delete_pool).await?;
-        let revision = outcome.revision.0;
-        Ok(Response::new(proto::DeletePoolResponse { pool: pool(&outcome), revision }))
+        self.write(request, "DeletePool", request::delete_pool, |outcome| {
+            proto::DeletePoolResponse { pool: pool(outcome), revision: outcome.revision.0 }
+        })
+        .await
     }
 
     async fn create_token(

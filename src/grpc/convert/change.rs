@@ -1,8 +1,8 @@
 //! Changes as messages.
 
-use super::{assignment, namespace, pool, timestamp};
+use super::{assignment, change_kind, namespace, pool, timestamp};
 use crate::grpc::proto;
-use crate::registry::change::{Change, ChangeKind};
+use crate::registry::change::Change;
 use crate::registry::reference::Reference;
 use crate::store::history::ChangeRecord;
 
@@ -35,23 +35,5 @@ pub fn change(reference: &Reference, record: &ChangeRecord) -> proto::Change {
             after: of_registration.after().map(|it| assignment(reference, it)),
             ..message
         },
-    }
-}
-
-/// The kind of a change.
-#[must_use]
-pub const fn change_kind(kind: ChangeKind) -> proto::ChangeKind {
-    match kind {
-        ChangeKind::Registered => proto::ChangeKind::Registered,
-        ChangeKind::Updated => proto::ChangeKind::Updated,
-        ChangeKind::Renewed => proto::ChangeKind::Renewed,
-        ChangeKind::Released => proto::ChangeKind::Released,
-        ChangeKind::Expired => proto::ChangeKind::Expired,
-        ChangeKind::NamespaceCreated => proto::ChangeKind::NamespaceCreated,
-        ChangeKind::NamespaceUpdated => proto::ChangeKind::NamespaceUpdated,
-        ChangeKind::NamespaceDeleted => proto::ChangeKind::NamespaceDeleted,
-        ChangeKind::PoolCreated => proto::ChangeKind::PoolCreated,
-        ChangeKind::PoolUpdated => proto::ChangeKind::PoolUpdated,
-        ChangeKind::PoolDeleted => proto::ChangeKind::PoolDeleted,
     }
 }

@@ -1,10 +1,10 @@
 //! Findings and verdicts as messages.
 
-use super::{assignment, port_range, timestamp, transport};
+use super::{assignment, finding_code, outcome, port_range, severity, timestamp, transport};
 use crate::grpc::proto;
-use crate::registry::finding::{Evidence, Finding, FindingCode, Severity};
+use crate::registry::finding::{Evidence, Finding};
 use crate::registry::reference::Reference;
-use crate::registry::verdict::{Outcome, Verdict};
+use crate::registry::verdict::Verdict;
 
 /// A finding.
 #[must_use]
@@ -17,12 +17,7 @@ pub fn finding(reference: &Reference, finding: &Finding) -> proto::Finding {
     }
     proto::Finding {
         code: finding_code(finding.code).into(),
-        severity: match finding.severity {
-            Severity::Blocker => proto::Severity::Blocker,
-            Severity::Acknowledge => proto::Severity::Acknowledge,
-            Severity::Note => proto::Severity::Note,
-        }
-        .into(),
+        severity: severity(finding.severity).into(),
         message: finding.message.clone(),
         ports: Some(port_range(finding.ports)),
         transport: transport(Some(finding.transport)).into(),
@@ -40,37 +35,8 @@ pub fn verdict(reference: &Reference, verdict: &Verdict) -> proto::Verdict {
     let findings = verdict.findings.iter().map(|it| finding(reference, it));
     proto::Verdict {
         ports: Some(port_range(verdict.ports)),
-        outcome: match verdict.outcome {
-            Outcome::Accepted => proto::Outcome::Accepted,
-            Outcome::AcknowledgementRequired => proto::Outcome::AcknowledgementRequired,
-            Outcome::Refused => proto::Outcome::Refused,
-        }
-        .into(),
+        outcome: outcome(verdict.outcome).into(),
         findings: findings.collect(),
         alternatives: verdict.alternatives.iter().copied().map(port_range).collect(),
-    }
-}
-
-/// The code of a finding.
-#[must_use]
-pub const fn finding_code(code: FindingCode) -> proto::FindingCode {
-    match code {
-        FindingCode::PortZero => proto::FindingCode::PortZero,
-        FindingCode::PortTaken => proto::FindingCode::PortTaken,
-        FindingCode::SystemPort => proto::FindingCode::SystemPort,
-        FindingCode::IanaAssigned => proto::FindingCode::IanaAssigned,
-        FindingCode::IanaReserved => proto::FindingCode::IanaReserved,
-        FindingCode::DynamicPort => proto::FindingCode::DynamicPort,
-        FindingCode::CommonUse => proto::FindingCode::CommonUse,
-        FindingCode::TransportTwin => proto::FindingCode::TransportTwin,
-        FindingCode::UnauthorizedUse => proto::FindingCode::UnauthorizedUse,
-        FindingCode::EphemeralRange => proto::FindingCode::EphemeralRange,
-        FindingCode::NodePortRange => proto::FindingCode::NodePortRange,
-        FindingCode::Experimental => proto::FindingCode::Experimental,
-        FindingCode::InvalidServiceName => proto::FindingCode::InvalidServiceName,
-        FindingCode::PortInPool => proto::FindingCode::PortInPool,
-        FindingCode::OutsidePool => proto::FindingCode::OutsidePool,
-        FindingCode::CoolingDown => proto::FindingCode::CoolingDown,
-        FindingCode::ServiceNameElsewhere => proto::FindingCode::ServiceNameElsewhere,
     }
 }

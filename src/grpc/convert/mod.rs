@@ -1,6 +1,7 @@
 //! Domain to proto: responses as messages.
 
 mod change;
+mod enums;
 mod finding;
 mod settings;
 mod token;
@@ -10,19 +11,23 @@ use std::sync::Arc;
 use itertools::Itertools;
 use jiff::{SignedDuration, Timestamp};
 
-pub use change::{change, change_kind};
-pub use finding::{finding, finding_code, verdict};
+pub use change::change;
+pub use enums::{
+    change_kind, change_kind_from, finding_code, finding_code_from, match_reason, outcome,
+    port_class, severity, source, source_from, state, state_from, transport, transport_from,
+};
+pub use finding::{finding, verdict};
 pub use settings::{namespace, namespace_summary, pool, pool_summary};
 pub use token::token;
 
 use super::proto;
-use crate::registry::assignment::{Assignment, Origin, Record, Source, State};
+use crate::registry::assignment::{Assignment, Origin, Record, State};
 use crate::registry::counts::Counts;
 use crate::registry::endpoint::Host;
 use crate::registry::guide::{Encryption, Guide, SharedGuide};
-use crate::registry::port::{PortClass, PortRange, Transport};
+use crate::registry::port::{PortRange, Transport};
 use crate::registry::reference::{Label, Reference};
-use crate::registry::search::{Hit, MatchReason};
+use crate::registry::search::Hit;
 
 /// A record.
 #[must_use]
@@ -130,16 +135,7 @@ pub fn search_hit(reference: &Reference, hit: &Hit) -> proto::SearchHit {
         service_name: name.unwrap_or_default().to_owned(),
         assignments: assignments(reference, hit.records.iter().take(MAX_HIT_RECORDS)),
         guide: hit.guide.as_ref().map(|shared| guide(shared)),
-        reason: match hit.reason {
-            MatchReason::ExactName => proto::MatchReason::ExactName,
-            MatchReason::Alias => proto::MatchReason::Alias,
-            MatchReason::Port => proto::MatchReason::Port,
-            MatchReason::Prefix => proto::MatchReason::Prefix,
-            MatchReason::Word => proto::MatchReason::Word,
-            MatchReason::Substring => proto::MatchReason::Substring,
-            MatchReason::Similar => proto::MatchReason::Similar,
-        }
-        .into(),
+        reason: match_reason(hit.reason).into(),
         matched_text: hit.matched_text.clone(),
     }
 }
@@ -201,49 +197,6 @@ pub fn port_range(ports: PortRange) -> proto::PortRange {
     proto::PortRange {
         first: Some(ports.first().number().into()),
         last: Some(ports.last().number().into()),
-    }
-}
-
-/// The class of a port.
-#[must_use]
-pub const fn port_class(class: PortClass) -> proto::PortClass {
-    match class {
-        PortClass::System => proto::PortClass::System,
-        PortClass::User => proto::PortClass::User,
-        PortClass::Dynamic => proto::PortClass::Dynamic,
-    }
-}
-
-/// A transport, or none.
-#[must_use]
-pub const fn transport(transport: Option<Transport>) -> proto::Transport {
-    match transport {
-        None => proto::Transport::Unspecified,
-        Some(Transport::Tcp) => proto::Transport::Tcp,
-        Some(Transport::Udp) => proto::Transport::Udp,
-        Some(Transport::Sctp) => proto::Transport::Sctp,
-        Some(Transport::Dccp) => proto::Transport::Dccp,
-    }
-}
-
-/// The source of a record.
-#[must_use]
-pub const fn source(source: Source) -> proto::Source {
-    match source {
-        Source::Custom => proto::Source::Custom,
-        Source::Iana => proto::Source::Iana,
-        Source::Common => proto::Source::Common,
-    }
-}
-
-/// The state of a record's ports.
-#[must_use]
-pub const fn state(state: State) -> proto::State {
-    match state {
-        State::Assigned => proto::State::Assigned,
-        State::Reserved => proto::State::Reserved,
-        State::Unassigned => proto::State::Unassigned,
-        State::Unlisted => proto::State::Unlisted,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{FieldResult, Fields};
-use crate::grpc::{convert, proto};
+use crate::grpc::convert;
 use crate::registry::assignment::{Source, State};
 use crate::registry::change::ChangeKind;
 use crate::registry::finding::{FindingCode, Severity};
@@ -11,27 +11,28 @@ use crate::registry::finding::{FindingCode, Severity};
 impl Fields {
     /// A source.
     pub fn source(&mut self, field: &str, number: i32) -> FieldResult<Source> {
-        match proto::Source::try_from(number) {
-            Ok(proto::Source::Custom) => Ok(Source::Custom),
-            Ok(proto::Source::Iana) => Ok(Source::Iana),
-            Ok(proto::Source::Common) => Ok(Source::Common),
-            Ok(proto::Source::Unspecified) | Err(_) => {
-                Err(self.invalid(field, format!("{number} is not a valid Source")))
-            }
-        }
+        self.enum_value(field, number, "Source", convert::source_from)
     }
 
     /// A state.
     pub fn state(&mut self, field: &str, number: i32) -> FieldResult<State> {
-        match proto::State::try_from(number) {
-            Ok(proto::State::Assigned) => Ok(State::Assigned),
-            Ok(proto::State::Reserved) => Ok(State::Reserved),
-            Ok(proto::State::Unassigned) => Ok(State::Unassigned),
-            Ok(proto::State::Unlisted) => Ok(State::Unlisted),
-            Ok(proto::State::Unspecified) | Err(_) => {
-                Err(self.invalid(field, format!("{number} is not a valid State")))
-            }
-        }
+        self.enum_value(field, number, "State", convert::state_from)
+    }
+
+    /// A kind of change.
+    pub fn change_kind(&mut self, field: &str, number: i32) -> FieldResult<ChangeKind> {
+        self.enum_value(field, number, "ChangeKind", convert::change_kind_from)
+    }
+
+    fn enum_value<P: TryFrom<i32>, D>(
+        &mut self,
+        field: &str,
+        number: i32,
+        name: &str,
+        from: fn(P) -> Option<D>,
+    ) -> FieldResult<D> {
+        let value = P::try_from(number).ok().and_then(from);
+        value.ok_or_else(|| self.invalid(field, format!("{number} is not a valid {name}")))
     }
 
     /// The findings that the caller acknowledges.
@@ -42,19 +43,11 @@ impl Fields {
     ) -> FieldResult<BTreeSet<FindingCode>> {
         let mut codes = BTreeSet::new();
         for &number in numbers {
-            let code = FindingCode::ALL
-                .into_iter()
-                .find(|code| i32::from(convert::finding_code(*code)) == number);
-            match code {
-                Some(code) if code.severity() == Severity::Blocker => {
-                    return Err(self.invalid(field, format!("{code} can't be acknowledged")));
-                }
-                Some(code) => codes.insert(code),
-                None => {
-                    let description = format!("{number} is not a valid FindingCode");
-                    return Err(self.invalid(field, description));
-                }
-            };
+            let code = self.enum_value(field, number, "FindingCode", convert::finding_code_from)?;
+            if code.severity() == Severity::Blocker {
+                return Err(self.invalid(field, format!("{code} can't be acknowledged")));
+            }
+            codes.insert(code);
         }
         Ok(codes)
     }
@@ -80,13 +73,5 @@ impl Fields {
             Some(code) => Err(self.invalid(field, format!("{code} is always refused: omit it"))),
             None => self.acknowledge(field, numbers),
         }
-    }
-
-    /// A kind of change.
-    pub fn change_kind(&mut self, field: &str, number: i32) -> FieldResult<ChangeKind> {
-        let kind = ChangeKind::ALL
-            .into_iter()
-            .find(|kind| i32::from(convert::change_kind(*kind)) == number);
-        kind.ok_or_else(|| self.invalid(field, format!("{number} is not a valid ChangeKind")))
     }
 }

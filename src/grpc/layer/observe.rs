@@ -21,6 +21,7 @@ use crate::access::Token;
 use crate::grpc::rpcs::Rpc;
 use crate::grpc::status::reason;
 use crate::metrics::{CODES, Metrics, RpcMetrics};
+use crate::registry::assignment::Revision;
 
 /// The header that identifies a call, in requests and responses.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -58,8 +59,27 @@ impl Observe {
             .as_ref()
             .map(|tracing| tracing.start(rpc, request.headers(), peer.address));
         let (peer, started) = (Arc::clone(peer), Instant::now());
-        Call { rpc, metrics, started, peer, caller: None, request_id, span, has_ended: false }
+        Call {
+            rpc,
+            metrics,
+            started,
+            peer,
+            caller: None,
+            request_id,
+            written: None,
+            span,
+            has_ended: false,
+        }
     }
+}
+
+/// The outcome of a write, which a service adds to the extensions of its response.
+#[derive(Clone, Copy, Debug)]
+pub struct Written {
+    /// The revision of the write, or the current one if nothing changed.
+    pub revision: Revision,
+    /// Whether the request was only validated.
+    pub validate_only: bool,
 }
 
 /// A call in progress, or one that has just ended.
@@ -71,6 +91,7 @@ pub(super) struct Call {
     pub(super) caller: Option<Arc<Token>>,
     /// The client's identifier, or a generated one if the call failed.
     request_id: Option<HeaderValue>,
+    written: Option<Written>,
     span: Option<Span>,
     has_ended: bool,
 }
@@ -81,6 +102,7 @@ impl Call {
         let LimitedResponse { mut response, permits } = limited;
         // A response without a body has its status in the headers.
         let status = Status::from_header_map(response.headers());
+        self.written = response.extensions().get().copied();
         self.set_request_id(response.headers_mut(), status.as_ref());
         if let Some(status) = &status {
             self.end(status);
@@ -142,6 +164,8 @@ impl Call {
                     peer = %self.peer.address,
                     request_id = id,
                     reason,
+                    revision = self.written.map(|written| written.revision.0),
+                    validate_only = self.written.map(|written| written.validate_only),
                     "call"
                 );
             }};

@@ -244,7 +244,7 @@ impl Watch {
                 self.current = Some(Arc::clone(entry));
                 return;
             }
-            if change.kind().is_of_assignment() && self.filter.matches(change) {
+            if self.filter.matches(entry.time, &entry.actor, change) {
                 let record = ChangeRecord {
                     position,
                     time: entry.time,

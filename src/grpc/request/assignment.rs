@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU16;
 
-use super::{Mask, WriteOptions, note};
+use super::Mask;
 use crate::grpc::fields::{FieldResult, Fields, MAX_REGISTRATIONS};
 use crate::grpc::proto;
 use crate::registry::assignment::Uid;
@@ -34,18 +34,10 @@ macro_rules! details {
 }
 
 /// A registration.
-pub fn register(
-    fields: &mut Fields,
-    request: proto::RegisterPortRequest,
-    fingerprint: [u8; 32],
-) -> FieldResult<(Command, WriteOptions)> {
-    let validate_only = request.validate_only;
-    let (request_id, reason) = (request.request_id.clone(), request.reason.clone());
-    let register = registration(fields, request);
-    let note = note(fields, validate_only, request_id, reason, fingerprint);
-    let register = register?;
+pub fn register(fields: &mut Fields, request: proto::RegisterPortRequest) -> FieldResult<Command> {
+    let register = registration(fields, request)?;
     fields.port_count("ports", std::iter::once((register.ports, register.transports.len())))?;
-    Ok((Command::Register(register), note?))
+    Ok(Command::Register(register))
 }
 
 fn registration(fields: &mut Fields, request: proto::RegisterPortRequest) -> FieldResult<Register> {
@@ -73,9 +65,7 @@ fn registration(fields: &mut Fields, request: proto::RegisterPortRequest) -> Fie
 pub fn register_all(
     fields: &mut Fields,
     request: proto::BatchRegisterPortsRequest,
-    fingerprint: [u8; 32],
-) -> FieldResult<(Command, WriteOptions)> {
-    let note = note(fields, request.validate_only, request.request_id, request.reason, fingerprint);
+) -> FieldResult<Command> {
     fields.batch_size("requests", request.requests.len(), MAX_REGISTRATIONS)?;
     let registers: Vec<_> = request
         .requests
@@ -91,7 +81,7 @@ pub fn register_all(
     let registers = registers.into_iter().collect::<FieldResult<Vec<_>>>()?;
     let requested = registers.iter().map(|one| (one.ports, one.transports.len()));
     fields.port_count("requests", requested)?;
-    Ok((Command::RegisterAll(registers), note?))
+    Ok(Command::RegisterAll(registers))
 }
 
 /// Checks that the options of the batch are not set on an entry.
@@ -107,11 +97,7 @@ fn check_entry_options(fields: &mut Fields, request: &proto::RegisterPortRequest
 }
 
 /// Ports of a pool.
-pub fn ensure(
-    fields: &mut Fields,
-    request: proto::EnsurePortRequest,
-    fingerprint: [u8; 32],
-) -> FieldResult<(Command, WriteOptions)> {
+pub fn ensure(fields: &mut Fields, request: proto::EnsurePortRequest) -> FieldResult<Command> {
     let namespace = fields.namespace("namespace", &request.namespace);
     let pool = fields.required("pool", &request.pool);
     let service_name = fields.service_name("service_name", &request.service_name);
@@ -123,7 +109,6 @@ pub fn ensure(
     };
     let ttl = fields.ttl("ttl", request.ttl);
     let details = details!(fields, request);
-    let note = note(fields, request.validate_only, request.request_id, request.reason, fingerprint);
     let ensure = Ensure {
         namespace: namespace?,
         pool: pool?,
@@ -134,7 +119,7 @@ pub fn ensure(
         ttl: ttl?,
         details: details?,
     };
-    Ok((Command::Ensure(ensure), note?))
+    Ok(Command::Ensure(ensure))
 }
 
 fn count(fields: &mut Fields, count: Option<u32>) -> FieldResult<NonZeroU16> {
@@ -143,11 +128,7 @@ fn count(fields: &mut Fields, count: Option<u32>) -> FieldResult<NonZeroU16> {
 }
 
 /// A renewal of leases.
-pub fn renew(
-    fields: &mut Fields,
-    request: proto::RenewLeaseRequest,
-    fingerprint: [u8; 32],
-) -> FieldResult<(Command, WriteOptions)> {
+pub fn renew(fields: &mut Fields, request: proto::RenewLeaseRequest) -> FieldResult<Command> {
     let selector = selector(
         fields,
         &proto::ReleasePortRequest {
@@ -160,18 +141,15 @@ pub fn renew(
         },
     );
     let ttl = fields.ttl("ttl", request.ttl);
-    let note = note(fields, request.validate_only, request.request_id, request.reason, fingerprint);
-    Ok((Command::Renew(Renew { selector: selector?, ttl: ttl? }), note?))
+    Ok(Command::Renew(Renew { selector: selector?, ttl: ttl? }))
 }
 
 /// An update of a registration.
 pub fn update(
     fields: &mut Fields,
     request: proto::UpdateAssignmentRequest,
-    fingerprint: [u8; 32],
-) -> FieldResult<(Command, WriteOptions)> {
+) -> FieldResult<Command> {
     let acknowledge = fields.acknowledge("acknowledge", &request.acknowledge);
-    let note = note(fields, request.validate_only, request.request_id, request.reason, fingerprint);
     let Some(assignment) = request.assignment else {
         return Err(fields.invalid("assignment", "is missing"));
     };
@@ -180,7 +158,7 @@ pub fn update(
     let mask = Mask::read(fields, request.update_mask, &EDITABLE)?;
     let edits = edits(fields, assignment, &mask);
     let update = Update { uid: uid?, etag: etag?, edits: edits?, acknowledge: acknowledge? };
-    Ok((Command::Update(update), note?))
+    Ok(Command::Update(update))
 }
 
 const EDITABLE: [&str; 7] = [
@@ -224,14 +202,9 @@ fn edits(fields: &mut Fields, assignment: proto::Assignment, mask: &Mask) -> Fie
 }
 
 /// A release.
-pub fn release(
-    fields: &mut Fields,
-    request: proto::ReleasePortRequest,
-    fingerprint: [u8; 32],
-) -> FieldResult<(Command, WriteOptions)> {
+pub fn release(fields: &mut Fields, request: proto::ReleasePortRequest) -> FieldResult<Command> {
     let selector = selector(fields, &request);
-    let note = note(fields, request.validate_only, request.request_id, request.reason, fingerprint);
-    Ok((Command::Release(selector?), note?))
+    Ok(Command::Release(selector?))
 }
 
 fn selector(

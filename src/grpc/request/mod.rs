@@ -14,7 +14,12 @@ pub use settings::{
 };
 pub use token::{create_token, update_token};
 
+use std::mem;
+
+use prost::Message;
+
 use super::fields::{FieldResult, Fields};
+use super::proto;
 use crate::store::RequestKey;
 
 /// The options of every write.
@@ -28,20 +33,51 @@ pub struct WriteOptions {
     pub validate_only: bool,
 }
 
-fn note(
-    fields: &mut Fields,
-    validate_only: bool,
+/// A request of a write. All writes have the same options.
+pub trait WriteRequest: Message {
+    /// Takes the options out of the request.
+    fn take_options(&mut self) -> UnparsedOptions;
+}
+
+/// The options of a write as received.
+#[derive(Debug)]
+pub struct UnparsedOptions {
     request_id: String,
     reason: String,
-    fingerprint: [u8; 32],
-) -> FieldResult<WriteOptions> {
-    let is_id = request_id.len() <= 64 && request_id.bytes().all(|byte| byte.is_ascii_graphic());
-    if !is_id {
-        fields.invalid("request_id", "is not 1-64 visible ASCII characters");
+    validate_only: bool,
+}
+
+impl UnparsedOptions {
+    /// Parses the options. The fingerprint distinguishes requests with the same id.
+    pub fn parse(self, fields: &mut Fields, fingerprint: [u8; 32]) -> FieldResult<WriteOptions> {
+        let Self { request_id: id, reason, validate_only } = self;
+        if id.len() > 64 || !id.bytes().all(|byte| byte.is_ascii_graphic()) {
+            fields.invalid("request_id", "is not 1-64 visible ASCII characters");
+        }
+        let reason = fields.text::<512>("reason", reason)?.as_str().to_owned();
+        let request = (!id.is_empty()).then_some(RequestKey { id, fingerprint });
+        Ok(WriteOptions { request, reason, validate_only })
     }
-    let reason = fields.text::<512>("reason", reason)?.as_str().to_owned();
-    let request = (!request_id.is_empty()).then_some(RequestKey { id: request_id, fingerprint });
-    Ok(WriteOptions { request, reason, validate_only })
+}
+
+macro_rules! write_requests {
+    ($($request:ident),+ $(,)?) => {$(
+        impl WriteRequest for proto::$request {
+            fn take_options(&mut self) -> UnparsedOptions {
+                UnparsedOptions {
+                    request_id: mem::take(&mut self.request_id),
+                    reason: mem::take(&mut self.reason),
+                    validate_only: mem::take(&mut self.validate_only),
+                }
+            }
+        }
+    )+};
+}
+
+write_requests! {
+    RegisterPortRequest, BatchRegisterPortsRequest, EnsurePortRequest, RenewLeaseRequest,
+    UpdateAssignmentRequest, ReleasePortRequest, CreateNamespaceRequest, UpdateNamespaceRequest,
+    DeleteNamespaceRequest, CreatePoolRequest, UpdatePoolRequest, DeletePoolRequest,
 }
 
 /// The fields of a resource that an update changes (AIP-134).

@@ -1,6 +1,6 @@
 //! Writes of namespaces and pools.
 
-use super::{Mask, WriteOptions, note};
+use super::Mask;
 use crate::grpc::fields::{FieldResult, Fields};
 use crate::grpc::proto;
 use crate::registry::command::{
@@ -27,9 +27,7 @@ fn policy(fields: &mut Fields, policy: Option<proto::NamespacePolicy>) -> FieldR
 pub fn create_namespace(
     fields: &mut Fields,
     request: proto::CreateNamespaceRequest,
-    fingerprint: [u8; 32],
-) -> FieldResult<(Command, WriteOptions)> {
-    let note = note(fields, request.validate_only, request.request_id, request.reason, fingerprint);
+) -> FieldResult<Command> {
     let Some(namespace) = request.namespace else {
         return Err(fields.invalid("namespace", "is missing"));
     };
@@ -37,16 +35,14 @@ pub fn create_namespace(
     let description = fields.text("namespace.description", namespace.description);
     let policy = policy(fields, namespace.policy);
     let create = CreateNamespace { name: name?, description: description?, policy: policy? };
-    Ok((Command::CreateNamespace(create), note?))
+    Ok(Command::CreateNamespace(create))
 }
 
 /// An update of a namespace.
 pub fn update_namespace(
     fields: &mut Fields,
     request: proto::UpdateNamespaceRequest,
-    fingerprint: [u8; 32],
-) -> FieldResult<(Command, WriteOptions)> {
-    let note = note(fields, request.validate_only, request.request_id, request.reason, fingerprint);
+) -> FieldResult<Command> {
     let Some(namespace) = request.namespace else {
         return Err(fields.invalid("namespace", "is missing"));
     };
@@ -60,19 +56,17 @@ pub fn update_namespace(
         mask.value("policy", namespace.policy.is_none(), || policy(fields, namespace.policy));
     let (name, etag) = (name?, etag?);
     let update = UpdateNamespace { name, etag, description: description?, policy: policy? };
-    Ok((Command::UpdateNamespace(update), note?))
+    Ok(Command::UpdateNamespace(update))
 }
 
 /// A deletion of a namespace.
 pub fn delete_namespace(
     fields: &mut Fields,
     request: proto::DeleteNamespaceRequest,
-    fingerprint: [u8; 32],
-) -> FieldResult<(Command, WriteOptions)> {
+) -> FieldResult<Command> {
     let name = fields.required("name", &request.name);
     let etag = fields.optional("etag", &request.etag);
-    let note = note(fields, request.validate_only, request.request_id, request.reason, fingerprint);
-    Ok((Command::DeleteNamespace(DeleteNamespace { name: name?, etag: etag? }), note?))
+    Ok(Command::DeleteNamespace(DeleteNamespace { name: name?, etag: etag? }))
 }
 
 /// The most ranges of a pool, and the most excluded ranges.
@@ -92,12 +86,7 @@ fn transports(fields: &mut Fields, numbers: &[i32]) -> FieldResult<Vec<Transport
 }
 
 /// A new pool.
-pub fn create_pool(
-    fields: &mut Fields,
-    request: proto::CreatePoolRequest,
-    fingerprint: [u8; 32],
-) -> FieldResult<(Command, WriteOptions)> {
-    let note = note(fields, request.validate_only, request.request_id, request.reason, fingerprint);
+pub fn create_pool(fields: &mut Fields, request: proto::CreatePoolRequest) -> FieldResult<Command> {
     let Some(pool) = request.pool else {
         return Err(fields.invalid("pool", "is missing"));
     };
@@ -119,19 +108,14 @@ pub fn create_pool(
         cool_down: cool_down?,
         accept: accept?,
     };
-    Ok((Command::CreatePool(create), note?))
+    Ok(Command::CreatePool(create))
 }
 
 const EDITABLE: [&str; 6] =
     ["description", "ports", "transports", "excluded_ports", "cool_down", "accept"];
 
 /// An update of a pool.
-pub fn update_pool(
-    fields: &mut Fields,
-    request: proto::UpdatePoolRequest,
-    fingerprint: [u8; 32],
-) -> FieldResult<(Command, WriteOptions)> {
-    let note = note(fields, request.validate_only, request.request_id, request.reason, fingerprint);
+pub fn update_pool(fields: &mut Fields, request: proto::UpdatePoolRequest) -> FieldResult<Command> {
     let Some(pool) = request.pool else {
         return Err(fields.invalid("pool", "is missing"));
     };
@@ -164,19 +148,14 @@ pub fn update_pool(
         cool_down: cool_down?,
         accept: accept?,
     };
-    Ok((Command::UpdatePool(update), note?))
+    Ok(Command::UpdatePool(update))
 }
 
 /// A deletion of a pool.
-pub fn delete_pool(
-    fields: &mut Fields,
-    request: proto::DeletePoolRequest,
-    fingerprint: [u8; 32],
-) -> FieldResult<(Command, WriteOptions)> {
+pub fn delete_pool(fields: &mut Fields, request: proto::DeletePoolRequest) -> FieldResult<Command> {
     let namespace = fields.namespace("namespace", &request.namespace);
     let name = fields.required("name", &request.name);
     let etag = fields.optional("etag", &request.etag);
-    let note = note(fields, request.validate_only, request.request_id, request.reason, fingerprint);
     let delete = DeletePool { namespace: namespace?, name: name?, etag: etag? };
-    Ok((Command::DeletePool(delete), note?))
+    Ok(Command::DeletePool(delete))
 }
