@@ -29,9 +29,8 @@ const MAX_NAME: usize = 128;
 pub const MAX_BATCH: usize = 10_000;
 
 /// The default and the maximum page size.
-pub const DEFAULT_PAGE: usize = 50;
-/// See [`DEFAULT_PAGE`].
-pub const MAX_PAGE: usize = 1000;
+const DEFAULT_PAGE: usize = 50;
+const MAX_PAGE: usize = 1000;
 /// The most registrations of a batch.
 pub const MAX_REGISTRATIONS: usize = 1000;
 /// The most ports, counted per transport, that one call may check: all of them.
@@ -323,7 +322,12 @@ impl Fields {
         self.parsed(field, Labels::parse(pairs))
     }
 
-    /// A page size; 0 means the default, and larger values are reduced to the maximum (AIP-158).
+    /// The size of a page.
+    pub fn page_size(&mut self, size: i32) -> FieldResult<usize> {
+        self.size("page_size", size, DEFAULT_PAGE, MAX_PAGE)
+    }
+
+    /// A number of items; 0 means the default, and larger values are reduced to the maximum (AIP-158).
     pub fn size(
         &mut self,
         field: &str,

@@ -37,6 +37,20 @@ impl Binding {
         BASE64_URL_SAFE_NO_PAD.encode(token)
     }
 
+    /// The first items, and the token for the next page: empty if no items follow.
+    pub fn page<T, P: Message>(
+        &self,
+        items: impl IntoIterator<Item = T>,
+        size: usize,
+        position: impl FnOnce(&T) -> P,
+    ) -> (Vec<T>, String) {
+        let mut items = items.into_iter();
+        let page: Vec<T> = items.by_ref().take(size).collect();
+        let last = page.last().filter(|_| items.next().is_some());
+        let token = last.map(|last| self.token(&position(last))).unwrap_or_default();
+        (page, token)
+    }
+
     /// The position in a token; none for the empty token.
     ///
     /// # Errors

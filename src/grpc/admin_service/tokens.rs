@@ -6,7 +6,7 @@ use tonic::Request;
 
 use super::AdminService;
 use crate::access::{PlainToken, Token, TokenCommand, TokenName, TokenRefusal};
-use crate::grpc::fields::{DEFAULT_PAGE, MAX_PAGE, parse};
+use crate::grpc::fields::parse;
 use crate::grpc::page_token::{Binding, TokenPosition};
 use crate::grpc::status::CallError;
 use crate::grpc::{convert, proto, request};
@@ -84,21 +84,19 @@ impl AdminService {
             ..proto::ListTokensRequest::default()
         };
         let binding = Binding::new(&self.database_id, "ListTokens", &query);
-        let size =
-            parse(|fields| fields.size("page_size", request.page_size, DEFAULT_PAGE, MAX_PAGE))?;
+        let size = parse(|fields| fields.page_size(request.page_size))?;
         let after = binding.position::<TokenPosition>(&request.page_token)?.map(|last| last.name);
         let (tokens, now) = (self.handle.tokens(), self.handle.now());
         let all = || tokens.iter().filter(|token| request.show_ended || token.is_valid(now));
         let is_remaining = |token: &&Arc<Token>| {
             after.as_ref().is_none_or(|after| token.name.as_str() > after.as_str())
         };
-        let mut remaining = all().filter(is_remaining).peekable();
-        let page: Vec<_> = remaining.by_ref().take(size).collect();
-        let last = page.last().filter(|_| remaining.peek().is_some());
-        let next = last.map(|token| TokenPosition { name: token.name.to_string() });
+        let (page, next_page_token) = binding.page(all().filter(is_remaining), size, |token| {
+            TokenPosition { name: token.name.to_string() }
+        });
         Ok(proto::ListTokensResponse {
             tokens: page.into_iter().map(|token| convert::token(token)).collect(),
-            next_page_token: next.map(|position| binding.token(&position)).unwrap_or_default(),
+            next_page_token,
             total_size: all().count() as u32,
         })
     }

@@ -1,7 +1,7 @@
 //! `ListChanges`: the history, page by page.
 
 use super::RegistryService;
-use crate::grpc::fields::{DEFAULT_PAGE, MAX_PAGE, parse};
+use crate::grpc::fields::parse;
 use crate::grpc::page_token::{Binding, HistoryPosition};
 use crate::grpc::request::change_filter;
 use crate::grpc::status::CallError;
@@ -21,7 +21,7 @@ impl RegistryService {
         };
         let binding = Binding::new(&self.database_id, "ListChanges", &query);
         let (filter, size) = parse(|fields| {
-            let size = fields.size("page_size", request.page_size, DEFAULT_PAGE, MAX_PAGE);
+            let size = fields.page_size(request.page_size);
             let filter = change_filter(fields, request.filter.unwrap_or_default());
             Ok((filter?, size?))
         })?;
@@ -41,20 +41,18 @@ impl RegistryService {
             filter,
         };
         let _permit = self.history_permit()?;
-        let mut changes = self.history.changes(&query).await.map_err(CallError::History)?;
+        let changes = self.history.changes(&query).await.map_err(CallError::History)?;
         if let (Some(namespace), []) = (&query.filter.namespace, &changes[..]) {
             self.check_namespace_existed(namespace).await?;
         }
-        let is_last = changes.len() <= size;
-        changes.truncate(size);
-        let next = changes.last().filter(|_| !is_last).map(|last| HistoryPosition {
+        let (changes, next_page_token) = binding.page(changes, size, |last| HistoryPosition {
             revision: last.position.revision.0,
             position: last.position.index,
         });
         let reference = snapshot.reference();
         Ok(proto::ListChangesResponse {
             changes: changes.iter().map(|change| convert::change(reference, change)).collect(),
-            next_page_token: next.map(|position| binding.token(&position)).unwrap_or_default(),
+            next_page_token,
             revision: snapshot.revision().0,
         })
     }

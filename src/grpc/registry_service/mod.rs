@@ -19,7 +19,7 @@ use self::historical::{CachedSnapshot, Scope};
 use self::lookup::{port_info, port_of};
 use self::watch::Watch;
 use super::annotate::StreamLabels;
-use super::fields::{DEFAULT_PAGE, MAX_PAGE, parse};
+use super::fields::parse;
 use super::page_token::{Binding, ListPosition};
 use super::proto::port_registry_service_server::PortRegistryService;
 use super::request::{as_of, filter};
@@ -210,7 +210,7 @@ impl PortRegistryService for RegistryService {
         };
         let binding = Binding::new(&self.database_id, "ListAssignments", &query);
         let (filter, size, as_of) = parse(|fields| {
-            let size = fields.size("page_size", request.page_size, DEFAULT_PAGE, MAX_PAGE);
+            let size = fields.page_size(request.page_size);
             let filter = filter(fields, request.filter.unwrap_or_default());
             let as_of = as_of(fields, request.as_of);
             Ok((filter?, size?, as_of?))

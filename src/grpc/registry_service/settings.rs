@@ -1,9 +1,7 @@
 //! The rpcs of namespaces and pools.
 
-use itertools::Itertools;
-
 use super::RegistryService;
-use crate::grpc::fields::{DEFAULT_PAGE, MAX_PAGE, parse};
+use crate::grpc::fields::parse;
 use crate::grpc::page_token::{Binding, NamePosition};
 use crate::grpc::status::CallError;
 use crate::grpc::{convert, proto};
@@ -31,20 +29,17 @@ impl RegistryService {
     ) -> Result<proto::ListNamespacesResponse, CallError> {
         let query = proto::ListNamespacesRequest::default();
         let binding = Binding::new(&self.database_id, "ListNamespaces", &query);
-        let size =
-            parse(|fields| fields.size("page_size", request.page_size, DEFAULT_PAGE, MAX_PAGE))?;
+        let size = parse(|fields| fields.page_size(request.page_size))?;
         let after = position(&binding, &request.page_token)?.map(|(namespace, _)| namespace);
         let snapshot = self.handle.snapshot();
-        let mut views = snapshot.views_after(after.as_ref()).peekable();
-        let page: Vec<View<'_>> = views.by_ref().take(size).collect();
-        let last = page.last().filter(|_| views.peek().is_some());
-        let next = last.map(|view| NamePosition {
-            namespace: view.namespace().name.to_string(),
+        let views = snapshot.views_after(after.as_ref());
+        let (page, next_page_token) = binding.page(views, size, |last| NamePosition {
+            namespace: last.namespace().name.to_string(),
             pool: String::new(),
         });
         Ok(proto::ListNamespacesResponse {
             namespaces: page.iter().map(|view| convert::namespace_summary(*view)).collect(),
-            next_page_token: next.map(|position| binding.token(&position)).unwrap_or_default(),
+            next_page_token,
             total_size: snapshot.namespace_count() as u32,
             revision: snapshot.revision().0,
         })
@@ -78,7 +73,7 @@ impl RegistryService {
         let binding = Binding::new(&self.database_id, "ListPools", &query);
         let (namespace, size) = parse(|fields| {
             let namespace = fields.namespace_or_all("namespace", &request.namespace);
-            let size = fields.size("page_size", request.page_size, DEFAULT_PAGE, MAX_PAGE);
+            let size = fields.page_size(request.page_size);
             Ok((namespace?, size?))
         })?;
         let after = position(&binding, &request.page_token)?;
@@ -93,16 +88,14 @@ impl RegistryService {
                 (&pool.namespace, pool.name.as_str()) > (namespace, name.as_str())
             })
         };
-        let mut remaining = all().filter(|(_, pool)| is_remaining(pool)).peekable();
-        let page = remaining.by_ref().take(size).collect_vec();
-        let last = page.last().filter(|_| remaining.peek().is_some());
-        let next = last.map(|(_, pool)| NamePosition {
-            namespace: pool.namespace.to_string(),
-            pool: pool.name.to_string(),
+        let remaining = all().filter(|(_, pool)| is_remaining(pool));
+        let (page, next_page_token) = binding.page(remaining, size, |(_, last)| NamePosition {
+            namespace: last.namespace.to_string(),
+            pool: last.name.to_string(),
         });
         Ok(proto::ListPoolsResponse {
             pools: page.iter().map(|(view, pool)| self.pool_summary(*view, pool)).collect(),
-            next_page_token: next.map(|position| binding.token(&position)).unwrap_or_default(),
+            next_page_token,
             total_size: all().count() as u32,
             revision: snapshot.revision().0,
         })
