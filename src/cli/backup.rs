@@ -1,4 +1,4 @@
-//! `portbook backup`: a copy of the database, while a server goes on writing.
+//! `portbook backup`: copies the database to one file. A server may be running.
 
 use std::path::{Path, PathBuf};
 
@@ -14,14 +14,14 @@ use crate::store::sqlite::{Backup, backup};
 /// The arguments of `portbook backup`.
 #[derive(Args, Debug)]
 pub(super) struct BackupArgs {
-    /// The backup: one file, which nobody but you may read, as it holds the hashes of tokens.
+    /// The backup file to create. Only its owner can read it, as it contains the hashes of tokens.
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
     #[command(flatten)]
     database: DatabaseArgs,
 
-    /// Replace FILE if it is there.
+    /// Replace FILE if it exists.
     #[arg(long)]
     force: bool,
 }
@@ -29,15 +29,15 @@ pub(super) struct BackupArgs {
 impl BackupArgs {
     pub(super) async fn run(self) -> Result<ExitStatus, Error> {
         let Self { file, database: DatabaseArgs { database }, force } = self;
-        let progress = Progress::of("backing up");
-        let tell = |done, all| progress.tell(done, all);
-        let saved = backup(&database, &file, force, Timestamp::now(), tell);
-        let saved = progress.until(saved).await?;
-        output::print(&told(&database, &file, saved))
+        let progress = Progress::new("backing up");
+        let update = |copied, total| progress.update(copied, total);
+        let saved = backup(&database, &file, force, Timestamp::now(), update);
+        let saved = progress.run(saved).await?;
+        output::print(&summary(&database, &file, saved))
     }
 }
 
-fn told(database: &Path, file: &Path, saved: Backup) -> String {
+fn summary(database: &Path, file: &Path, saved: Backup) -> String {
     let Backup { revision, assignments, bytes } = saved;
     let (database, file) = (quoted(database), quoted(file));
     format!(

@@ -1,4 +1,4 @@
-//! `portbook check`: whether a service may have ports, and what speaks against it.
+//! `portbook check`: whether a service may register ports, and the findings.
 
 use std::collections::BTreeMap;
 
@@ -17,20 +17,20 @@ use super::{Error, ExitStatus};
 use crate::grpc::{convert, proto};
 use crate::registry::port::Transport;
 
-/// The most runs of ports that one call may ask about.
-const MOST: usize = 100;
+/// The maximum number of port ranges in one call.
+const MAX_RANGES: usize = 100;
 
 /// The arguments of `portbook check`.
 #[derive(Args, Debug)]
 pub(super) struct CheckArgs {
-    /// The service name, or - for one that nobody knows.
+    /// The service name, or - to check the ports without a name.
     service: String,
 
-    /// The ports: 7421, 7421/tcp, 7421/tcp,udp or 7000-7010/udp; without a transport for tcp.
+    /// The ports: 7421, 7421/tcp, 7421/tcp,udp or 7000-7010/udp. The default transport is tcp.
     #[arg(required = true, value_name = "PORT")]
     ports: Vec<PortSpec>,
 
-    /// The pool to ask through.
+    /// The pool to register the ports in.
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     pool: String,
 
@@ -57,16 +57,16 @@ impl CheckArgs {
         };
         let session = Session::open(&read).await?;
         let mut verdicts: BTreeMap<usize, proto::Verdict> = BTreeMap::new();
-        for (transports, places) in calls(&ports) {
+        for (transports, indexes) in calls(&ports) {
             let transports = transports.iter().copied().map(Some).map(convert::transport);
-            let asked = places.iter().map(|&place| convert::port_range(ports[place].ports));
+            let ranges = indexes.iter().map(|&index| convert::port_range(ports[index].ports));
             let request = proto::CheckPortRequest {
-                ports: asked.collect(),
+                ports: ranges.collect(),
                 transports: transports.map(i32::from).collect(),
                 ..template.clone()
             };
-            let answer = session.call(session.registry().check_port(request)).await?;
-            verdicts.extend(places.into_iter().zip(answer.verdicts));
+            let response = session.call(session.registry().check_port(request)).await?;
+            verdicts.extend(indexes.into_iter().zip(response.verdicts));
         }
         if verdicts.len() < ports.len() {
             return Err(Error::IncompleteResponse);
@@ -79,15 +79,15 @@ impl CheckArgs {
     }
 }
 
-/// The places of the ports that are asked about in one call, and their transports.
+/// Groups the ports into calls: the transports of a call and the indexes of its ports.
 fn calls(ports: &[PortSpec]) -> Vec<(&[Transport], Vec<usize>)> {
     let mut groups: BTreeMap<&[Transport], Vec<usize>> = BTreeMap::new();
-    for (place, spec) in ports.iter().enumerate() {
-        groups.entry(&spec.transports).or_default().push(place);
+    for (index, spec) in ports.iter().enumerate() {
+        groups.entry(&spec.transports).or_default().push(index);
     }
-    let groups = groups.into_iter().flat_map(|(transports, places)| {
-        let chunks = places.chunks(MOST).map(<[usize]>::to_vec).collect::<Vec<_>>();
-        chunks.into_iter().map(move |places| (transports, places))
+    let groups = groups.into_iter().flat_map(|(transports, indexes)| {
+        let chunks = indexes.chunks(MAX_RANGES).map(<[usize]>::to_vec).collect::<Vec<_>>();
+        chunks.into_iter().map(move |indexes| (transports, indexes))
     });
     groups.collect()
 }
@@ -109,7 +109,7 @@ impl Verdicts {
         }
         if verdict.outcome() == proto::Outcome::AcknowledgementRequired {
             let codes = codes_to_acknowledge([verdict]);
-            lines.push(format!("  to take it all the same: --acknowledge {codes}"));
+            lines.push(format!("  to override: --acknowledge {codes}"));
         }
         lines.join("\n") + "\n"
     }
@@ -126,7 +126,7 @@ fn object(spec: &PortSpec, verdict: &proto::Verdict) -> Value {
     })
 }
 
-/// A row for a finding, or for a verdict without any.
+/// The CSV row of a finding, or of a verdict without findings.
 fn row(spec: &PortSpec, verdict: &proto::Verdict, finding: &proto::Finding) -> Value {
     let evidence = finding.evidence.clone().unwrap_or_default();
     json!({
@@ -178,15 +178,15 @@ mod tests {
     fn a_call_has_one_set_of_transports_and_at_most_100_ports() {
         let ports = specs("1/tcp 2/udp 3 4/tcp,udp 5/udp");
         let calls = super::calls(&ports);
-        let shown: Vec<_> = calls.iter().map(|(of, places)| (of.len(), places.clone())).collect();
+        let shown: Vec<_> = calls.iter().map(|(of, indexes)| (of.len(), indexes.clone())).collect();
         assert_eq!(shown, [(1, vec![0, 2]), (2, vec![3]), (1, vec![1, 4])]);
         let many = vec![ports[0].clone(); 250];
-        let sizes: Vec<_> = super::calls(&many).iter().map(|(_, places)| places.len()).collect();
+        let sizes: Vec<_> = super::calls(&many).iter().map(|(_, indexes)| indexes.len()).collect();
         assert_eq!(sizes, [100, 100, 50]);
     }
 
     #[test]
-    fn a_verdict_says_why_what_else_and_how_all_the_same() {
+    fn a_verdict_shows_findings_alternatives_and_the_override() {
         let iana = proto::Finding {
             code: proto::FindingCode::IanaAssigned.into(),
             severity: proto::Severity::Acknowledge.into(),
@@ -196,7 +196,7 @@ mod tests {
         let cooling = proto::Finding {
             code: proto::FindingCode::CoolingDown.into(),
             end_time: Some(prost_types::Timestamp::default()),
-            message: "5432/tcp was given back by billing".into(),
+            message: "5432/tcp was released by billing".into(),
             ..iana.clone()
         };
         let single = |port| proto::PortRange { first: Some(port), last: Some(port) };
@@ -215,10 +215,10 @@ mod tests {
         let expected = "\
 5432/tcp · acknowledgement required
   acknowledge IANA_ASSIGNED: IANA has assigned 5432/tcp to postgresql
-  acknowledged COOLING_DOWN: 5432/tcp was given back by billing
+  acknowledged COOLING_DOWN: 5432/tcp was released by billing
     ends: 1970-01-01T00:00:00Z
   free nearby: 5433, 5431
-  to take it all the same: --acknowledge IANA_ASSIGNED,COOLING_DOWN
+  to override: --acknowledge IANA_ASSIGNED,COOLING_DOWN
 
 7450/tcp,udp · accepted
 ";

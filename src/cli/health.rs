@@ -1,4 +1,4 @@
-//! `portbook health`: whether the server serves, for whoever watches over it.
+//! `portbook health`: whether the server is serving, for probes and monitoring.
 
 use std::time::Duration;
 
@@ -13,13 +13,14 @@ use super::args::ConnectionArgs;
 use super::session::Session;
 use super::{Error, ExitStatus, output};
 
-/// Who watches over a server asks again soon, and takes silence for an answer.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Short, because probes repeat the check and treat a timeout as a failure.
+const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The arguments of `portbook health`.
 #[derive(Args, Debug)]
 pub(super) struct HealthArgs {
-    /// One service alone, such as portbook.v1.PortRegistryService. Left out: the whole server.
+    /// The gRPC service to check, such as portbook.v1.PortRegistryService. Default: the server as a
+    /// whole.
     #[arg(default_value = "", hide_default_value = true)]
     service: String,
 
@@ -30,19 +31,19 @@ pub(super) struct HealthArgs {
 impl HealthArgs {
     pub(super) async fn run(self) -> Result<ExitStatus, Error> {
         let Self { service, connection } = self;
-        let silence = |_| Error::Timeout(connection.addr.clone(), PATIENCE);
-        timeout(PATIENCE, check(&connection, service)).await.map_err(silence)?
+        let elapsed = |_| Error::Timeout(connection.addr.clone(), TIMEOUT);
+        timeout(TIMEOUT, check(&connection, service)).await.map_err(elapsed)?
     }
 }
 
 async fn check(connection: &ConnectionArgs, service: String) -> Result<ExitStatus, Error> {
     let session = Session::connect_anonymous(connection).await?;
     let mut health = HealthClient::new(session.transport());
-    let answer = health.check(HealthCheckRequest { service: service.clone() }).await;
-    if answer.as_ref().is_err_and(|status| status.code() == Code::NotFound) {
+    let result = health.check(HealthCheckRequest { service: service.clone() }).await;
+    if result.as_ref().is_err_and(|status| status.code() == Code::NotFound) {
         return Err(Error::UnknownService(service));
     }
-    match session.map_status(answer)?.into_inner().status() {
+    match session.map_status(result)?.into_inner().status() {
         ServingStatus::Serving => output::print("serving\n"),
         ServingStatus::ServiceUnknown => Err(Error::UnknownService(service)),
         ServingStatus::NotServing | ServingStatus::Unknown => {
@@ -61,7 +62,7 @@ mod tests {
     use crate::cli::session::{Address, TlsArgs};
 
     #[tokio::test]
-    async fn a_server_that_is_there_and_does_not_serve_is_not_healthy() {
+    async fn a_server_that_does_not_serve_is_not_healthy() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr: Address = listener.local_addr().unwrap().to_string().parse().unwrap();
         let (reporter, service) = health_reporter();

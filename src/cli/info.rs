@@ -1,4 +1,4 @@
-//! `portbook info`: what the registry holds.
+//! `portbook info`: version, revision and record counts of the registry.
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -24,8 +24,8 @@ impl InfoArgs {
     pub(super) async fn run(self) -> Result<ExitStatus, Error> {
         let session = Session::open(&self.read).await?;
         let request = GetRegistryInfoRequest {};
-        let answer = session.call(session.registry().get_registry_info(request)).await?;
-        output::show(self.output.output, &answer)
+        let response = session.call(session.registry().get_registry_info(request)).await?;
+        output::show(self.output.output, &response)
     }
 }
 
@@ -69,14 +69,14 @@ impl SourceCounts {
 
 impl output::View for GetRegistryInfoResponse {
     fn table(&self) -> String {
-        let facts = [
+        let fields = [
             ("version", self.version.clone()),
             ("revision", self.revision.to_string()),
             ("IANA date", self.iana_date.clone()),
             ("guides", self.guides.to_string()),
             ("database", self.database_id.clone()),
         ];
-        let facts = facts.map(|(name, fact)| vec![name.to_owned(), clean(&fact)]);
+        let fields = fields.map(|(name, value)| vec![name.to_owned(), clean(&value)]);
         let header = "SOURCE RECORDS ASSIGNED RESERVED UNASSIGNED UNLISTED TCP UDP SCTP DCCP NONE";
         let counts = self.sources.iter().map(|counts| {
             let numbers = [counts.assignments]
@@ -87,14 +87,14 @@ impl output::View for GetRegistryInfoResponse {
             [source].into_iter().chain(numbers.map(|number| number.to_string())).collect()
         });
         let header = header.split(' ').map(String::from).collect();
-        format!("{}\n{}", table::render(None, facts), table::render(Some(header), counts))
+        format!("{}\n{}", table::render(None, fields), table::render(Some(header), counts))
     }
 
     fn objects(&self) -> Vec<Value> {
         vec![self.json()]
     }
 
-    /// The counts, a row for each source.
+    /// The counts, one row for each source.
     fn csv_rows(&self) -> Vec<Value> {
         self.sources.iter().map(SourceCounts::object).collect()
     }

@@ -1,4 +1,4 @@
-//! `portbook list`: the records that pass a filter.
+//! `portbook list`: the records that match a filter.
 
 use clap::Args;
 use serde_json::Value;
@@ -17,50 +17,50 @@ use crate::registry::port::PortRange;
 /// The arguments of `portbook list`.
 #[derive(Args, Debug)]
 pub(super) struct ListArgs {
-    /// Only records from these sources; several with commas.
+    /// Only records from these sources, comma-separated.
     #[arg(long = "source", value_name = "SOURCE", value_delimiter = ',', ignore_case = true,
           value_parser = enum_parser("SOURCE_", &["custom", "iana", "common"], proto::Source::from_str_name))]
     sources: Vec<proto::Source>,
 
-    /// Only records with these states; several with commas.
+    /// Only records with these states, comma-separated.
     #[arg(long = "state", value_name = "STATE", value_delimiter = ',', ignore_case = true,
           value_parser = enum_parser("STATE_", &["assigned", "reserved", "unassigned", "unlisted"], proto::State::from_str_name))]
     states: Vec<proto::State>,
 
-    /// Only records for these transports; none stands for records that do not say theirs.
+    /// Only records for these transports, comma-separated. none: records without a transport.
     #[arg(long = "transport", value_name = "TRANSPORT", value_delimiter = ',', ignore_case = true,
           value_parser = enum_parser("TRANSPORT_", &["tcp", "udp", "sctp", "dccp", "none"], transport_or_none))]
     transports: Vec<proto::Transport>,
 
-    /// Only records on these ports: 443 or 5000-5010.
+    /// Only records that overlap these ports: 443 or 5000-5010.
     #[arg(long, value_name = "PORTS", value_parser = parse::port_range)]
     ports: Option<PortRange>,
 
-    /// Only service names that begin like this.
+    /// Only service names that start with this text, ignoring case.
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     prefix: String,
 
-    /// Only records whose assignee has this in it.
+    /// Only records whose assignee contains this text, ignoring case.
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     assignee: String,
 
-    /// Only registrations with this label; may be given several times.
+    /// Only registrations with this label. Can be repeated: all labels must match.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse::label)]
     labels: Vec<(String, String)>,
 
-    /// Only registrations whose ports come from this pool.
+    /// Only registrations that were allocated from this pool.
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     pool: String,
 
-    /// The most records to show.
+    /// The maximum number of records to show.
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
 
-    /// Show every record.
+    /// Show all records.
     #[arg(long, conflicts_with = "limit")]
     all: bool,
 
-    /// The namespace to see from, or - for all of them.
+    /// The namespace whose registrations to list, or - for all namespaces.
     #[arg(long, env = "PORTBOOK_NAMESPACE", value_name = "NAME", default_value = NamespaceName::DEFAULT)]
     namespace: String,
     #[command(flatten)]
@@ -115,9 +115,9 @@ impl ListArgs {
         let page = gather(limit, async |page_size, page_token| {
             let request =
                 proto::ListAssignmentsRequest { page_size, page_token, ..request.clone() };
-            let page = session.call(session.registry().list_assignments(request)).await?;
+            let response = session.call(session.registry().list_assignments(request)).await?;
             let proto::ListAssignmentsResponse { assignments, next_page_token, total_size, .. } =
-                page;
+                response;
             Ok(Page { items: assignments, next: next_page_token, total: total_size })
         });
         let Page { items: records, total, .. } = page.await?;
@@ -126,7 +126,7 @@ impl ListArgs {
         output::show(output, &list)?;
         if shown < total as usize {
             output::notice(&format!(
-                "{shown} of {total} records are shown: --limit N shows more, --all shows all"
+                "{shown} of {total} records shown; to show more: --limit N or --all"
             ));
         }
         Ok(output::found_status(shown > 0))

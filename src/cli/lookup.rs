@@ -1,4 +1,4 @@
-//! `portbook lookup`: what is on a port, where a service is, what an endpoint is.
+//! `portbook lookup`: the records of a port, a service or an endpoint.
 
 use clap::Args;
 use prost::Message;
@@ -17,8 +17,8 @@ use crate::grpc::{convert, proto};
 pub(super) struct LookupArgs {
     /// A port (443, 443/tcp), a service (https, domain/udp) or an endpoint (192.0.2.1:80,
     /// [2001:db8::1]:443, db.example.com:postgresql, :22, https://example.com).
-    #[arg(required = true)]
-    what: Vec<LookupKey>,
+    #[arg(required = true, value_name = "KEY")]
+    keys: Vec<LookupKey>,
     #[command(flatten)]
     namespace: NamespaceArgs,
     #[command(flatten)]
@@ -29,11 +29,11 @@ pub(super) struct LookupArgs {
     output: OutputArgs,
 }
 
-/// LookupKey is known of one thing that was asked for.
+/// The result of one key.
 #[derive(Debug, Default)]
-struct Found {
+struct LookupResult {
     query: String,
-    /// The port, its class and its state, unless a service was asked for.
+    /// The port, its class and its state; `None` for a service name.
     port: Option<(u32, i32, i32)>,
     assignments: Vec<proto::Assignment>,
     guides: Vec<proto::Guide>,
@@ -42,26 +42,25 @@ struct Found {
 impl LookupArgs {
     pub(super) async fn run(self) -> Result<ExitStatus, Error> {
         let session = Session::open(&self.read).await?;
-        let mut all = Vec::with_capacity(self.what.len());
-        for what in &self.what {
-            let found = match ask(&session, what, &self.namespace.namespace, self.as_of.as_of).await
-            {
+        let mut results = Vec::with_capacity(self.keys.len());
+        for key in &self.keys {
+            let result = lookup(&session, key, &self.namespace.namespace, self.as_of.as_of).await;
+            results.push(match result {
                 Err(error) if error.is_unknown_service() => {
                     output::notice(&format!("portbook: {}", error.report()));
-                    Found { query: query(what), ..Found::default() }
+                    LookupResult { query: query(key), ..LookupResult::default() }
                 }
-                answer => answer?,
-            };
-            all.push(found);
+                result => result?,
+            });
         }
-        let is_found = all.iter().all(Found::is_service);
-        output::show(self.output.output, &Answers(all))?;
+        let is_found = results.iter().all(LookupResult::is_service);
+        output::show(self.output.output, &LookupResults(results))?;
         Ok(ExitStatus::found(is_found))
     }
 }
 
-fn query(what: &LookupKey) -> String {
-    match what {
+fn query(key: &LookupKey) -> String {
+    match key {
         LookupKey::Port(port, None) => port.to_string(),
         LookupKey::Port(port, Some(transport)) => format!("{port}/{transport}"),
         LookupKey::Name(name, None) => name.clone(),
@@ -70,15 +69,15 @@ fn query(what: &LookupKey) -> String {
     }
 }
 
-async fn ask(
+async fn lookup(
     session: &Session,
-    what: &LookupKey,
+    key: &LookupKey,
     namespace: &str,
     as_of: Option<proto::AsOf>,
-) -> Result<Found, Error> {
-    let (query, namespace) = (query(what), namespace.to_owned());
+) -> Result<LookupResult, Error> {
+    let (query, namespace) = (query(key), namespace.to_owned());
     let mut registry = session.registry();
-    let port_info = match what {
+    let port_info = match key {
         LookupKey::Name(name, transport) => {
             let request = proto::LookupServiceRequest {
                 service_name: name.clone(),
@@ -86,9 +85,9 @@ async fn ask(
                 namespace,
                 as_of,
             };
-            let answer = session.call(registry.lookup_service(request)).await?;
-            let proto::LookupServiceResponse { assignments, guides, .. } = answer;
-            return Ok(Found { query, port: None, assignments, guides });
+            let response = session.call(registry.lookup_service(request)).await?;
+            let proto::LookupServiceResponse { assignments, guides, .. } = response;
+            return Ok(LookupResult { query, port: None, assignments, guides });
         }
         LookupKey::Port(port, transport) => {
             let request = proto::LookupPortRequest {
@@ -101,7 +100,9 @@ async fn ask(
         }
         LookupKey::Endpoint(endpoint) => {
             if as_of.is_some() {
-                let message = format!("an endpoint has no --as-of: ask for the port of {endpoint}");
+                let message = format!(
+                    "--as-of does not support endpoints: look up the port of {endpoint} instead"
+                );
                 return Err(Error::Usage(message));
             }
             let request = proto::LookupEndpointRequest { endpoint: endpoint.clone(), namespace };
@@ -109,7 +110,7 @@ async fn ask(
         }
     };
     let info = proto::PortInfo::decode(port_info)?;
-    Ok(Found {
+    Ok(LookupResult {
         query,
         port: Some((info.port, info.port_class, info.state)),
         assignments: info.assignments,
@@ -117,7 +118,7 @@ async fn ask(
     })
 }
 
-impl Found {
+impl LookupResult {
     fn is_service(&self) -> bool {
         self.assignments.iter().any(|record| {
             !record.service_name.is_empty() || record.state == i32::from(proto::State::Assigned)
@@ -159,32 +160,32 @@ impl Found {
         } else {
             table::records(&self.assignments, Columns::default())
         };
-        let own = self.assignments.iter().filter_map(details).collect::<String>();
+        let details = self.assignments.iter().filter_map(details).collect::<String>();
         let guides = guide::paragraphs(&self.guides);
         let gap = if guides.is_empty() { "" } else { "\n" };
-        format!("{heading}{records}{own}{gap}{guides}")
+        format!("{heading}{records}{details}{gap}{guides}")
     }
 }
 
-/// LookupKey a table has no room for, of a registration: whom to ask, and what else was said.
+/// The fields of a registration that the table does not show.
 fn details(record: &proto::Assignment) -> Option<String> {
     if record.source() != proto::Source::Custom {
         return None;
     }
     let labels = record.labels.iter().map(|(key, value)| format!("{key}={value}"));
-    let facts = [
+    let fields = [
         ("contact", record.contact.clone()),
         ("reference", record.reference.clone()),
         ("notes", record.assignment_notes.clone()),
         ("pool", record.pool.clone()),
         ("instance", record.instance.clone()),
-        ("lease", record.expire_time.map(|time| format!("until {time}")).unwrap_or_default()),
+        ("expires", record.expire_time.map(|time| time.to_string()).unwrap_or_default()),
         ("labels", labels.collect::<Vec<_>>().join(" ")),
-        ("since", record.create_time.map(|time| time.to_string()).unwrap_or_default()),
+        ("created", record.create_time.map(|time| time.to_string()).unwrap_or_default()),
         ("uid", record.uid.clone()),
     ];
-    let said = facts.into_iter().filter(|(_, fact)| !fact.is_empty());
-    let lines = said.map(|(name, fact)| format!("  {name:10}{}\n", output::clean(&fact)));
+    let fields = fields.into_iter().filter(|(_, value)| !value.is_empty());
+    let lines = fields.map(|(name, value)| format!("  {name:10}{}\n", output::clean(&value)));
     let transport = enum_names::transport(record.transport).unwrap_or_default();
     let ports = table::ports(record.ports);
     Some(format!(
@@ -194,20 +195,20 @@ fn details(record: &proto::Assignment) -> Option<String> {
     ))
 }
 
-struct Answers(Vec<Found>);
+struct LookupResults(Vec<LookupResult>);
 
-impl output::View for Answers {
+impl output::View for LookupResults {
     fn table(&self) -> String {
-        let texts = self.0.iter().map(Found::text).filter(|text| !text.is_empty());
+        let texts = self.0.iter().map(LookupResult::text).filter(|text| !text.is_empty());
         texts.collect::<Vec<_>>().join("\n")
     }
 
     fn objects(&self) -> Vec<Value> {
-        self.0.iter().map(Found::object).collect()
+        self.0.iter().map(LookupResult::object).collect()
     }
 
     fn csv_rows(&self) -> Vec<Value> {
-        self.0.iter().flat_map(|found| record::objects(&found.assignments)).collect()
+        self.0.iter().flat_map(|result| record::objects(&result.assignments)).collect()
     }
 }
 
@@ -216,10 +217,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_heading_names_the_port_where_the_query_does_not() {
+    fn heading_shows_the_port_unless_the_query_does() {
         let heading = |query: &str| {
             let port = Some((443, proto::PortClass::System.into(), proto::State::Assigned.into()));
-            Found { query: query.into(), port, ..Found::default() }.heading().unwrap()
+            LookupResult { query: query.into(), port, ..LookupResult::default() }.heading().unwrap()
         };
         assert_eq!(heading("443"), "443 · System Port · assigned\n");
         assert_eq!(heading("443/tcp"), "443/tcp · System Port · assigned\n");
@@ -227,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn the_details_of_a_registration_tell_its_pool_and_until_when_it_is_held() {
+    fn details_of_a_registration_show_pool_and_expiry() {
         let record = proto::Assignment {
             source: proto::Source::Custom.into(),
             service_name: "billing".into(),
@@ -238,19 +239,19 @@ mod tests {
         };
         assert_eq!(
             details(&record).unwrap(),
-            "\nbilling -/\n  pool      web\n  instance  blue\n  lease     until \
-             1970-01-01T00:00:00Z\n"
+            "\nbilling -/\n  pool      web\n  instance  blue\n  expires   1970-01-01T00:00:00Z\n"
         );
     }
 
     #[test]
-    fn a_reserved_port_is_no_service() {
+    fn a_reserved_port_is_not_a_service() {
         let record = |name: &str, state: proto::State| proto::Assignment {
             service_name: name.into(),
             state: state.into(),
             ..proto::Assignment::default()
         };
-        let is_service = |assignments| Found { assignments, ..Found::default() }.is_service();
+        let is_service =
+            |assignments| LookupResult { assignments, ..LookupResult::default() }.is_service();
         assert!(!is_service(vec![]));
         assert!(!is_service(vec![record("", proto::State::Reserved)]));
         assert!(is_service(vec![record("", proto::State::Assigned)]));

@@ -1,6 +1,6 @@
-//! The command line: what can be asked, and which file answers it.
+//! The command line: the list of commands; each command has its own file.
 //!
-//! A client of the API like any other: it decides nothing that the server decides.
+//! Commands are plain clients of the API: all rules are enforced by the server.
 
 mod annotate;
 mod args;
@@ -47,16 +47,15 @@ pub use error::Error;
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  found, or done
-  1  nothing found: no such service, or none on the port (it may be reserved or unassigned)
-  2  the command line is not understood
-  3  refused by the server, not accepted as it is asked about, or not done without --force
-  4  the server can't be reached, or does not serve
-  5  any other failure
-  6  a database or a backup is damaged, or not one that this version can use";
+  0  success
+  1  nothing found: no such service, or no service on the port (it may be reserved or unassigned)
+  2  invalid command line or input file
+  3  rejected: by the server, by a check, or because --force is required
+  4  no connection to the server, or the server is not serving
+  5  any other error
+  6  a database or a backup is damaged or is not a Portbook database";
 
-/// The port book of an organisation: IANA's port registry, everyday uses and your own
-/// registrations.
+/// Port registry of an organisation: IANA's registry, common uses and custom registrations.
 #[derive(Debug, Parser)]
 #[command(name = "portbook", version, after_help = EXIT_CODES)]
 pub struct Cli {
@@ -68,82 +67,84 @@ pub struct Cli {
 enum Command {
     /// Run the server.
     Serve(ServeArgs),
-    /// Tell what is on a port, where a service is, or what an endpoint is.
+    /// Look up the service on a port, the ports of a service, or the service at an endpoint.
     Lookup(lookup::LookupArgs),
-    /// List records that pass a filter.
+    /// List the records that match a filter.
     List(list::ListArgs),
-    /// Find services by what people call them.
+    /// Search services by name, product name, description or port.
     Search(search::SearchArgs),
-    /// Ask whether a service may have ports, and what speaks against it.
+    /// Check whether a service may register ports, and show all findings. Changes nothing.
     Check(check::CheckArgs),
-    /// Register a service on ports.
+    /// Register ports for a service.
     Register(register::RegisterArgs),
-    /// Give a service the lowest free ports of a pool, or tell the ones it has.
+    /// Allocate the lowest free ports of a pool to a service, or show the ports that it already has.
     Ensure(ensure::EnsureArgs),
-    /// Register what stands in a file, all of it or nothing.
+    /// Register all rows of a CSV file or Markdown table, or none of them.
     ///
-    /// Columns are told by their headers: ports and a service name have to be there, and a
-    /// transport, an owner or a team, a contact, a description, notes, a reference and labels may
-    /// be. Every row is judged first. If one is not accepted, nothing is registered.
+    /// The headers identify the columns. Required: ports and service name. Optional: transport,
+    /// owner or team, contact, description, notes, reference, labels, namespace, pool and ttl. All
+    /// rows are checked first. If one is rejected, nothing is registered. At most 1000
+    /// registrations per file.
     Import(import::ImportArgs),
-    /// Change what is said of a registration.
+    /// Change the descriptive fields of a registration.
     Update(update::UpdateArgs),
-    /// Move the end of leases.
+    /// Renew leases.
     Renew(renew::RenewArgs),
-    /// Give ports back.
+    /// Release ports.
     Release(release::ReleaseArgs),
-    /// Tell who changed what, when and why.
+    /// Show the history: who changed what, when and why.
     History(history::HistoryArgs),
-    /// Tell the changes of assignments as they come, a line each, until Ctrl-C.
+    /// Print changes of registrations as they are committed, one per line, until Ctrl-C.
     Watch(watch::WatchArgs),
-    /// List, show, create, change and delete pools, from which ensure gives ports.
+    /// List, show, create, update and delete pools: the ports that ensure allocates.
     #[command(subcommand)]
     Pool(pool::PoolCommand),
-    /// List, show, create, change and delete namespaces, in which a port can be held once.
+    /// List, show, create, update and delete namespaces: the scopes in which a port is unique.
     #[command(subcommand)]
     Namespace(namespace::NamespaceCommand),
-    /// List, show, create, change and end tokens, by which callers are known.
+    /// List, show, create, update and revoke tokens, which authenticate callers.
     #[command(subcommand)]
     Token(token::TokenCommand),
-    /// Put service names on the ports in the lines of stdin.
+    /// Add service names to the ports in the lines of stdin.
     ///
-    /// A line that is only a key (443, 443/tcp, tcp/443) gives a line with the service name, or -.
-    /// Any other line is passed through, with (name) behind each thing that is clearly a port:
-    /// 192.0.2.1:443, [2001:db8::1]:443, and dpt=, spt=, dport=, sport= or port= with a number.
+    /// A line that consists of a port (443, 443/tcp or tcp/443) is replaced with the service name,
+    /// or with - if there is none. All other lines are copied, with (NAME) inserted after each
+    /// address with a port (192.0.2.1:443, [2001:db8::1]:443) and after dpt=, spt=, dport=, sport=
+    /// or port= with a number.
     Annotate(annotate::AnnotateArgs),
-    /// Back up the database into one file, while a server goes on writing.
+    /// Back up the database to one file. A server may be running.
     Backup(backup::BackupArgs),
-    /// Put a backup in the place of the database, which no server may have.
+    /// Replace the database with a backup. No server may be running on the database.
     Restore(restore::RestoreArgs),
-    /// Look for damage in a backup, or in a database that a server may have. Nothing is changed.
+    /// Check a backup or a database for damage. Changes nothing; a server may be running.
     Verify(verify::VerifyArgs),
-    /// Tell what the registry holds.
+    /// Show the version, the revision and the number of records of the registry.
     Info(info::InfoArgs),
-    /// Ask the server whether it serves: exit code 0 if it does, 4 if not.
+    /// Check whether the server is serving: exit code 0 if it is, 4 if not.
     Health(health::HealthArgs),
-    /// Print what makes a shell complete the commands.
+    /// Print the completion script of a shell.
     Completions {
         /// The shell.
         shell: Shell,
     },
-    /// Print the migration that seeds a database with IANA's file.
+    /// Print the SQL migration that seeds a database with IANA's registry.
     #[command(hide = true)]
     GenerateSeed {
-        /// IANA's file, service-names-port-numbers.csv.
+        /// IANA's registry, service-names-port-numbers.csv.
         file: PathBuf,
     },
 }
 
-/// How a command that did not fail has ended.
+/// The status of a command that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitStatus {
-    /// Something was found, or all was done.
+    /// The command found something, or completed.
     Success,
     /// Nothing was found.
     NotFound,
-    /// Something that was asked about would be refused.
+    /// A check was not accepted.
     Refused,
-    /// Something that was looked at is damaged.
+    /// The verified file is damaged.
     Damaged,
 }
 
@@ -172,12 +173,12 @@ impl Cli {
     /// Runs the command.
     ///
     /// # Errors
-    /// If it failed or was refused.
+    /// If the command failed or the server rejected it.
     pub async fn run(self) -> Result<ExitStatus, Error> {
         match self.command.run().await {
-            // Who reads the output has seen enough of it, as in `portbook list --all | head`.
+            // The reader closed the pipe, as in `portbook list --all | head`.
             Err(error) if error.is_broken_pipe() => Ok(ExitStatus::Success),
-            ended => ended,
+            result => result,
         }
     }
 }
@@ -229,12 +230,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_commands_are_well_formed() {
+    fn command_definitions_are_valid() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn writes_and_the_history_can_not_be_offline() {
+    fn writes_and_history_reject_offline() {
         for line in [
             "register x 7421",
             "ensure web x",
@@ -249,10 +250,10 @@ mod tests {
             "token list",
             "health",
         ] {
-            let words = format!("portbook {line}");
-            assert!(Cli::try_parse_from(words.split(' ')).is_ok(), "{words}");
-            let words = format!("{words} --offline");
-            assert!(Cli::try_parse_from(words.split(' ')).is_err(), "{words}");
+            let line = format!("portbook {line}");
+            assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
+            let line = format!("{line} --offline");
+            assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }
     }
 }

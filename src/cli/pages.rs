@@ -1,30 +1,30 @@
-//! Answers that come page by page.
+//! Reads lists that the server returns in pages.
 
 use super::Error;
 
-/// The most things a page may have.
-const LARGEST: u32 = 1000;
+/// The maximum page size that the server accepts.
+const MAX_PAGE_SIZE: u32 = 1000;
 
-/// Things that were answered together, or gathered from several such answers.
+/// One page, or the items of several consecutive pages.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Page<T> {
     pub(super) items: Vec<T>,
-    /// Where those after them begin; empty if there are none.
+    /// The token of the next page; empty on the last page.
     pub(super) next: String,
-    /// How many there are on all pages, where that is told.
+    /// The number of items on all pages; 0 if the server does not report it.
     pub(super) total: u32,
 }
 
-/// Up to `limit` things, gathered from pages; `ask` takes the size of a page and where it begins.
+/// Reads up to `limit` items; `request_page` receives the page size and the page token.
 pub(super) async fn gather<T>(
     limit: u32,
-    ask: impl AsyncFn(i32, String) -> Result<Page<T>, Error>,
+    request_page: impl AsyncFn(i32, String) -> Result<Page<T>, Error>,
 ) -> Result<Page<T>, Error> {
     let mut all = Page { items: Vec::new(), next: String::new(), total: 0 };
     let mut left = limit;
     loop {
-        let size = i32::try_from(left.min(LARGEST)).unwrap_or_default();
-        let page = ask(size, all.next).await?;
+        let size = i32::try_from(left.min(MAX_PAGE_SIZE)).unwrap_or_default();
+        let page = request_page(size, all.next).await?;
         left = left.saturating_sub(u32::try_from(page.items.len()).unwrap_or(u32::MAX));
         all.items.extend(page.items);
         (all.next, all.total) = (page.next, page.total);
@@ -38,7 +38,7 @@ pub(super) async fn gather<T>(
 mod tests {
     use super::*;
 
-    /// Pages of the numbers below 2,500.
+    /// Gathers numbers below 2,500.
     async fn numbers(limit: u32) -> Page<u32> {
         let page = async |size: i32, from: String| {
             let from = from.parse().unwrap_or(0);
@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn pages_are_asked_for_until_there_are_enough() {
+    async fn pages_are_requested_until_the_limit() {
         for (limit, count, next) in [
             (1, 1, "1"),
             (1001, 1001, "1001"),

@@ -1,4 +1,4 @@
-//! How people write what they ask for: ports, names, endpoints, labels.
+//! Parsers of command-line arguments: ports, names, endpoints, labels, finding codes.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ use crate::registry::port::{
     Port, PortError, PortRange, PortRangeError, Transport, TransportError,
 };
 
-/// LookupKey is wrong with a word.
+/// Why an argument is not valid.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ArgumentError {
     #[error(transparent)]
@@ -20,19 +20,19 @@ pub(super) enum ArgumentError {
     Range(#[from] PortRangeError),
     #[error(transparent)]
     Transport(#[from] TransportError),
-    #[error("a revision is a number from 1 on, such as 123 or r123")]
+    #[error("not a valid revision: expected a number of at least 1, such as 123 or r123")]
     Revision,
-    #[error("nothing is asked for")]
+    #[error("the value is empty")]
     Empty,
-    #[error("this is a run of ports: try portbook list --ports {0}")]
+    #[error("expected a single port, not a port range: use portbook list --ports {0}")]
     PortRange(String),
-    #[error("an endpoint has no history: ask for its port")]
+    #[error("endpoints have no history: specify the port instead")]
     Endpoint,
-    #[error("a whole number from 1 on is asked for")]
+    #[error("expected a whole number of at least 1")]
     NotPositive,
-    #[error("a label is written as key=value")]
+    #[error("not a valid label: expected KEY=VALUE")]
     Label,
-    #[error("this is no finding; these can be acknowledged: {}", acknowledgeable())]
+    #[error("not a finding code that can be acknowledged: expected one of {}", acknowledgeable())]
     Finding,
 }
 
@@ -41,7 +41,7 @@ fn acknowledgeable() -> String {
     codes.map(FindingCode::name).collect::<Vec<_>>().join(", ")
 }
 
-/// LookupKey `portbook lookup` is asked.
+/// An argument of `portbook lookup`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum LookupKey {
     Port(Port, Option<Transport>),
@@ -57,7 +57,7 @@ impl FromStr for LookupKey {
         if text.is_empty() {
             return Err(ArgumentError::Empty);
         }
-        // An address without a port is told so by the server, which knows endpoints.
+        // The server parses endpoints and reports an address without a port.
         if text.contains(':') || text.parse::<IpAddr>().is_ok() {
             return Ok(Self::Endpoint(text.to_owned()));
         }
@@ -89,7 +89,7 @@ fn is_digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// A registration that exists, by uid or by a port that it holds.
+/// An existing registration, selected by uid or by one of its ports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Target {
     Uid(Uid),
@@ -120,7 +120,7 @@ impl fmt::Display for Target {
     }
 }
 
-/// LookupKey the history is asked of: `7450-7460/tcp`, `billing`, `billing/udp` or a uid.
+/// The argument of `portbook history`: `7450-7460/tcp`, `billing`, `billing/udp` or a uid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum HistorySubject {
     Uid(Uid),
@@ -145,12 +145,12 @@ impl FromStr for HistorySubject {
                 let transport = text.trim().split_once('/').map(|(_, word)| word.parse());
                 Ok(Self::Ports(port_range(&ports)?, transport.transpose()?))
             }
-            Err(fault) => Err(fault),
+            Err(error) => Err(error),
         }
     }
 }
 
-/// Ports to register: `7421`, `7421/tcp,udp`, `7000-7010/udp`. No transport means tcp.
+/// Ports to register: `7421`, `7421/tcp,udp`, `7000-7010/udp`. The default transport is tcp.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PortSpec {
     pub(super) ports: PortRange,
@@ -187,7 +187,7 @@ pub(super) fn port_range(text: &str) -> Result<PortRange, ArgumentError> {
     Ok(PortRange::new(first.parse()?, last.parse()?)?)
 }
 
-/// A list that is given as a whole, in one word.
+/// A list in one argument, such as `8110,8120-8125`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct List<T>(Vec<T>);
 
@@ -204,7 +204,7 @@ impl<T: Copy> List<T> {
     }
 }
 
-/// Items with commas between them; `none`, or nothing, for an empty list.
+/// Parses comma-separated items; `none` or an empty text is the empty list.
 fn list<T>(
     text: &str,
     item: impl Fn(&str) -> Result<T, ArgumentError>,
@@ -212,7 +212,7 @@ fn list<T>(
     if text.trim().is_empty() || text.trim().eq_ignore_ascii_case("none") {
         return Ok(List::default());
     }
-    text.split(',').map(|word| item(word.trim())).collect::<Result<_, _>>().map(List)
+    text.split(',').map(|text| item(text.trim())).collect::<Result<_, _>>().map(List)
 }
 
 /// `8110,8120-8125` or `none`.
@@ -225,9 +225,9 @@ pub(super) fn finding_codes(text: &str) -> Result<List<proto::FindingCode>, Argu
     list(text, finding_code)
 }
 
-/// A place in a row, from 1.
+/// A whole number of at least 1.
 pub(super) fn positive(text: &str) -> Result<usize, ArgumentError> {
-    text.parse().ok().filter(|&place| place > 0).ok_or(ArgumentError::NotPositive)
+    text.parse().ok().filter(|&number| number > 0).ok_or(ArgumentError::NotPositive)
 }
 
 /// `key=value`; the value may be empty.
@@ -238,7 +238,7 @@ pub(super) fn label(text: &str) -> Result<(String, String), ArgumentError> {
     }
 }
 
-/// The name of a finding, in either case, with `-` or `_`.
+/// A finding code in upper or lower case, with `-` or `_`.
 pub(super) fn finding_code(text: &str) -> Result<proto::FindingCode, ArgumentError> {
     let name = text.trim().to_ascii_uppercase().replace('-', "_");
     let name = name.trim_start_matches("FINDING_CODE_");
@@ -258,10 +258,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_is_told_by_its_form() {
+    fn lookup_keys_are_ports_names_or_endpoints() {
         let port = |number, transport| LookupKey::Port(Port::new(number), transport);
         let endpoint = |text: &str| LookupKey::Endpoint(text.into());
-        for (text, what) in [
+        for (text, key) in [
             ("443", port(443, None)),
             ("0", port(0, None)),
             ("443/TCP", port(443, Some(Transport::Tcp))),
@@ -277,15 +277,15 @@ mod tests {
             ("10.0.0.1:53/udp", endpoint("10.0.0.1:53/udp")),
             ("https://example.com", endpoint("https://example.com")),
         ] {
-            assert_eq!(text.parse::<LookupKey>().unwrap(), what, "{text}");
+            assert_eq!(text.parse::<LookupKey>().unwrap(), key, "{text}");
         }
     }
 
     #[test]
-    fn a_run_of_ports_is_sent_to_list() {
+    fn port_range_lookup_error_suggests_list() {
         for text in ["5000-5010", "5000-5010/udp"] {
-            let fault = text.parse::<LookupKey>().unwrap_err().to_string();
-            assert!(fault.ends_with("portbook list --ports 5000-5010"), "{fault}");
+            let error = text.parse::<LookupKey>().unwrap_err().to_string();
+            assert!(error.ends_with("portbook list --ports 5000-5010"), "{error}");
         }
         for text in ["", " ", "65536", "443/icmp"] {
             assert!(text.parse::<LookupKey>().is_err(), "{text:?}");
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn the_history_is_asked_of_ports_names_and_uids() {
+    fn history_subjects_are_ports_names_or_uids() {
         let ports = |first, last, transport| {
             let ports = PortRange::new(Port::new(first), Port::new(last)).unwrap();
             HistorySubject::Ports(ports, transport)
@@ -319,18 +319,18 @@ mod tests {
     }
 
     #[test]
-    fn finding_codes_are_read_in_every_spelling() {
+    fn finding_codes_ignore_case_and_separator() {
         for text in ["IANA_ASSIGNED", "iana-assigned", "Iana_Assigned"] {
             assert_eq!(finding_code(text).unwrap(), proto::FindingCode::IanaAssigned);
         }
         assert_eq!(finding_code("cooling-down").unwrap(), proto::FindingCode::CoolingDown);
         assert!(finding_code("unspecified").is_err());
-        let fault = finding_code("nonsense").unwrap_err().to_string();
-        assert!(fault.contains("IANA_ASSIGNED") && !fault.contains("PORT_TAKEN"), "{fault}");
+        let error = finding_code("nonsense").unwrap_err().to_string();
+        assert!(error.contains("IANA_ASSIGNED") && !error.contains("PORT_TAKEN"), "{error}");
     }
 
     #[test]
-    fn lists_are_given_as_a_whole_and_can_be_empty() {
+    fn lists_are_comma_separated_and_may_be_empty() {
         for text in ["", "none", "None"] {
             assert_eq!(port_ranges(text).unwrap().iter().count(), 0, "{text:?}");
             assert_eq!(finding_codes(text).unwrap().iter().count(), 0, "{text:?}");
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn ports_without_a_transport_are_for_tcp() {
+    fn default_transport_is_tcp() {
         let spec: PortSpec = "7421".parse().unwrap();
         assert_eq!(spec.to_string(), "7421/tcp");
         for text in ["", "7421/", "7421/tcp,", "7421/icmp", "7-", "-7", "10-7", "65536", "7421 "] {
@@ -361,7 +361,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_makes_a_parser_panic(text in "\\PC{0,40}") {
+        fn parsers_never_panic(text in "\\PC{0,40}") {
             let _ = text.parse::<LookupKey>();
             let _ = text.parse::<Target>();
             let _ = text.parse::<HistorySubject>();
@@ -371,7 +371,7 @@ mod tests {
         }
 
         #[test]
-        fn printed_ports_parse_back(
+        fn printing_and_parsing_ports_are_inverse(
             ends: (u16, u16),
             chosen in proptest::sample::subsequence(Transport::ALL.to_vec(), 1..=4),
         ) {

@@ -1,4 +1,4 @@
-//! `portbook restore`: a backup in the place of the database.
+//! `portbook restore`: replaces the database with a backup.
 
 use std::path::{Path, PathBuf};
 
@@ -14,14 +14,14 @@ use crate::store::sqlite::{Restored, restore};
 /// The arguments of `portbook restore`.
 #[derive(Args, Debug)]
 pub(super) struct RestoreArgs {
-    /// The backup.
+    /// The backup file to restore. It is verified first.
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
     #[command(flatten)]
     database: DatabaseArgs,
 
-    /// Put it in the place of a database that is there. The old one is kept beside it.
+    /// Replace an existing database. It is renamed, not deleted, and stays in the same folder.
     #[arg(long)]
     force: bool,
 }
@@ -29,22 +29,22 @@ pub(super) struct RestoreArgs {
 impl RestoreArgs {
     pub(super) async fn run(self) -> Result<ExitStatus, Error> {
         let Self { file, database: DatabaseArgs { database }, force } = self;
-        let progress = Progress::of("restoring");
-        let tell = |done, all| progress.tell(done, all);
-        let restored = restore(&file, &database, force, Timestamp::now(), tell);
-        let restored = progress.until(restored).await?;
-        output::print(&told(&database, &file, &restored))
+        let progress = Progress::new("restoring");
+        let update = |copied, total| progress.update(copied, total);
+        let restored = restore(&file, &database, force, Timestamp::now(), update);
+        let restored = progress.run(restored).await?;
+        output::print(&summary(&database, &file, &restored))
     }
 }
 
-fn told(database: &Path, file: &Path, restored: &Restored) -> String {
+fn summary(database: &Path, file: &Path, restored: &Restored) -> String {
     let Restored { revision, assignments, previous } = restored;
     let (database, file) = (quoted(database), quoted(file));
-    let previous = previous.as_ref().map_or_else(String::new, |previous| {
-        format!("the database that was there before: {}\n", quoted(previous))
-    });
+    let previous = previous
+        .as_ref()
+        .map_or_else(String::new, |previous| format!("previous database: {}\n", quoted(previous)));
     format!(
         "Restored {database} from {file}: revision {revision}, {assignments} registered\n{previous}\
-         to serve it: portbook serve --database {database}\n"
+         to start the server: portbook serve --database {database}\n"
     )
 }

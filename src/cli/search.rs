@@ -1,4 +1,4 @@
-//! `portbook search`: services by what people call them.
+//! `portbook search`: full-text search for services.
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -13,11 +13,11 @@ use crate::grpc::proto;
 /// The arguments of `portbook search`.
 #[derive(Args, Debug)]
 pub(super) struct SearchArgs {
-    /// What the service is called, or a part of it, or a port.
+    /// Words of the name or description of the service, complete or in part, or a port.
     #[arg(required = true)]
     words: Vec<String>,
 
-    /// The most services to show, up to 100.
+    /// The maximum number of services to show, 1-100.
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(i32).range(1..=100))]
     limit: i32,
 
@@ -38,9 +38,9 @@ impl SearchArgs {
             limit,
             namespace: namespace.namespace,
         };
-        let answer = session.call(session.registry().search_assignments(request)).await?;
-        let is_found = !answer.hits.is_empty();
-        output::show(output.output, &Hits(answer.hits))?;
+        let response = session.call(session.registry().search_assignments(request)).await?;
+        let is_found = !response.hits.is_empty();
+        output::show(output.output, &Hits(response.hits))?;
         Ok(output::found_status(is_found))
     }
 }
@@ -59,7 +59,7 @@ impl output::View for Hits {
         table::search_hits(records, Columns { namespace: false, reason: true })
     }
 
-    /// Full records, each with why it was found.
+    /// All records of the hits, each with its match.
     fn objects(&self) -> Vec<Value> {
         let records = self.0.iter().flat_map(|hit| {
             hit.assignments.iter().map(move |assignment| {

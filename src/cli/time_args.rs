@@ -1,4 +1,4 @@
-//! Moments and lengths of time as people write them: `r123`, `2026-03-31`, `7d`.
+//! Times and durations in arguments: `r123`, `2026-03-31`, `7d`.
 
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
@@ -7,38 +7,41 @@ use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp, ToSpan, Zoned};
 use crate::grpc::proto;
 use crate::grpc::proto::as_of;
 
-/// What is wrong with the words for a moment.
+/// Why an argument is not a valid time or duration.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TimeError {
     #[error(
-        "a moment is a revision (r123), a time (2026-03-31T12:00:00Z, 2026-03-31T12:00), a day \
-         (2026-03-31), or how long ago (7d)"
+        "not a valid revision or time: expected a revision (r123), a time (2026-03-31T12:00:00Z, \
+         2026-03-31T12:00), a day (2026-03-31) or an age (7d)"
     )]
     AsOf,
     #[error(
-        "a time is written like 2026-03-31T12:00:00Z, 2026-03-31T12:00 or 2026-03-31, or how long \
-         ago, such as 7d"
+        "not a valid time: expected a time (2026-03-31T12:00:00Z, 2026-03-31T12:00), a day \
+         (2026-03-31) or an age (7d)"
     )]
     Time,
-    #[error("how long is written like 90s, 12h or 30d; weeks are the longest unit")]
+    #[error(
+        "not a valid duration: expected a number with a unit, such as 90s, 12h, 30d or 2w; the \
+         longest unit is weeks"
+    )]
     Duration,
-    #[error("this is beyond the calendar")]
-    Calendar(#[from] jiff::Error),
+    #[error("the time is out of range")]
+    OutOfRange(#[from] jiff::Error),
 }
 
-/// A time, or a whole day.
-enum When {
+/// A time or a day.
+enum TimeOrDay {
     Time(Timestamp),
     Day { start: Timestamp, next: Timestamp },
 }
 
-impl When {
-    /// Reads a time, or a time or a day of this zone.
-    fn read(text: &str, zone: &TimeZone) -> Result<Option<Self>, TimeError> {
+impl TimeOrDay {
+    /// Parses a time or a day. Without an offset, it is in this time zone.
+    fn parse(text: &str, zone: &TimeZone) -> Result<Option<Self>, TimeError> {
         if let Ok(time) = text.parse() {
             return Ok(Some(Self::Time(time)));
         }
-        // Of a time, the parser of dates takes the date alone.
+        // Check the length, because `Date` also parses a date with a time and drops the time.
         if text.len() == "2026-03-31".len()
             && let Ok(day) = text.parse::<Date>()
         {
@@ -55,8 +58,8 @@ impl When {
     }
 }
 
-/// The moment at which a question is to be answered. A day stands for its end, and so does a second,
-/// as which the history shows times; one that has not ended yet stands for now.
+/// Parses `--as-of`. A day means its end; a time in whole seconds, as the history prints it, means
+/// the end of that second. If that end is in the future, it means now.
 pub(super) fn as_of(text: &str) -> Result<proto::AsOf, TimeError> {
     as_of_at(text, &Zoned::now())
 }
@@ -67,17 +70,17 @@ fn as_of_at(text: &str, now: &Zoned) -> Result<proto::AsOf, TimeError> {
         let revision = digits.parse().map_err(|_| TimeError::AsOf)?;
         return Ok(proto::AsOf { moment: Some(as_of::Moment::Revision(revision)) });
     }
-    // What is committed is dated to the microsecond.
+    // Commit times have microsecond resolution.
     let last_before = |next: Timestamp| next.checked_sub(1.microsecond());
-    let running = |start: Timestamp, last: Timestamp| {
+    let until_now = |start: Timestamp, last: Timestamp| {
         if start <= now.timestamp() { last.min(now.timestamp()) } else { last }
     };
-    let time = match When::read(text, now.time_zone())? {
-        Some(When::Time(time)) if time.subsec_nanosecond() == 0 => {
-            running(time, last_before(time.checked_add(1.second())?)?)
+    let time = match TimeOrDay::parse(text, now.time_zone())? {
+        Some(TimeOrDay::Time(time)) if time.subsec_nanosecond() == 0 => {
+            until_now(time, last_before(time.checked_add(1.second())?)?)
         }
-        Some(When::Time(time)) => time,
-        Some(When::Day { start, next }) => running(start, last_before(next)?),
+        Some(TimeOrDay::Time(time)) => time,
+        Some(TimeOrDay::Day { start, next }) => until_now(start, last_before(next)?),
         None => {
             let ago: Span = text.parse().map_err(|_| TimeError::AsOf)?;
             now.checked_sub(ago.abs())?.timestamp()
@@ -86,12 +89,12 @@ fn as_of_at(text: &str, now: &Zoned) -> Result<proto::AsOf, TimeError> {
     Ok(proto::AsOf { moment: Some(as_of::Moment::Time(timestamp(time))) })
 }
 
-/// From when on: a time, the beginning of a day, or how long ago.
+/// Parses `--since`: a time, a day (its start) or an age.
 pub(super) fn since(text: &str) -> Result<Timestamp, TimeError> {
     bound(text, &Zoned::now(), |start, _| start)
 }
 
-/// Until when: a time, the end of a day, or how long ago.
+/// Parses `--until`: a time, a day (its end) or an age.
 pub(super) fn until(text: &str) -> Result<Timestamp, TimeError> {
     bound(text, &Zoned::now(), |_, next| next)
 }
@@ -101,9 +104,9 @@ fn bound(
     now: &Zoned,
     of_day: fn(Timestamp, Timestamp) -> Timestamp,
 ) -> Result<Timestamp, TimeError> {
-    match When::read(text, now.time_zone())? {
-        Some(When::Time(time)) => Ok(time),
-        Some(When::Day { start, next }) => Ok(of_day(start, next)),
+    match TimeOrDay::parse(text, now.time_zone())? {
+        Some(TimeOrDay::Time(time)) => Ok(time),
+        Some(TimeOrDay::Day { start, next }) => Ok(of_day(start, next)),
         None => {
             let ago: Span = text.parse().map_err(|_| TimeError::Time)?;
             Ok(now.checked_sub(ago.abs())?.timestamp())
@@ -111,36 +114,37 @@ fn bound(
     }
 }
 
-/// How long: `90s`, `12h`, `30d`, `1h 30m`. A day has 24 hours.
+/// Parses a duration: `90s`, `12h`, `30d`, `1h 30m`. A day has 24 hours.
 pub(super) fn duration(text: &str) -> Result<prost_types::Duration, TimeError> {
     if text == "0" {
         return Ok(prost_types::Duration::default());
     }
     let span: Span = text.parse().map_err(|_| TimeError::Duration)?;
     match span.to_duration(SpanRelativeTo::days_are_24_hours()) {
-        Ok(length) if !length.is_negative() => {
-            Ok(prost_types::Duration { seconds: length.as_secs(), nanos: length.subsec_nanos() })
-        }
+        Ok(duration) if !duration.is_negative() => Ok(prost_types::Duration {
+            seconds: duration.as_secs(),
+            nanos: duration.subsec_nanos(),
+        }),
         _ => Err(TimeError::Duration),
     }
 }
 
-/// A time, as a message carries it.
+/// Converts a time to its proto message.
 pub(super) fn timestamp(time: Timestamp) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() }
 }
 
-/// A length of time in the words that [`length`] reads.
+/// Formats a duration so that [`duration`] parses it.
 pub(super) fn format_duration(duration: prost_types::Duration) -> String {
     const DAY: i64 = 24 * 60 * 60;
     let prost_types::Duration { seconds, nanos } = duration;
     if nanos == 0 && seconds != 0 && seconds % DAY == 0 {
         return format!("{}d", seconds / DAY);
     }
-    // The numbers of a server can be any, and `SignedDuration::new` panics where they overflow.
+    // A server may send any numbers, and `SignedDuration::new` panics on overflow.
     SignedDuration::from_secs(seconds)
         .checked_add(SignedDuration::from_nanos(nanos.into()))
-        .map_or_else(|| duration.to_string(), |length| format!("{length:#}"))
+        .map_or_else(|| duration.to_string(), |duration| format!("{duration:#}"))
 }
 
 #[cfg(test)]
@@ -149,12 +153,12 @@ mod tests {
 
     use super::*;
 
-    /// The beginning of 2027, two hours east of Greenwich.
+    /// The start of 2027 at UTC+2.
     fn now() -> Zoned {
         "2027-01-01T00:00:00.5+02:00[+02:00]".parse().unwrap()
     }
 
-    fn as_of_told(text: &str) -> Option<String> {
+    fn parsed_as_of(text: &str) -> Option<String> {
         Some(match as_of_at(text, &now()).ok()?.moment? {
             as_of::Moment::Revision(revision) => revision.to_string(),
             as_of::Moment::Time(time) => time.to_string(),
@@ -162,13 +166,13 @@ mod tests {
     }
 
     #[test]
-    fn a_moment_is_a_revision_a_time_or_the_end_of_a_day() {
+    fn as_of_is_a_revision_a_time_or_the_end_of_a_day() {
         for (text, moment) in [
             ("r123", "123"),
             ("R0", "0"),
             ("20260331", "20260331"),
             ("2026-03-31", "2026-03-31T21:59:59.999999Z"),
-            // A day and a second that have not ended yet, and others.
+            // A day and a second that have not ended yet.
             ("2027-01-01", "2026-12-31T22:00:00.500Z"),
             ("2026-12-31T22:00:00Z", "2026-12-31T22:00:00.500Z"),
             ("2027-03-31T12:00:00Z", "2027-03-31T12:00:00.999999Z"),
@@ -179,43 +183,43 @@ mod tests {
             ("2026-03-31 12:00", "2026-03-31T10:00:00.999999Z"),
             ("7d", "2026-12-24T22:00:00.500Z"),
         ] {
-            assert_eq!(as_of_told(text).as_deref(), Some(moment), "{text}");
+            assert_eq!(parsed_as_of(text).as_deref(), Some(moment), "{text}");
         }
         for text in ["", "r", "r1x", "-1", "2026-02-30", "2026-03-31T25:00", "yesterday"] {
-            assert_eq!(as_of_told(text), None, "{text}");
+            assert_eq!(parsed_as_of(text), None, "{text}");
         }
-        assert_eq!(as_of_told("99999999999999999999"), None);
-        assert_eq!(as_of_told("9999-12-31"), None);
+        assert_eq!(parsed_as_of("99999999999999999999"), None);
+        assert_eq!(parsed_as_of("9999-12-31"), None);
     }
 
     #[test]
-    fn a_day_begins_with_its_start_and_ends_with_the_next() {
+    fn a_day_starts_at_midnight_and_ends_at_the_next_midnight() {
         let now = Timestamp::UNIX_EPOCH
             .to_zoned(now().time_zone().clone())
             .with()
             .year(2026)
             .build()
             .unwrap();
-        let told = |text: &str| {
+        let bounds = |text: &str| {
             let since = bound(text, &now, |start, _| start).ok()?;
             let until = bound(text, &now, |_, next| next).ok()?;
             Some((since.to_string(), until.to_string()))
         };
         let day = ("2026-03-30T22:00:00Z".to_owned(), "2026-03-31T22:00:00Z".to_owned());
-        assert_eq!(told("2026-03-31"), Some(day));
+        assert_eq!(bounds("2026-03-31"), Some(day));
         let ago = |time: &str| Some((time.to_owned(), time.to_owned()));
-        assert_eq!(told("2026-03-31T12:00:00Z"), ago("2026-03-31T12:00:00Z"));
-        assert_eq!(told("7d"), ago("2025-12-25T00:00:00Z"));
-        assert_eq!(told("7 days ago"), told("7d"));
-        assert_eq!(told("1mo"), ago("2025-12-01T00:00:00Z"));
+        assert_eq!(bounds("2026-03-31T12:00:00Z"), ago("2026-03-31T12:00:00Z"));
+        assert_eq!(bounds("7d"), ago("2025-12-25T00:00:00Z"));
+        assert_eq!(bounds("7 days ago"), bounds("7d"));
+        assert_eq!(bounds("1mo"), ago("2025-12-01T00:00:00Z"));
         for text in ["", "r1", "1", "d", "soon", "99999999y"] {
-            assert_eq!(told(text), None, "{text}");
+            assert_eq!(bounds(text), None, "{text}");
         }
     }
 
     #[test]
-    fn lengths_are_read_and_told_in_the_same_words() {
-        for (text, told) in [
+    fn parsing_and_formatting_durations_are_inverse() {
+        for (text, formatted) in [
             ("90s", "1m 30s"),
             ("12h", "12h"),
             ("24h", "1d"),
@@ -227,10 +231,10 @@ mod tests {
             ("1500ms", "1s 500ms"),
             ("0s", "0s"),
         ] {
-            let length = duration(text).unwrap();
-            let words = format_duration(length);
-            assert_eq!(words, told, "{text}");
-            assert_eq!(super::duration(&words).unwrap(), length, "{text}");
+            let parsed = duration(text).unwrap();
+            let printed = format_duration(parsed);
+            assert_eq!(printed, formatted, "{text}");
+            assert_eq!(duration(&printed).unwrap(), parsed, "{text}");
         }
         for text in ["", "5", "-5s", "5s ago", "1mo", "1y", "forever", "9999999999999h"] {
             assert!(duration(text).is_err(), "{text:?}");
@@ -239,7 +243,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_makes_a_reader_panic(text in "\\PC{0,30}|[rPT0-9:.+-]{0,25}|[0-9a-z ]{0,12}") {
+        fn parsers_never_panic(text in "\\PC{0,30}|[rPT0-9:.+-]{0,25}|[0-9a-z ]{0,12}") {
             let _ = as_of(&text);
             let _ = since(&text);
             let _ = until(&text);
@@ -247,7 +251,7 @@ mod tests {
         }
 
         #[test]
-        fn no_length_makes_its_words_panic(seconds: i64, nanos: i32) {
+        fn formatting_a_duration_never_panics(seconds: i64, nanos: i32) {
             let _ = format_duration(prost_types::Duration { seconds, nanos });
         }
     }

@@ -1,4 +1,4 @@
-//! `portbook verify`: whether a database or a backup is what it should be.
+//! `portbook verify`: checks a database or a backup for damage.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ use crate::store::sqlite::{Check, Outcome, Report, verify};
 /// The arguments of `portbook verify`.
 #[derive(Args, Debug)]
 pub(super) struct VerifyArgs {
-    /// A backup, or a database. Left out: the one that --database names.
+    /// The backup or database to check. Default: the value of --database.
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
 
@@ -35,13 +35,17 @@ impl VerifyArgs {
             return Ok(ExitStatus::Success);
         }
         let file = quoted(&file);
+        // Files of other programs are not checked further.
+        let is_portbook = report.checks.iter().any(|check| check.name == "schema");
         output::notice(&if report.is_backup {
-            format!("{file} can't be restored: use another backup")
-        } else {
+            format!("{file} cannot be restored: use another backup")
+        } else if is_portbook {
             format!(
-                "to put a backup in its place: portbook restore BACKUP --database {file} --force; \
-                 without one, see what `sqlite3 {file} .recover` can save"
+                "to replace it with a backup: portbook restore BACKUP --database {file} --force; \
+                 without a backup, try to recover data: sqlite3 {file} .recover"
             )
+        } else {
+            format!("{file} is not a Portbook database: check the path")
         });
         Ok(ExitStatus::Damaged)
     }

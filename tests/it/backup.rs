@@ -229,7 +229,7 @@ async fn restore_renames_the_previous_database() {
     assert!(said.contains("already exists") && said.contains("--force"), "{said}");
     fs::set_permissions(server.database(), fs::Permissions::from_mode(0o640)).unwrap();
     let said = done(restore(&file, &server.database()).arg("--force"));
-    let aside = said.split("was there before: ").nth(1).unwrap().lines().next().unwrap();
+    let aside = said.split("previous database: ").nth(1).unwrap().lines().next().unwrap();
     assert!(aside.contains("portbook.db.replaced-"), "{aside}");
     let (code, told) = verify(Path::new(aside));
     assert_eq!(code, Some(0), "{told}");
@@ -254,7 +254,7 @@ async fn restore_renames_an_unreadable_database() {
         fs::write(server.database(), content).unwrap();
         fs::write(&log, log_content).unwrap();
         let said = done(restore(&file, &server.database()).arg("--force"));
-        let aside = said.split("was there before: ").nth(1).unwrap().lines().next().unwrap();
+        let aside = said.split("previous database: ").nth(1).unwrap().lines().next().unwrap();
         assert_eq!(fs::read_to_string(aside).unwrap(), content);
         assert_eq!(fs::read_to_string(format!("{aside}-wal")).unwrap(), log_content);
         let (code, told) = verify(&server.database());

@@ -77,7 +77,7 @@ async fn a_corrected_table_is_imported_completely_in_one_revision() {
     let more = import(&server, file, "--skip-held");
     let said = told("import", &more);
     assert!(said.contains("Imported 1 registrations (1 assignments) at revision 3."), "{said}");
-    assert!(said.contains("held already, and left out: 30"), "{said}");
+    assert!(said.contains("30 already registered and skipped"), "{said}");
     assert_eq!(server.lookup(9664).await.assignments[0].service_name, "vm-console");
     let nothing = import(&server, file, "--skip-held");
     assert_eq!(nothing.status.code(), Some(0), "{}", told("import", &nothing));
@@ -108,7 +108,7 @@ fn files_without_a_table_are_refused_before_any_call() {
     let header = "port,protocol,service,team\n";
     let many = header.to_owned() + &"9108,tcp,x,y\n".repeat(100_000);
     let files: [(&str, Vec<u8>, &str); 7] = [
-        ("empty.csv", b"".to_vec(), "nothing in it"),
+        ("empty.csv", b"".to_vec(), "the file is empty"),
         ("binary.csv", b"port,service\n\0\x01\x02,x\n".to_vec(), "zero byte on line 2"),
         ("latin.csv", b"port,service\n9108,b\xfccher\n".to_vec(), "UTF-8"),
         ("prose.md", b"Dear all,\nsee the wiki.\n".to_vec(), "Markdown table"),
@@ -118,7 +118,7 @@ fn files_without_a_table_are_refused_before_any_call() {
             (header.to_owned() + "99999,tcp,x,y\n9108,icmp,x,y\n").into_bytes(),
             "99999",
         ),
-        ("many.csv", many.into_bytes(), "at most 1000 can be made together"),
+        ("many.csv", many.into_bytes(), "the maximum is 1000"),
     ];
     for (name, bytes, said) in files {
         let file = folder.path().join(name);

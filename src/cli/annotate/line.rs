@@ -1,4 +1,5 @@
-//! Finds ports in a line: the whole line is a key, or things in it are clearly ports.
+//! Finds the ports in a line: the line consists of a port, or contains addresses and fields with
+//! ports.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -9,23 +10,23 @@ use crate::registry::port::{Port, Transport};
 /// A port in a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mark {
-    /// Where its label goes: just behind it.
+    /// The offset after the port, where its label is inserted.
     pub(super) end: usize,
     pub(super) port: Port,
     pub(super) transport: Option<Transport>,
 }
 
-/// A line that is only a key: `443`, `443/tcp` or `tcp/443`. The port is absent if there is none
-/// with that number.
+/// A line that consists of a port: `443`, `443/tcp` or `tcp/443`. The port is absent if the number
+/// is larger than 65535.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Key {
     pub(super) port: Option<(Port, Option<Transport>)>,
 }
 
-/// The key, if the line is nothing else.
+/// Parses a line that consists of a port.
 pub(super) fn key(line: &[u8]) -> Option<Key> {
     let line = line.trim_ascii();
-    // Most lines are no key, and this tells it at once.
+    // Skip most other lines early.
     if !line.last().is_some_and(u8::is_ascii_alphanumeric) || line.len() > 32 {
         return None;
     }
@@ -44,58 +45,59 @@ fn is_digits(text: &str) -> bool {
 
 /// Adds the ports of a log line, in order.
 ///
-/// A transport that is said right behind a port counts before one that is said for the line.
+/// A transport directly after a port (`10.0.0.1:53/udp`) has precedence over the transport of the
+/// line (`proto=udp`).
 pub(super) fn marks(line: &[u8], found: &mut Vec<Mark>) {
     let from = found.len();
-    let mut of_line = None;
+    let mut line_transport = None;
     for at in memchr2_iter(b':', b'=', line) {
         let (before, after) = (&line[..at], &line[at + 1..]);
         let is_port = if line[at] == b':' {
             ends_in_address(before)
         } else {
             let word = keyword(before);
-            if of_line.is_none() && word.eq_ignore_ascii_case(b"proto") {
-                of_line = leading_transport(after).map(|(transport, _)| transport);
+            if line_transport.is_none() && word.eq_ignore_ascii_case(b"proto") {
+                line_transport = leading_transport(after).map(|(transport, _)| transport);
             }
-            PORT_WORDS.iter().any(|name| word.eq_ignore_ascii_case(name))
+            PORT_KEYWORDS.iter().any(|name| word.eq_ignore_ascii_case(name))
         };
         let Some((port, width)) = is_port.then(|| leading_port(after)).flatten() else {
             continue;
         };
-        let said = after[width..].strip_prefix(b"/").and_then(leading_transport);
-        let end = at + 1 + width + said.map_or(0, |(_, width)| width + 1);
-        found.push(Mark { end, port, transport: said.map(|(transport, _)| transport) });
+        let suffix = after[width..].strip_prefix(b"/").and_then(leading_transport);
+        let end = at + 1 + width + suffix.map_or(0, |(_, width)| width + 1);
+        found.push(Mark { end, port, transport: suffix.map(|(transport, _)| transport) });
     }
     for mark in &mut found[from..] {
-        mark.transport = mark.transport.or(of_line);
+        mark.transport = mark.transport.or(line_transport);
     }
 }
 
-const PORT_WORDS: [&[u8]; 5] = [b"dpt", b"spt", b"dport", b"sport", b"port"];
+const PORT_KEYWORDS: [&[u8]; 5] = [b"dpt", b"spt", b"dport", b"sport", b"port"];
 
 const fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-'
 }
 
-/// The word at the end.
+/// The keyword at the end of the text.
 fn keyword(text: &[u8]) -> &[u8] {
-    let start = text.iter().rposition(|&byte| !is_word(byte)).map_or(0, |place| place + 1);
+    let start = text.iter().rposition(|&byte| !is_word(byte)).map_or(0, |index| index + 1);
     &text[start..]
 }
 
-/// A port number at the beginning, and how many bytes it has.
+/// The port number at the start of the text, and its length in bytes.
 fn leading_port(text: &[u8]) -> Option<(Port, usize)> {
     let width = text.iter().take(6).take_while(|byte| byte.is_ascii_digit()).count();
     let port = std::str::from_utf8(&text[..width]).ok()?.parse().ok()?;
     match text[width..] {
-        // `10.0.0.1:80.5` and `10.0.0.1:12:30:00` are something else.
+        // Not a port: `10.0.0.1:80.5`, `10.0.0.1:12:30:00`.
         [b'.' | b':', next, ..] if next.is_ascii_digit() => None,
         [next, ..] if next.is_ascii_alphanumeric() || next == b'_' => None,
         _ => Some((port, width)),
     }
 }
 
-/// A transport at the beginning, and how many bytes its name has.
+/// The transport at the start of the text, and its length in bytes.
 fn leading_transport(text: &[u8]) -> Option<(Transport, usize)> {
     let width = text.iter().take(5).take_while(|&&byte| is_word(byte)).count();
     let transport = std::str::from_utf8(&text[..width]).ok()?.parse().ok()?;
@@ -115,13 +117,13 @@ fn ends_in_ipv4(text: &[u8]) -> bool {
     let is_part = |byte: &&u8| byte.is_ascii_digit() || **byte == b'.';
     let width = text.iter().rev().take(LONGEST + 1).take_while(is_part).count();
     let (before, address) = text.split_at(text.len() - width);
-    // `v1.2.3.4:5` is a version.
-    let stands_alone =
+    // `v1.2.3.4:5` is a version, not an address.
+    let is_separate =
         !before.last().is_some_and(|&byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    stands_alone && std::str::from_utf8(address).is_ok_and(|text| text.parse::<Ipv4Addr>().is_ok())
+    is_separate && std::str::from_utf8(address).is_ok_and(|text| text.parse::<Ipv4Addr>().is_ok())
 }
 
-/// Whether an IPv6 address in brackets ends here, just before the closing one.
+/// Whether the text ends in an opening bracket and an IPv6 address.
 fn ends_in_ipv6(text: &[u8]) -> bool {
     const LONGEST: usize = 64;
     let tail = &text[text.len().saturating_sub(LONGEST)..];
@@ -139,7 +141,7 @@ mod tests {
 
     use super::*;
 
-    /// The line with the port and the transport behind each mark.
+    /// The line with port and transport inserted at each mark.
     fn marked(line: &str) -> String {
         let mut found = Vec::new();
         marks(line.as_bytes(), &mut found);
@@ -154,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_whole_lines() {
+    fn keys_are_complete_lines() {
         let of = |number, transport| Some(Key { port: Some((Port::new(number), transport)) });
         for (line, expected) in [
             ("443", of(443, None)),
@@ -179,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_clearly_a_port_is_marked() {
+    fn addresses_and_fields_with_ports_are_marked() {
         for (line, expected) in [
             ("a 10.0.0.1:443 b", "a 10.0.0.1:443(443) b"),
             ("10.0.0.1:53/udp,", "10.0.0.1:53/udp(53udp),"),
@@ -202,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_looks_like_a_port_is_left_alone() {
+    fn other_numbers_are_not_marked() {
         for line in [
             "10.0.0.1:70000",
             "10.0.0.1:443a",
@@ -232,7 +234,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic_and_marks_go_forward(line: Vec<u8>) {
+        fn parsing_never_panics_and_marks_are_in_order(line: Vec<u8>) {
             let _ = key(&line);
             let mut found = Vec::new();
             marks(&line, &mut found);

@@ -1,7 +1,7 @@
-//! `portbook annotate`: puts service names on the ports in the lines of stdin.
+//! `portbook annotate`: adds service names to the ports in the lines of stdin.
 //!
-//! Lines go through in blocks: what is there is taken, so that a block is large when the input is
-//! fast and one line when it is slow. Blocks are sent while the ones before are awaited.
+//! Lines are processed in blocks. A block contains all lines that are available: many with a fast
+//! input, one with a slow input. Blocks are sent while the responses of previous blocks are pending.
 
 mod line;
 
@@ -24,10 +24,10 @@ use crate::grpc::{convert, proto};
 use crate::registry::port::{Port, Transport};
 use line::{Key, Mark, key, marks};
 
-/// How many lines may wait to be read, and how many a block may have.
-const LINES: usize = 4096;
-/// How many blocks may be on the way.
-const BLOCKS: usize = 4;
+/// The maximum number of queued lines, and of lines in a block.
+const MAX_LINES: usize = 4096;
+/// The maximum number of blocks in flight.
+const MAX_BLOCKS: usize = 4;
 
 /// The arguments of `portbook annotate`.
 #[derive(Args, Debug)]
@@ -38,7 +38,7 @@ pub(super) struct AnnotateArgs {
     read: ReadArgs,
 }
 
-/// Lines that are answered together.
+/// Lines whose ports are looked up together.
 #[derive(Debug, Default)]
 struct Block {
     lines: Vec<Line>,
@@ -48,16 +48,16 @@ struct Block {
 
 #[derive(Debug)]
 struct Line {
-    /// With its end, as it was read.
+    /// The line as it was read, with its line ending.
     bytes: Vec<u8>,
     kind: Kind,
 }
 
 #[derive(Debug)]
 enum Kind {
-    /// One port of the block, or none, and nothing else.
+    /// The line consists of a port, which is in the block if it is valid.
     Key { has_port: bool },
-    /// Places behind which the names of the next ports of the block go.
+    /// The line contains ports of the block; the names are inserted at these offsets.
     Log { ends: Vec<usize> },
 }
 
@@ -65,25 +65,24 @@ impl AnnotateArgs {
     pub(super) async fn run(self) -> Result<ExitStatus, Error> {
         let session = Session::open(&self.read).await?;
         let lines = stdin_lines();
-        let (requests, requested) = mpsc::channel(BLOCKS);
-        let (blocks, to_write) = mpsc::channel(BLOCKS);
+        let (requests, requested) = mpsc::channel(MAX_BLOCKS);
+        let (blocks, to_write) = mpsc::channel(MAX_BLOCKS);
         let mut registry = session.registry();
-        let labelled = registry
+        let responses = registry
             .annotate_ports(ReceiverStream::new(requested))
-            .map(|answer| session.map_status(answer));
-        let answer = async {
-            let labels = Labels::new(&session, labelled.await?.into_inner());
+            .map(|result| session.map_status(result));
+        let write = async {
+            let labels = Labels::new(&session, responses.await?.into_inner());
             write_blocks(to_write, labels).await
         };
-        try_join!(read_blocks(lines, &self.namespace.namespace, requests, blocks), answer)?;
+        try_join!(read_blocks(lines, &self.namespace.namespace, requests, blocks), write)?;
         Ok(ExitStatus::Success)
     }
 }
 
-/// The lines of stdin. Read by a thread that the end of the program does not wait for, since
-/// reading can't be interrupted.
+/// Reads the lines of stdin in a detached thread, because a blocking read cannot be interrupted.
 fn stdin_lines() -> mpsc::Receiver<io::Result<Vec<u8>>> {
-    let (sender, lines) = mpsc::channel(LINES);
+    let (sender, lines) = mpsc::channel(MAX_LINES);
     thread::spawn(move || {
         let mut stdin = io::stdin().lock();
         loop {
@@ -102,27 +101,27 @@ fn stdin_lines() -> mpsc::Receiver<io::Result<Vec<u8>>> {
     lines
 }
 
-/// Reads lines until there are none, sends their ports, and hands the blocks on in order.
+/// Reads lines until the end of the input, sends their ports, and queues the blocks in order.
 async fn read_blocks(
     mut lines: mpsc::Receiver<io::Result<Vec<u8>>>,
     namespace: &str,
     requests: mpsc::Sender<proto::AnnotatePortsRequest>,
     blocks: mpsc::Sender<Block>,
 ) -> Result<(), Error> {
-    let mut taken = Vec::with_capacity(LINES);
-    while lines.recv_many(&mut taken, LINES).await > 0 {
+    let mut received = Vec::with_capacity(MAX_LINES);
+    while lines.recv_many(&mut received, MAX_LINES).await > 0 {
         let mut block = Block::default();
-        for line in taken.drain(..) {
+        for line in received.drain(..) {
             block.push(line.map_err(Error::Input)?);
         }
-        let questions = block.requests(namespace);
-        // The block goes first: a server may wait until its answers are taken.
+        let block_requests = block.requests(namespace);
+        // Send the block first: a server may wait until its responses are read.
         let mut is_open = blocks.send(block).await.is_ok();
-        for question in questions {
-            is_open = is_open && requests.send(question).await.is_ok();
+        for request in block_requests {
+            is_open = is_open && requests.send(request).await.is_ok();
         }
         if !is_open {
-            // Whoever awaits the answers learns why.
+            // The reader of the responses reports the error.
             return Ok(());
         }
     }
@@ -135,7 +134,7 @@ async fn write_blocks(
 ) -> Result<(), Error> {
     let mut text = Vec::new();
     while let Some(block) = blocks.recv().await {
-        let names = labels.of(block.ports.len()).await?;
+        let names = labels.next(block.ports.len()).await?;
         block.write(&names, &mut text);
         let mut stdout = io::stdout().lock();
         stdout.write_all(&text).and_then(|()| stdout.flush()).map_err(Error::Output)?;
@@ -149,26 +148,26 @@ impl Block {
         let body = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
         let kind = if let Some(Key { port }) = key(body) {
             if let Some((port, transport)) = port {
-                self.ask(port, transport);
+                self.push_port(port, transport);
             }
             Kind::Key { has_port: port.is_some() }
         } else {
             let mut found = Vec::new();
             marks(body, &mut found);
             for &Mark { port, transport, .. } in &found {
-                self.ask(port, transport);
+                self.push_port(port, transport);
             }
             Kind::Log { ends: found.iter().map(|mark| mark.end).collect() }
         };
         self.lines.push(Line { bytes, kind });
     }
 
-    fn ask(&mut self, port: Port, transport: Option<Transport>) {
+    fn push_port(&mut self, port: Port, transport: Option<Transport>) {
         self.ports.push(port.number().into());
         self.transports.push(convert::transport(transport).into());
     }
 
-    /// The questions for its ports, in as few requests as may be.
+    /// The requests for its ports, at most `MAX_BATCH` ports in each.
     fn requests(&self, namespace: &str) -> Vec<proto::AnnotatePortsRequest> {
         let chunks = self.ports.chunks(MAX_BATCH).zip(self.transports.chunks(MAX_BATCH));
         let request = |(ports, transports): (&[u32], &[i32])| proto::AnnotatePortsRequest {
@@ -179,7 +178,7 @@ impl Block {
         chunks.map(request).collect()
     }
 
-    /// Puts the lines together with the names, of which there is one for each port.
+    /// Writes the lines with the names, one for each port of the block.
     fn write(&self, names: &[&str], text: &mut Vec<u8>) {
         let mut names = names.iter();
         for Line { bytes, kind } in &self.lines {
@@ -207,26 +206,26 @@ impl Block {
     }
 }
 
-/// The labels that a stream has used so far.
+/// The labels that the server has sent in a stream.
 struct Labels<'a> {
     session: &'a Session,
-    answers: Streaming<proto::AnnotatePortsResponse>,
+    responses: Streaming<proto::AnnotatePortsResponse>,
     names: Vec<String>,
 }
 
 impl<'a> Labels<'a> {
-    const fn new(session: &'a Session, answers: Streaming<proto::AnnotatePortsResponse>) -> Self {
-        Self { session, answers, names: Vec::new() }
+    const fn new(session: &'a Session, responses: Streaming<proto::AnnotatePortsResponse>) -> Self {
+        Self { session, responses, names: Vec::new() }
     }
 
-    /// The names of the next ports, empty for those without one.
-    async fn of(&mut self, count: usize) -> Result<Vec<&str>, Error> {
+    /// The names of the next ports; empty for ports without a name.
+    async fn next(&mut self, count: usize) -> Result<Vec<&str>, Error> {
         let mut numbers: Vec<u32> = Vec::with_capacity(count);
         while numbers.len() < count {
-            let answer = self.session.map_status(self.answers.message().await)?;
-            let answer = answer.ok_or(Error::IncompleteResponse)?;
-            self.names.extend(answer.new_labels.iter().map(|label| clean(&label.service_name)));
-            numbers.extend(answer.label_numbers);
+            let response = self.session.map_status(self.responses.message().await)?;
+            let response = response.ok_or(Error::IncompleteResponse)?;
+            self.names.extend(response.new_labels.iter().map(|label| clean(&label.service_name)));
+            numbers.extend(response.label_numbers);
         }
         let name = |number: u32| self.names.get(number as usize).map_or("", String::as_str);
         Ok(numbers.into_iter().map(name).collect())
@@ -238,7 +237,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_go_behind_their_ports_and_all_else_stays() {
+    fn names_are_inserted_after_their_ports() {
         let mut block = Block::default();
         for line in [
             &b"443\r\n"[..],

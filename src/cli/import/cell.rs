@@ -1,34 +1,34 @@
-//! Cells: ports and transports as people write them.
+//! Cells: ports and transports in the spellings that people use.
 
 use crate::cli::parse::{ArgumentError, port_range};
 use crate::registry::port::{PortRange, Transport};
 
-/// The ports of a cell, each with the transports that it names: `9100`, `9100–9105`, `9100/tcp`,
-/// `9100, 9105`.
+/// Parses the ports of a cell, each with its own transports, if any: `9100`, `9100–9105`,
+/// `9100/tcp`, `9100, 9105`.
 pub(super) fn ports(cell: &str) -> Result<Vec<(PortRange, Vec<Transport>)>, ArgumentError> {
     let cell =
         cell.replace(['\u{2010}', '\u{2011}', '\u{2012}', '\u{2013}', '\u{2014}', '\u{2212}'], "-");
-    let ends: Vec<_> = cell.split('-').map(str::trim).collect();
-    let cell = ends.join("-");
+    let bounds: Vec<_> = cell.split('-').map(str::trim).collect();
+    let cell = bounds.join("-");
     let mut all: Vec<(PortRange, Vec<Transport>)> = Vec::new();
     for word in cell.split(|c: char| ",;&+".contains(c) || c.is_whitespace()) {
         if word.is_empty() || word.eq_ignore_ascii_case("and") {
             continue;
         }
-        // Of `53/tcp,udp` the last word goes with the port before it.
-        if let (Ok(also), Some((_, named))) = (word.parse(), all.last_mut())
-            && !named.is_empty()
+        // In `53/tcp,udp`, the last word is a transport of the previous port.
+        if let (Ok(transport), Some((_, transports))) = (word.parse(), all.last_mut())
+            && !transports.is_empty()
         {
-            named.push(also);
+            transports.push(transport);
             continue;
         }
-        let (ports, named) = word.split_once('/').unwrap_or((word, ""));
-        all.push((port_range(ports)?, transports(named)?));
+        let (ports, suffix) = word.split_once('/').unwrap_or((word, ""));
+        all.push((port_range(ports)?, transports(suffix)?));
     }
     if all.is_empty() { Err(ArgumentError::Empty) } else { Ok(all) }
 }
 
-/// The transports of a cell, in any spelling: `TCP/UDP`, `tcp and udp`, `both`. May be none.
+/// Parses the transports of a cell: `TCP/UDP`, `tcp and udp`, `both`. May be empty.
 pub(super) fn transports(cell: &str) -> Result<Vec<Transport>, ArgumentError> {
     let mut all = Vec::new();
     let words = cell.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
@@ -55,13 +55,13 @@ mod tests {
 
     use super::*;
 
-    fn told(cell: &str) -> String {
-        let all = ports(cell).unwrap_or_else(|fault| panic!("{cell}: {fault}"));
+    fn printed(cell: &str) -> String {
+        let all = ports(cell).unwrap_or_else(|error| panic!("{cell}: {error}"));
         all.iter().map(|(ports, of)| format!("{ports}/{}", of.iter().join(","))).join(" ")
     }
 
     #[test]
-    fn ports_are_read_as_people_write_them() {
+    fn ports_are_parsed_in_common_spellings() {
         for (cell, expected) in [
             ("9100", "9100/"),
             (" 9100 ", "9100/"),
@@ -76,7 +76,7 @@ mod tests {
             ("9100, 9105", "9100/ 9105/"),
             ("9100 9105;9107 and 9108", "9100/ 9105/ 9107/ 9108/"),
         ] {
-            assert_eq!(told(cell), expected, "{cell}");
+            assert_eq!(printed(cell), expected, "{cell}");
         }
         for cell in
             ["", "-", ",", "n/a", "70000", "9105-9100", "9100-", "9100-2-3", "tcp", "9100/x"]
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn transports_are_read_as_people_write_them() {
+    fn transports_are_parsed_in_common_spellings() {
         for (cell, expected) in [
             ("", ""),
             ("TCP", "tcp"),
@@ -107,7 +107,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_cell_makes_it_panic(cell in "\\PC{0,30}|[0-9 ,;/–-]{0,20}") {
+        fn parsing_never_panics(cell in "\\PC{0,30}|[0-9 ,;/–-]{0,20}") {
             let _ = ports(&cell);
             let _ = transports(&cell);
         }

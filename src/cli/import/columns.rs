@@ -1,8 +1,8 @@
-//! Columns: what their headers stand for.
+//! Columns: maps headers to the fields of a registration.
 
 use itertools::Itertools;
 
-/// What a column says of a registration.
+/// The content of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Column {
     Ports,
@@ -20,16 +20,16 @@ pub(super) enum Column {
     Pool,
     Ttl,
     Source,
-    /// Told in the notes under its own name.
-    Aside,
-    /// Without a header: nothing may stand there.
+    /// Added to the notes as `header: text`.
+    ExtraNote,
+    /// Without a header: its cells must be empty.
     Unnamed,
-    /// What only answers have, or what is not wanted.
+    /// Output-only fields of an export, and columns of `--ignore-column`.
     Ignored,
 }
 
-/// The headers that are known, in lower case and with plain spaces. The last ones are what
-/// `portbook list --output csv` has beside the others.
+/// The known headers, normalized. The last ones are output-only columns of
+/// `portbook list --output csv`.
 const KNOWN: &[(Column, &[&str])] = &[
     (
         Column::Ports,
@@ -71,7 +71,7 @@ const KNOWN: &[(Column, &[&str])] = &[
     (Column::Pool, &["pool"]),
     (Column::Ttl, &["ttl"]),
     (Column::Source, &["source"]),
-    (Column::Aside, &["since", "previously allocated"]),
+    (Column::ExtraNote, &["since", "previously allocated"]),
     (
         Column::Ignored,
         &[
@@ -93,97 +93,97 @@ const KNOWN: &[(Column, &[&str])] = &[
     ),
 ];
 
-/// What is wrong with a header.
+/// Why a header is not valid.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum HeaderError {
     #[error(
-        "the header on line {line} has columns that are not known: {names}; --ignore-column NAME \
-         leaves one out; known are {}",
+        "unknown columns on line {line}: {names}; to ignore a column: --ignore-column NAME; known \
+         columns: {}",
         known()
     )]
     Unknown { line: usize, names: String },
     #[error(
-        "the columns {first:?} and {second:?} say the same: leave one out with --ignore-column"
+        "the columns {first:?} and {second:?} have the same meaning: ignore one with \
+         --ignore-column NAME"
     )]
-    Twice { first: String, second: String },
-    #[error(
-        "the header on line {line} has no column for the {what}; known columns are {}",
-        known()
-    )]
-    Missing { line: usize, what: &'static str },
-    #[error("there is no column {0:?} to ignore")]
-    NothingToIgnore(String),
+    Duplicate { first: String, second: String },
+    #[error("the header on line {line} has no column for the {field}; known columns: {}", known())]
+    Missing { line: usize, field: &'static str },
+    #[error("--ignore-column {0:?}: the header has no such column")]
+    UnknownIgnored(String),
 }
 
-/// The headers that people use.
+/// The known headers, except output-only ones.
 pub(super) fn known() -> String {
     let columns = KNOWN.iter().filter(|(column, _)| *column != Column::Ignored);
     columns.flat_map(|(_, names)| *names).join(", ")
 }
 
-/// What a header stands for.
-fn named(header: &str) -> Option<Column> {
-    let name = folded(header);
+/// The column of a header, if it is known.
+fn column(header: &str) -> Option<Column> {
+    let name = normalized(header);
     if name.is_empty() {
         return Some(Column::Unnamed);
     }
     KNOWN.iter().find(|(_, names)| names.contains(&name.as_str())).map(|&(column, _)| column)
 }
 
-/// A header without what people write differently: `Port(s)` and `ports` are the same.
-fn folded(header: &str) -> String {
+/// Lower case, single spaces and no punctuation: `Port(s)` and `ports` are equal.
+fn normalized(header: &str) -> String {
     let text = header.to_lowercase().replace("(s)", "s");
     text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).join(" ")
 }
 
-/// How many of these headers are known.
+/// The number of known headers.
 pub(super) fn count(header: &[String]) -> usize {
-    let is_known = |name: &&String| !matches!(named(name), None | Some(Column::Unnamed));
+    let is_known = |name: &&String| !matches!(column(name), None | Some(Column::Unnamed));
     header.iter().filter(is_known).count()
 }
 
-/// Whether these headers name ports, and services.
-pub(super) fn names(header: &[String]) -> (bool, bool) {
+/// Whether the headers contain ports, and whether they contain service names.
+pub(super) fn has_ports_and_services(header: &[String]) -> (bool, bool) {
     let has = |wanted: &[Column]| {
-        header.iter().filter_map(|name| named(name)).any(|column| wanted.contains(&column))
+        header.iter().filter_map(|name| column(name)).any(|found| wanted.contains(&found))
     };
     (has(&[Column::Ports, Column::FirstPort]), has(&[Column::Service]))
 }
 
-/// What each of these headers stands for.
+/// The columns of a header.
 pub(super) fn read(
     line: usize,
     header: &[String],
     ignored: &[String],
 ) -> Result<Vec<Column>, HeaderError> {
-    let is_ignored = |name: &str| ignored.iter().any(|ignored| folded(ignored) == folded(name));
-    let is_there = |ignored: &&String| header.iter().any(|name| folded(name) == folded(ignored));
-    if let Some(name) = ignored.iter().find(|name| !is_there(name)) {
-        return Err(HeaderError::NothingToIgnore(name.clone()));
+    let is_ignored =
+        |name: &str| ignored.iter().any(|ignored| normalized(ignored) == normalized(name));
+    let exists =
+        |ignored: &&String| header.iter().any(|name| normalized(name) == normalized(ignored));
+    if let Some(name) = ignored.iter().find(|name| !exists(name)) {
+        return Err(HeaderError::UnknownIgnored(name.clone()));
     }
     let columns: Vec<_> = header
         .iter()
-        .map(|name| if is_ignored(name) { Some(Column::Ignored) } else { named(name) })
+        .map(|name| if is_ignored(name) { Some(Column::Ignored) } else { column(name) })
         .collect();
-    let strange = header.iter().zip(&columns).filter(|(_, column)| column.is_none());
-    let names = strange.map(|(name, _)| format!("{name:?}")).join(", ");
+    let unknown = header.iter().zip(&columns).filter(|(_, column)| column.is_none());
+    let names = unknown.map(|(name, _)| format!("{name:?}")).join(", ");
     if !names.is_empty() {
         return Err(HeaderError::Unknown { line, names });
     }
     let columns: Vec<Column> = columns.into_iter().flatten().collect();
-    let may_repeat = [Column::Notes, Column::Aside, Column::Unnamed, Column::Ignored];
+    let may_repeat = [Column::Notes, Column::ExtraNote, Column::Unnamed, Column::Ignored];
     let single = header.iter().zip(&columns).filter(|(_, column)| !may_repeat.contains(column));
     for ((first, of), (second, with)) in single.tuple_combinations() {
         if of == with {
-            return Err(HeaderError::Twice { first: first.clone(), second: second.clone() });
+            return Err(HeaderError::Duplicate { first: first.clone(), second: second.clone() });
         }
     }
     let has = |column| columns.contains(&column);
     if !has(Column::Ports) && !has(Column::FirstPort) {
-        return Err(HeaderError::Missing { line, what: "ports" });
+        return Err(HeaderError::Missing { line, field: "ports" });
     }
     if !has(Column::Service) {
-        return Err(HeaderError::Missing { line, what: "service name" });
+        return Err(HeaderError::Missing { line, field: "service name" });
     }
     Ok(columns)
 }
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_are_read_however_they_are_written() {
+    fn headers_ignore_case_and_punctuation() {
         let columns =
             read(1, &header("Port(s) | PROTOCOL | Process | Owning_Team | Since | notes"), &[]);
         assert_eq!(
@@ -209,13 +209,13 @@ mod tests {
                 Column::Transports,
                 Column::Service,
                 Column::Assignee,
-                Column::Aside,
+                Column::ExtraNote,
                 Column::Notes
             ]
         );
-        assert_eq!(names(&header("Port range|x")), (true, false));
-        assert_eq!(names(&header("first_port|service_name")), (true, true));
-        assert_eq!(count(&header("port|name||what else")), 2);
+        assert_eq!(has_ports_and_services(&header("Port range|x")), (true, false));
+        assert_eq!(has_ports_and_services(&header("first_port|service_name")), (true, true));
+        assert_eq!(count(&header("port|name||colour")), 2);
     }
 
     #[test]
@@ -227,23 +227,26 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_is_not_understood_is_told_with_what_would_be() {
+    fn errors_name_the_columns() {
         let names = header("Port|Service|Colour|Vendor");
-        let fault = read(3, &names, &[]).unwrap_err().to_string();
-        assert!(fault.contains("line 3") && fault.contains("\"Colour\", \"Vendor\""), "{fault}");
-        assert!(fault.contains("--ignore-column") && fault.contains("owning team"), "{fault}");
+        let error = read(3, &names, &[]).unwrap_err().to_string();
+        assert!(error.contains("line 3") && error.contains("\"Colour\", \"Vendor\""), "{error}");
+        assert!(error.contains("--ignore-column") && error.contains("owning team"), "{error}");
         let ignored = ["colour".to_owned(), "VENDOR".to_owned()];
         assert_eq!(read(3, &names, &ignored).unwrap()[2..], [Column::Ignored; 2]);
         assert_eq!(
             read(3, &names, &["size".into()]),
-            Err(HeaderError::NothingToIgnore("size".into()))
+            Err(HeaderError::UnknownIgnored("size".into()))
         );
-        let twice = read(1, &header("Port|Service|Process"), &[]).unwrap_err();
-        assert_eq!(twice, HeaderError::Twice { first: "Service".into(), second: "Process".into() });
+        let duplicate = read(1, &header("Port|Service|Process"), &[]).unwrap_err();
+        assert_eq!(
+            duplicate,
+            HeaderError::Duplicate { first: "Service".into(), second: "Process".into() }
+        );
         assert!(read(1, &header("Port|Service|Process"), &["process".into()]).is_ok());
         assert!(read(1, &header("Port|Service|Notes|Comment"), &[]).is_ok());
-        for (text, what) in [("Port|Owner", "service name"), ("Service|Owner", "ports")] {
-            assert_eq!(read(1, &header(text), &[]), Err(HeaderError::Missing { line: 1, what }));
+        for (text, field) in [("Port|Owner", "service name"), ("Service|Owner", "ports")] {
+            assert_eq!(read(1, &header(text), &[]), Err(HeaderError::Missing { line: 1, field }));
         }
     }
 }

@@ -1,25 +1,25 @@
-//! Markdown: pipe tables (GitHub's), their cells as plain text.
+//! Markdown: GitHub's pipe tables, with their cells as plain text.
 
 use super::table::{Row, Table};
 
-/// The tables of the text, without those in fenced code.
+/// The tables of the text, except those in fenced code blocks.
 pub(super) fn tables(text: &str) -> Vec<Table> {
     let mut tables = Vec::new();
     let mut lines = text.lines().zip(1..).peekable();
     let mut fence = None;
     while let Some((line, number)) = lines.next() {
-        let mark = ["```", "~~~"].into_iter().find(|mark| line.trim_start().starts_with(mark));
-        match (fence, mark) {
-            (None, Some(_)) => fence = mark,
-            (Some(open), Some(mark)) if open == mark => fence = None,
+        let marker = ["```", "~~~"].into_iter().find(|fence| line.trim_start().starts_with(fence));
+        match (fence, marker) {
+            (None, Some(_)) => fence = marker,
+            (Some(open), Some(marker)) if open == marker => fence = None,
             _ => {}
         }
         if fence.is_some() || !line.contains('|') {
             continue;
         }
         let header = Row { line: number, cells: cells(line) };
-        let has_rule = |(next, _): &(&str, usize)| is_rule(next, header.cells.len());
-        if lines.next_if(has_rule).is_none() {
+        let is_table = |(next, _): &(&str, usize)| is_delimiter(next, header.cells.len());
+        if lines.next_if(is_table).is_none() {
             continue;
         }
         let mut rows = Vec::new();
@@ -34,8 +34,8 @@ pub(super) fn tables(text: &str) -> Vec<Table> {
     tables
 }
 
-/// Whether the line is what stands between a header and its rows: `|---|:-:|`.
-fn is_rule(line: &str, width: usize) -> bool {
+/// Whether the line is a delimiter row: `|---|:-:|`.
+fn is_delimiter(line: &str, width: usize) -> bool {
     let is_dashes = |cell: &String| {
         let dashes = cell.strip_prefix(':').unwrap_or(cell);
         let dashes = dashes.strip_suffix(':').unwrap_or(dashes);
@@ -49,7 +49,7 @@ fn cells(line: &str) -> Vec<String> {
     split(line).iter().map(|cell| plain(cell)).collect()
 }
 
-/// The cells of a line as they are written; `\|` does not end one.
+/// The cells of a line in Markdown; `\|` does not end a cell.
 fn split(line: &str) -> Vec<String> {
     let line = line.trim();
     let line = line.strip_prefix('|').unwrap_or(line);
@@ -69,7 +69,7 @@ fn split(line: &str) -> Vec<String> {
     cells.into_iter().map(|cell| cell.trim().to_owned()).collect()
 }
 
-/// The text without its marks: code, links, strong emphasis, line breaks and escapes.
+/// Removes the markup: code, links, strong emphasis, line breaks and escapes.
 fn plain(cell: &str) -> String {
     let mut text = String::with_capacity(cell.len());
     let mut is_code = false;
@@ -113,13 +113,13 @@ fn plain(cell: &str) -> String {
     text.trim().to_owned()
 }
 
-/// What follows a line break of HTML, of which `<` was read.
+/// The text after an HTML line break whose `<` was read.
 fn line_break(text: &str) -> Option<&str> {
     let (tag, after) = text.split_once('>')?;
     tag.trim_end_matches('/').trim().eq_ignore_ascii_case("br").then_some(after)
 }
 
-/// The label of a link of which `[` was read, and what follows the link.
+/// The label of a link whose `[` was read, and the text after the link.
 fn link(text: &str) -> Option<(&str, &str)> {
     let (label, target) = text.split_once("](")?;
     let (_, after) = target.split_once(')')?;
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cells_are_told_as_plain_text() {
+    fn markup_is_removed_from_cells() {
         for (cell, text) in [
             ("`kube-apiserver`", "kube-apiserver"),
             ("[etcd](https://etcd.io/docs)", "etcd"),
@@ -179,7 +179,7 @@ no row
     }
 
     #[test]
-    fn a_rule_is_as_wide_as_its_header() {
+    fn delimiter_row_has_as_many_cells_as_the_header() {
         assert!(tables("| a | b |\n|---|\n| 1 | 2 |\n").is_empty());
         assert!(tables("| a | b |\n| 1 | 2 |\n").is_empty());
         assert!(tables("| a |\n").is_empty());
@@ -187,7 +187,7 @@ no row
 
     proptest! {
         #[test]
-        fn no_text_makes_it_panic(text in "[ a-z0-9`~|:\\-\\\\\\[\\]()<>*/\n\u{fc}]{0,80}") {
+        fn parsing_never_panics(text in "[ a-z0-9`~|:\\-\\\\\\[\\]()<>*/\n\u{fc}]{0,80}") {
             tables(&text);
             cells(&text);
         }

@@ -1,6 +1,6 @@
-//! `portbook import`: registers what stands in a CSV file or a Markdown table, all of it or nothing.
+//! `portbook import`: registers all rows of a CSV file or a Markdown table, or none of them.
 //!
-//! A file is understood as a whole before anything is sent, and judged as a whole before anything
+//! The complete file is parsed before the first request, and checked by the server before anything
 //! is registered.
 
 mod cell;
@@ -13,7 +13,7 @@ mod separated;
 mod source;
 mod table;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 
@@ -25,33 +25,36 @@ use crate::grpc::fields::MAX_REGISTRATIONS;
 use crate::grpc::proto;
 use crate::registry::name::NamespaceName;
 use crate::registry::port::Transport;
+use crate::store::error_chain;
 use report::Report;
-use row::{Defaults, Fault, Registration, registrations};
-use table::Form;
+use row::{Defaults, Registration, RowError, registrations};
+use table::FileFormat;
 
-/// The most faults that are told one by one.
-const MOST_FAULTS: usize = 20;
+/// The maximum number of errors to print.
+const MAX_ERRORS: usize = 20;
 
 /// The arguments of `portbook import`.
 #[derive(Args, Debug)]
 pub(super) struct ImportArgs {
     /// The file, or - for stdin: CSV with commas, semicolons or tabs, a Markdown document with a
-    /// table, or what portbook list --source custom --all --output csv writes.
+    /// table, or the output of portbook list --source custom --all --output csv. UTF-8, at most
+    /// 64 MiB.
     file: PathBuf,
 
-    /// How the file is written.
-    #[arg(long, value_enum, value_name = "FORM", default_value_t = Form::Auto)]
-    format: Form,
+    /// The format of the file.
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = FileFormat::Auto)]
+    format: FileFormat,
 
-    /// Which of several Markdown tables to read, from 1.
+    /// The number of the table to read, from 1, if the Markdown document has several tables with
+    /// ports and service names.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = parse::positive)]
     table: usize,
 
-    /// The namespace of every row, whatever a column of that name says.
+    /// The namespace of all rows. Overrides a namespace column.
     #[arg(long, value_name = "NAME")]
     namespace: Option<String>,
 
-    /// The namespace of rows that say none.
+    /// The namespace of rows without a namespace.
     #[arg(
         long,
         env = "PORTBOOK_NAMESPACE",
@@ -60,7 +63,7 @@ pub(super) struct ImportArgs {
     )]
     default_namespace: String,
 
-    /// The transports where a row says none; several with commas.
+    /// The transports of rows without a transport (tcp, udp, sctp, dccp), comma-separated.
     #[arg(
         long = "transport",
         value_name = "TRANSPORT",
@@ -69,21 +72,22 @@ pub(super) struct ImportArgs {
     )]
     transports: Vec<Transport>,
 
-    /// Make service names of names that are none: kube-controller-manager becomes kube-controller.
-    /// The full name is kept in the label process, and as the description where there is none.
+    /// Shorten names that are not valid service names: kube-controller-manager becomes
+    /// kube-controller. The full name is stored in the label process, and as the description if the
+    /// row has none.
     #[arg(long)]
     shorten_names: bool,
 
-    /// Leave out what the same service holds already on exactly these ports: for a table that is
-    /// imported again when it has grown.
+    /// Skip rows whose service already holds exactly these ports, for example to import a table
+    /// again after rows were added.
     #[arg(long)]
     skip_held: bool,
 
-    /// A column to leave out; may be given several times.
+    /// A column to ignore. Can be repeated.
     #[arg(long = "ignore-column", value_name = "NAME")]
     ignored: Vec<String>,
 
-    /// A label for all registrations; may be given several times.
+    /// A label for all registrations. Overrides the same key of a row. Can be repeated.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse::label)]
     labels: Vec<(String, String)>,
 
@@ -101,17 +105,20 @@ impl ImportArgs {
         let registrations = self.plan(&bytes)?;
         let session = Session::connect(&self.write.server).await?;
         let request = proto::BatchCheckPortsRequest {
-            requests: registrations.iter().map(|asked| bare(&asked.request)).collect(),
+            requests: registrations
+                .iter()
+                .map(|registration| check(&registration.request))
+                .collect(),
         };
-        let answer = session.call(session.registry().batch_check_ports(request)).await;
-        let verdicts = answer.map_err(|fault| at_line(fault, &registrations))?.verdicts;
+        let checked = session.call(session.registry().batch_check_ports(request)).await;
+        let verdicts = checked.map_err(|error| at_line(error, &registrations))?.verdicts;
         if verdicts.len() != registrations.len() {
             return Err(Error::IncompleteResponse);
         }
         let mut report = Report { registrations, verdicts, assignments: Vec::new() };
         if self.skip_held {
-            let count = report.leave_out_held();
-            output::notice(&format!("portbook: held already, and left out: {count}"));
+            let count = report.skip_held();
+            output::notice(&format!("portbook: {count} already registered and skipped"));
         }
         let format = self.write.output.output;
         if report.registrations.is_empty() && format == Format::Table {
@@ -123,23 +130,24 @@ impl ImportArgs {
         self.register(&session, report).await
     }
 
-    /// What the file asks for.
+    /// Parses the file.
     fn plan(&self, bytes: &[u8]) -> Result<Vec<Registration>, Error> {
-        let usage = |fault: &dyn std::error::Error| usage(&self.file, fault);
-        let text = source::text(bytes).map_err(|fault| usage(&fault))?;
+        let usage = |error: &dyn std::error::Error| {
+            Error::Usage(format!("{}: {}", self.file.display(), error_chain(error)))
+        };
+        let text = source::text(bytes).map_err(|error| usage(&error))?;
         let (table, others) =
-            table::read(&text, self.format, self.table).map_err(|fault| usage(&fault))?;
+            table::read(&text, self.format, self.table).map_err(|error| usage(&error))?;
         for line in others {
             output::notice(&format!(
-                "portbook: the table on line {line} is not read: --table N chooses another one"
+                "portbook: the table on line {line} is not imported: to select it, use --table N"
             ));
         }
         let columns = columns::read(table.header.line, &table.header.cells, &self.ignored);
-        let columns = columns.map_err(|fault| usage(&fault))?;
+        let columns = columns.map_err(|error| usage(&error))?;
         let within_limit = |count: usize| {
             let message = format!(
-                "{} has {count} registrations, and at most {MAX_REGISTRATIONS} can be made together, all or \
-                 nothing: split the file",
+                "{} has {count} registrations, the maximum is {MAX_REGISTRATIONS}: split the file",
                 self.file.display()
             );
             if count > MAX_REGISTRATIONS { Err(Error::Usage(message)) } else { Ok(()) }
@@ -154,49 +162,50 @@ impl ImportArgs {
             transports: self.transports.clone(),
             shorten_names: self.shorten_names,
         };
-        let registrations = registrations(&table, &columns, &defaults).map_err(|faults| {
-            for line in told(&faults) {
+        let registrations = registrations(&table, &columns, &defaults).map_err(|errors| {
+            for line in error_lines(&errors) {
                 output::notice(&line);
             }
-            let (file, count) = (self.file.display(), faults.len());
-            Error::Usage(format!("{file}: faults in its rows: {count}; nothing was sent"))
+            let (file, count) = (self.file.display(), errors.len());
+            Error::Usage(format!("{file}: invalid values: {count}; nothing was registered"))
         })?;
         within_limit(registrations.len())?;
         if registrations.is_empty() {
             let line = table.header.line;
             let message =
-                format!("{} has no rows under the header on line {line}", self.file.display());
+                format!("{} has no rows after the header on line {line}", self.file.display());
             return Err(Error::Usage(message));
         }
         Ok(registrations)
     }
 
-    /// Registers all of it if all of it is accepted, and tells what came of it.
+    /// Registers all registrations if all are accepted, and prints the result.
     async fn register(self, session: &Session, mut report: Report) -> Result<ExitStatus, Error> {
         let write = &self.write;
         let format = write.output.output;
         let refused = report.refused();
-        // What was asked for under this id may have been done, and then nothing of it is free.
-        let may_be_done = !write.request_id.is_empty();
-        if write.dry_run || refused > 0 && !may_be_done {
-            return judged(&report, format, write.dry_run);
+        // The import may have been committed with this request id. Then its ports are not free, and
+        // the server returns the first response again.
+        let may_be_committed = !write.request_id.is_empty();
+        if write.dry_run || refused > 0 && !may_be_committed {
+            return print_verdicts(&report, format, write.dry_run);
         }
         if refused == 0 && format == Format::Table {
             output::show(format, &report)?;
         }
-        let requests = report.registrations.iter().map(|asked| asked.request.clone());
+        let requests = report.registrations.iter().map(|registration| registration.request.clone());
         let request = proto::BatchRegisterPortsRequest {
             requests: requests.collect(),
             validate_only: false,
             request_id: write.request_id.clone(),
             reason: write.reason.clone(),
         };
-        let answer = session.call(session.admin().batch_register_ports(request)).await;
-        let answer = match answer {
-            Err(Error::Refused(_)) if refused > 0 => return judged(&report, format, false),
-            answer => answer.map_err(|fault| at_line(fault, &report.registrations))?,
+        let result = session.call(session.admin().batch_register_ports(request)).await;
+        let response = match result {
+            Err(Error::Refused(_)) if refused > 0 => return print_verdicts(&report, format, false),
+            result => result.map_err(|error| at_line(error, &report.registrations))?,
         };
-        report.assignments = answer.assignments;
+        report.assignments = response.assignments;
         if format != Format::Table {
             return output::show(format, &report);
         }
@@ -204,29 +213,29 @@ impl ImportArgs {
             "Imported {} registrations ({} assignments) at revision {}.\n",
             report.registrations.len(),
             report.assignments.len(),
-            answer.revision
+            response.revision
         ))
     }
 }
 
-/// Tells the verdicts of what is not registered, and what would help.
-fn judged(report: &Report, format: Format, is_dry_run: bool) -> Result<ExitStatus, Error> {
+/// Prints the verdicts of an import that registers nothing, and the flags that may help.
+fn print_verdicts(report: &Report, format: Format, is_dry_run: bool) -> Result<ExitStatus, Error> {
     output::show(format, report)?;
     let (refused, all) = (report.refused(), report.verdicts.len());
     if refused > 0 {
-        let what = if is_dry_run { "would be imported" } else { "is imported" };
+        let verb = if is_dry_run { "would be" } else { "was" };
         output::notice(&format!(
-            "portbook: {refused} of {all} registrations are not accepted, so nothing {what}"
+            "portbook: {refused} of {all} registrations are not accepted: nothing {verb} imported"
         ));
     }
-    if let Some(flags) = report.help() {
-        output::notice(&format!("what would help: {flags}"));
+    if let Some(flags) = report.flags() {
+        output::notice(&format!("to override: {flags}"));
     }
     Ok(ExitStatus::accepted(refused == 0))
 }
 
-/// The request without what is not looked at in a check: a batch stays small.
-fn bare(request: &proto::RegisterPortRequest) -> proto::RegisterPortRequest {
+/// The fields that a check evaluates. All others are left out to keep the batch small.
+fn check(request: &proto::RegisterPortRequest) -> proto::RegisterPortRequest {
     proto::RegisterPortRequest {
         namespace: request.namespace.clone(),
         service_name: request.service_name.clone(),
@@ -238,25 +247,22 @@ fn bare(request: &proto::RegisterPortRequest) -> proto::RegisterPortRequest {
     }
 }
 
-/// The refusal of one of a batch, with its line.
-fn at_line(fault: Error, registrations: &[Registration]) -> Error {
-    match fault.index().and_then(|index| registrations.get(index)) {
-        Some(asked) => Error::AtLine { line: asked.line, source: Box::new(fault.without_index()) },
-        None => fault,
+/// Adds the line of the rejected registration to an error of a batch.
+fn at_line(error: Error, registrations: &[Registration]) -> Error {
+    match error.index().and_then(|index| registrations.get(index)) {
+        Some(registration) => {
+            Error::AtLine { line: registration.line, source: Box::new(error.without_index()) }
+        }
+        None => error,
     }
 }
 
-fn usage(file: &Path, fault: &dyn std::error::Error) -> Error {
-    let because = fault.source().map(|source| format!(": {source}"));
-    Error::Usage(format!("{}: {fault}{}", file.display(), because.unwrap_or_default()))
-}
-
-/// The faults, a line each; past the limit only how many there are.
-fn told(faults: &[Fault]) -> Vec<String> {
-    let shown = faults.iter().take(MOST_FAULTS);
+/// The errors, one per line, at most `MAX_ERRORS`, then the number of the others.
+fn error_lines(errors: &[RowError]) -> Vec<String> {
+    let shown = errors.iter().take(MAX_ERRORS);
     let mut lines: Vec<_> =
-        shown.map(|fault| format!("line {}: {}", fault.line, fault.message)).collect();
-    let rest = faults.len() - lines.len();
+        shown.map(|error| format!("line {}: {}", error.line, error.message)).collect();
+    let rest = errors.len() - lines.len();
     lines.extend((rest > 0).then(|| format!("and {rest} more")));
     lines
 }
@@ -275,46 +281,46 @@ mod tests {
     }
 
     fn planned(bytes: &[u8], flags: &[&str]) -> Result<Vec<Registration>, String> {
-        let words = ["import", "ports"].iter().chain(flags);
-        let line = Line::try_parse_from(words).unwrap_or_else(|fault| panic!("{fault}"));
-        line.import.plan(bytes).map_err(|fault| {
-            assert!(matches!(fault, Error::Usage(_)), "{fault:?}");
-            fault.report()
+        let args = ["import", "ports"].iter().chain(flags);
+        let line = Line::try_parse_from(args).unwrap_or_else(|error| panic!("{error}"));
+        line.import.plan(bytes).map_err(|error| {
+            assert!(matches!(error, Error::Usage(_)), "{error:?}");
+            error.report()
         })
     }
 
     #[test]
-    fn a_file_of_another_system_is_read() {
+    fn byte_order_mark_semicolons_and_crlf_are_accepted() {
         let text = b"\xef\xbb\xbfPort;Protocol;Service\r\n9100;UDP;etcd\r\n9101;;crio\r\n";
         let all = planned(text, &["--transport", "sctp,udp", "--acknowledge", "cooling-down"]);
         let all = all.unwrap();
-        let lines: Vec<_> = all.iter().map(|asked| (asked.line, &*asked.transports)).collect();
+        let lines: Vec<_> = all.iter().map(|row| (row.line, &*row.transports)).collect();
         assert_eq!(lines, [(2, &[Transport::Udp][..]), (3, &[Transport::Sctp, Transport::Udp])]);
         assert_eq!(all[0].request.acknowledge, [i32::from(proto::FindingCode::CoolingDown)]);
     }
 
     #[test]
-    fn what_can_not_be_imported_is_told_and_nothing_is_sent() {
-        for (bytes, told) in [
-            (&b""[..], "ports: there is nothing in it"),
-            (b"Port,Service\n", "ports has no rows under the header on line 1"),
-            (b"\xff\xfeP\0", "ports: it is UTF-16: save it as UTF-8"),
-            (b"Port,Service\n1,\0", "ports: it is not text: there is a zero byte on line 2"),
-            (b"Port,Service\n70000,a\n", "ports: faults in its rows: 1; nothing was sent"),
+    fn invalid_files_are_rejected_with_a_reason() {
+        for (bytes, expected) in [
+            (&b""[..], "ports: the file is empty"),
+            (b"Port,Service\n", "ports has no rows after the header on line 1"),
+            (b"\xff\xfeP\0", "ports: the file is UTF-16: save it as UTF-8"),
+            (b"Port,Service\n1,\0", "ports: the file is not text: zero byte on line 2"),
+            (b"Port,Service\n70000,a\n", "ports: invalid values: 1; nothing was registered"),
         ] {
-            assert_eq!(planned(bytes, &[]).unwrap_err(), told);
+            assert_eq!(planned(bytes, &[]).unwrap_err(), expected);
         }
-        let fault = planned(b"Port,Service,Colour\n1,a,red\n", &[]).unwrap_err();
-        assert!(fault.contains("not known: \"Colour\"; --ignore-column"), "{fault}");
+        let error = planned(b"Port,Service,Colour\n1,a,red\n", &[]).unwrap_err();
+        assert!(error.contains("unknown columns on line 1: \"Colour\""), "{error}");
         assert!(planned(b"Port,Service,Colour\n1,a,red\n", &["--ignore-column", "colour"]).is_ok());
-        let fault = planned(b"Dear all,\nsee below.\n", &[]).unwrap_err();
-        assert!(fault.starts_with("ports: no table of registrations is found"), "{fault}");
+        let error = planned(b"Dear all,\nsee below.\n", &[]).unwrap_err();
+        assert!(error.starts_with("ports: no table of registrations"), "{error}");
     }
 
     proptest! {
-        /// Tables with bytes of them changed, taken out or repeated, and files of anything.
+        /// Valid tables with changed, removed or repeated bytes, and arbitrary files.
         #[test]
-        fn no_file_makes_it_panic(
+        fn parsing_a_file_never_panics(
             good in proptest::sample::select(vec![
                 &b"Port,Protocol,Service,Description\n9100,udp,etcd,\"a, b\"\n9101-9104,,crio,\n"[..],
                 b"\xef\xbb\xbfPort;Protocol;Service\r\n9100;UDP;etcd\r\n9101;TCP/UDP;crio\r\n",
@@ -327,13 +333,13 @@ mod tests {
             anything in proptest::collection::vec(any::<u8>(), 0..400),
         ) {
             let mut bytes = good.repeat(times);
-            for (place, byte, kind) in mistakes {
-                let place = place % bytes.len().max(1);
+            for (index, byte, kind) in mistakes {
+                let index = index % bytes.len().max(1);
                 match kind {
-                    0 => bytes.insert(place.min(bytes.len()), byte),
-                    1 => bytes.truncate(place.max(1)),
-                    2 if place < bytes.len() => drop(bytes.remove(place)),
-                    _ if place < bytes.len() => bytes[place] = byte,
+                    0 => bytes.insert(index.min(bytes.len()), byte),
+                    1 => bytes.truncate(index.max(1)),
+                    2 if index < bytes.len() => drop(bytes.remove(index)),
+                    _ if index < bytes.len() => bytes[index] = byte,
                     _ => {}
                 }
             }
@@ -343,32 +349,32 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_too_long_is_refused_before_it_is_read_closely() {
+    fn too_many_registrations_are_rejected() {
         let rows = |count: u32| {
             let rows = (0..count).map(|row| format!("{},a\n", row % 65_536));
             ["Port,Service\n".to_owned()].into_iter().chain(rows).collect::<String>()
         };
         assert_eq!(planned(rows(1000).as_bytes(), &[]).unwrap().len(), 1000);
-        let fault = planned(rows(100_000).as_bytes(), &[]).unwrap_err();
-        assert!(fault.starts_with("ports has 100000 registrations, and at most 1000"), "{fault}");
+        let error = planned(rows(100_000).as_bytes(), &[]).unwrap_err();
+        assert_eq!(error, "ports has 100000 registrations, the maximum is 1000: split the file");
         let lists = rows(600).replace(",a", " 1024,a");
-        let fault = planned(lists.as_bytes(), &[]).unwrap_err();
-        assert!(fault.starts_with("ports has 1200 registrations"), "{fault}");
+        let error = planned(lists.as_bytes(), &[]).unwrap_err();
+        assert!(error.starts_with("ports has 1200 registrations"), "{error}");
     }
 
     #[test]
-    fn faults_are_told_up_to_a_limit() {
-        let fault = |line| Fault { line, message: "x".into() };
-        let lines = told(&(1..=25).map(fault).collect::<Vec<_>>());
+    fn errors_are_printed_up_to_a_limit() {
+        let error = |line| RowError { line, message: "x".into() };
+        let lines = error_lines(&(1..=25).map(error).collect::<Vec<_>>());
         assert_eq!((lines.len(), &*lines[0], &*lines[20]), (21, "line 1: x", "and 5 more"));
-        assert_eq!(told(&[fault(7)]), ["line 7: x"]);
+        assert_eq!(error_lines(&[error(7)]), ["line 7: x"]);
     }
 
     #[test]
-    fn a_check_carries_only_what_is_looked_at() {
-        let asked = planned(b"Port,Service,Notes\n1024,a,long\n", &["--ttl", "1h"]).unwrap();
-        let bare = bare(&asked[0].request);
-        assert!(bare.description.is_empty() && bare.ttl.is_none());
-        assert_eq!((bare.service_name, bare.ports), ("a".into(), asked[0].request.ports));
+    fn a_check_contains_only_the_evaluated_fields() {
+        let planned = planned(b"Port,Service,Notes\n1024,a,long\n", &["--ttl", "1h"]).unwrap();
+        let check = check(&planned[0].request);
+        assert!(check.description.is_empty() && check.ttl.is_none());
+        assert_eq!((check.service_name, check.ports), ("a".into(), planned[0].request.ports));
     }
 }

@@ -1,11 +1,11 @@
-//! Names that people give their services, made into service names.
+//! Shortens arbitrary names to valid service names.
 
 use itertools::Itertools;
 
 use crate::registry::service_name::ServiceName;
 
-/// The service name that is nearest to the name: in lower case, everything but letters and digits
-/// as one hyphen, cut at 15 characters. Nothing where that leaves no letter.
+/// Converts the name to lower case, replaces other characters than letters and digits with single
+/// hyphens, and truncates it to 15 characters. `None` if no letter is left.
 pub(super) fn shortened(name: &str) -> Option<String> {
     let lower = name.to_lowercase();
     let mut words =
@@ -42,7 +42,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_shortened_is_a_service_name_and_stays(name in "\\PC{0,40}") {
+        fn shortened_names_are_valid_and_stable(name in "\\PC{0,40}") {
             if let Some(short) = shortened(&name) {
                 prop_assert!(short.parse::<ServiceName>().is_ok());
                 prop_assert_eq!(shortened(&short), Some(short));

@@ -1,4 +1,4 @@
-//! What is told of an import: a verdict for every registration, and what would help.
+//! The output of an import: a verdict for each registration, and the flags that may help.
 
 use itertools::Itertools;
 use serde_json::{Value, json};
@@ -10,37 +10,37 @@ use crate::cli::output::{self, clean, enum_names, table};
 use crate::grpc::{convert, proto};
 use crate::registry::service_name::fold;
 
-/// The registrations of a file, and what was decided of them.
+/// The registrations of a file and their verdicts.
 pub(super) struct Report {
     pub(super) registrations: Vec<Registration>,
-    /// One for each.
+    /// One for each registration.
     pub(super) verdicts: Vec<proto::Verdict>,
-    /// Those that were made: for each, one for each of its transports.
+    /// The committed assignments: one for each transport of each registration.
     pub(super) assignments: Vec<proto::Assignment>,
 }
 
 impl Report {
-    /// How many would not be accepted.
+    /// The number of registrations that are not accepted.
     pub(super) fn refused(&self) -> usize {
         let is_accepted = |verdict: &&proto::Verdict| verdict.outcome() == proto::Outcome::Accepted;
         self.verdicts.len() - self.verdicts.iter().filter(is_accepted).count()
     }
 
-    /// Leaves out what the same service holds on exactly these ports and all of these transports, and
-    /// says how much that is.
-    pub(super) fn leave_out_held(&mut self) -> usize {
+    /// Removes the registrations whose service already holds exactly these ports on all of these
+    /// transports. Returns their number.
+    pub(super) fn skip_held(&mut self) -> usize {
         let cases = self.registrations.drain(..).zip(self.verdicts.drain(..)).enumerate();
-        let (held, left): (Vec<_>, Vec<_>) =
+        let (held, remaining): (Vec<_>, Vec<_>) =
             cases.partition(|(_, (registration, verdict))| is_held(registration, verdict));
-        // What stands behind a finding is named by its place, and the places move.
-        let mut places = vec![None; held.len() + left.len()];
-        for (to, (from, _)) in (0u32..).zip(&left) {
-            places[*from] = Some(to);
+        // Findings refer to other registrations by index, and the indexes change.
+        let mut new_indexes = vec![None; held.len() + remaining.len()];
+        for (to, (from, _)) in (0u32..).zip(&remaining) {
+            new_indexes[*from] = Some(to);
         }
-        for (_, (registration, mut verdict)) in left {
+        for (_, (registration, mut verdict)) in remaining {
             for finding in &mut verdict.findings {
-                let place = finding.evidence_index.and_then(|from| places.get(from as usize));
-                finding.evidence_index = place.copied().flatten();
+                let index = finding.evidence_index.and_then(|from| new_indexes.get(from as usize));
+                finding.evidence_index = index.copied().flatten();
             }
             self.registrations.push(registration);
             self.verdicts.push(verdict);
@@ -48,13 +48,13 @@ impl Report {
         held.len()
     }
 
-    /// The flags with which more would be accepted.
-    pub(super) fn help(&self) -> Option<String> {
-        let in_want = self
+    /// The flags with which more registrations may be accepted.
+    pub(super) fn flags(&self) -> Option<String> {
+        let overridable = self
             .verdicts
             .iter()
             .filter(|verdict| verdict.outcome() == proto::Outcome::AcknowledgementRequired);
-        let codes = codes_to_acknowledge(in_want);
+        let codes = codes_to_acknowledge(overridable);
         let acknowledge = (!codes.is_empty()).then(|| format!("--acknowledge {codes}"));
         let invalid = i32::from(proto::FindingCode::InvalidServiceName);
         let mut findings = self.verdicts.iter().flat_map(|verdict| &verdict.findings);
@@ -64,7 +64,7 @@ impl Report {
         (!flags.is_empty()).then_some(flags)
     }
 
-    /// The line of the registration that stands behind a finding.
+    /// The line of the registration that a finding refers to.
     fn evidence_line(&self, finding: &proto::Finding) -> Option<usize> {
         let index = finding.evidence_index? as usize;
         self.registrations.get(index).map(|registration| registration.line)
@@ -80,12 +80,13 @@ impl Report {
     }
 
     /// The assignments of each registration, in order.
-    fn made(&self) -> impl Iterator<Item = &[proto::Assignment]> {
-        let mut left = self.assignments.as_slice();
+    fn assignments(&self) -> impl Iterator<Item = &[proto::Assignment]> {
+        let mut remaining = self.assignments.as_slice();
         self.registrations.iter().map(move |registration| {
-            let (made, rest) = left.split_at(registration.transports.len().min(left.len()));
-            left = rest;
-            made
+            let count = registration.transports.len().min(remaining.len());
+            let (assignments, rest) = remaining.split_at(count);
+            remaining = rest;
+            assignments
         })
     }
 
@@ -111,7 +112,7 @@ impl Report {
     }
 }
 
-/// Whether the service of a registration holds its ports already, on each of its transports.
+/// Whether the service of a registration already holds its ports, on each of its transports.
 fn is_held(registration: &Registration, verdict: &proto::Verdict) -> bool {
     let name = &registration.request.service_name;
     let ports = Some(convert::port_range(registration.ports));
@@ -152,19 +153,20 @@ impl output::View for Report {
                 transports(registration).join(", "),
                 outcome(verdict),
             ];
-            // What is said of the same registration stands under the first of it.
+            // Only the first finding repeats the registration.
             let blank = [const { String::new() }; 5];
-            let heads = std::iter::once(first).chain(std::iter::repeat(blank));
-            let rows = heads.zip(findings);
-            rows.map(|(head, finding)| head.into_iter().chain([finding]).collect()).collect_vec()
+            let prefixes = std::iter::once(first).chain(std::iter::repeat(blank));
+            let rows = prefixes.zip(findings);
+            rows.map(|(prefix, finding)| prefix.into_iter().chain([finding]).collect())
+                .collect_vec()
         });
         let header = "LINE SERVICE PORT TRANSPORT VERDICT FINDING";
         table::render(Some(header.split(' ').map(String::from).collect()), rows)
     }
 
     fn objects(&self) -> Vec<Value> {
-        let cases = self.cases().zip(self.made());
-        let objects = cases.map(|((registration, verdict), made)| {
+        let cases = self.cases().zip(self.assignments());
+        let objects = cases.map(|((registration, verdict), assignments)| {
             let findings = verdict.findings.iter().map(|finding| {
                 let mut object = finding::object(finding);
                 object["evidence_line"] = json!(self.evidence_line(finding));
@@ -179,7 +181,7 @@ impl output::View for Report {
                 "transports": transports(registration),
                 "outcome": enum_names::outcome(verdict.outcome),
                 "findings": findings.collect::<Vec<_>>(),
-                "assignments": record::objects(made),
+                "assignments": record::objects(assignments),
             })
         });
         objects.collect()
@@ -233,7 +235,7 @@ mod tests {
             ..finding(
                 proto::FindingCode::PortTaken,
                 proto::Severity::Blocker,
-                "9100/tcp is asked for twice",
+                "9100/tcp is requested twice",
             )
         };
         let invalid =
@@ -254,33 +256,33 @@ mod tests {
     }
 
     #[test]
-    fn every_registration_has_a_verdict_and_conflicts_name_the_line() {
+    fn every_registration_has_a_verdict_and_conflicts_show_the_line() {
         let expected = "\
 LINE  SERVICE  PORT  TRANSPORT  VERDICT                   FINDING
 3     a        9100  tcp, udp   acknowledgement required  acknowledge IANA_ASSIGNED: IANA has 9100/tcp
-4     b        9100  tcp        refused                   blocker PORT_TAKEN: 9100/tcp is asked for twice (line 3)
+4     b        9100  tcp        refused                   blocker PORT_TAKEN: 9100/tcp is requested twice (line 3)
                                                           blocker INVALID_SERVICE_NAME: too long
 7     c        9200  tcp        accepted                  -
 ";
         let report = report();
         assert_eq!(report.table(), expected);
         assert_eq!(report.refused(), 2);
-        assert_eq!(report.help().unwrap(), "--acknowledge IANA_ASSIGNED --shorten-names");
+        assert_eq!(report.flags().unwrap(), "--acknowledge IANA_ASSIGNED --shorten-names");
         assert_eq!(report.objects()[1]["findings"][0]["evidence_line"], 3);
         let lines: Vec<_> = report.csv_rows().iter().map(|row| row["line"].clone()).collect();
         assert_eq!(lines, [3, 4, 4, 7]);
     }
 
     #[test]
-    fn what_was_made_stands_beside_what_asked_for_it() {
-        let made = |name: &str| proto::Assignment { uid: name.into(), ..Default::default() };
-        let assignments = ["a1", "a2", "b1", "c1"].map(made).to_vec();
+    fn assignments_belong_to_their_registrations() {
+        let assignment = |uid: &str| proto::Assignment { uid: uid.into(), ..Default::default() };
+        let assignments = ["a1", "a2", "b1", "c1"].map(assignment).to_vec();
         let report = Report { assignments, ..report() };
         let uids: Vec<Vec<_>> = report
             .objects()
             .iter()
             .map(|object| object["assignments"].as_array().unwrap().clone())
-            .map(|made| made.iter().map(|record| record["uid"].clone()).collect())
+            .map(|assignments| assignments.iter().map(|record| record["uid"].clone()).collect())
             .collect();
         assert_eq!(uids, [vec!["a1", "a2"], vec!["b1"], vec!["c1"]]);
     }

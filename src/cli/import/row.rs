@@ -1,4 +1,4 @@
-//! Rows: what each asks to be registered, or what is wrong with it.
+//! Rows: converts each row to registrations, or lists its errors.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -16,29 +16,29 @@ use crate::registry::port::{PortRange, Transport};
 use crate::registry::service_name::ServiceName;
 use crate::registry::text::{Labels, Text};
 
-/// The most bytes of a description, an assignee, a contact.
+/// The maximum length of a description, an assignee and a contact, in bytes.
 const SHORT: usize = 255;
-/// The most bytes of a service name that can be judged.
+/// The maximum length of a service name that the server checks, in bytes.
 const MAX_NAME: usize = 128;
 
-/// What holds for all rows.
+/// Values that apply to all rows.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Defaults {
-    /// In place of what rows say.
+    /// Overrides the namespace of rows.
     pub(super) namespace: Option<String>,
-    /// Where rows say none.
+    /// For rows without a namespace.
     pub(super) default_namespace: String,
     pub(super) acknowledge: Vec<i32>,
-    /// In place of labels of the same keys.
+    /// Override the labels of rows with the same keys.
     pub(super) labels: Vec<(String, String)>,
-    /// In place of what rows say.
+    /// Overrides the ttl of rows.
     pub(super) ttl: Option<prost_types::Duration>,
-    /// Where rows say none.
+    /// For rows without a transport.
     pub(super) transports: Vec<Transport>,
     pub(super) shorten_names: bool,
 }
 
-/// What a row asks for; it may ask for several ports.
+/// A registration of a row. A row with several ports has several registrations.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Registration {
     pub(super) line: usize,
@@ -47,50 +47,50 @@ pub(super) struct Registration {
     pub(super) request: proto::RegisterPortRequest,
 }
 
-/// What is wrong with a row.
+/// An error in a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fault {
+pub(super) struct RowError {
     pub(super) line: usize,
     pub(super) message: String,
 }
 
-/// What the rows ask for, or all that is wrong with them.
+/// The registrations of all rows, or all errors.
 pub(super) fn registrations(
     table: &Table,
     columns: &[Column],
     defaults: &Defaults,
-) -> Result<Vec<Registration>, Vec<Fault>> {
+) -> Result<Vec<Registration>, Vec<RowError>> {
     let mut all = Vec::new();
-    let mut faults = Vec::new();
+    let mut errors = Vec::new();
     for row in &table.rows {
-        let reader = Reader { row, header: &table.header.cells, columns, faults: Vec::new() };
+        let reader = Reader { row, header: &table.header.cells, columns, errors: Vec::new() };
         match reader.read(defaults) {
             Ok(registrations) => all.extend(registrations),
-            Err(found) => faults.extend(found),
+            Err(row_errors) => errors.extend(row_errors),
         }
     }
-    if faults.is_empty() { Ok(all) } else { Err(faults) }
+    if errors.is_empty() { Ok(all) } else { Err(errors) }
 }
 
-/// Reads one row and notes its faults.
+/// Reads one row and collects its errors.
 struct Reader<'a> {
     row: &'a Row,
     header: &'a [String],
     columns: &'a [Column],
-    faults: Vec<Fault>,
+    errors: Vec<RowError>,
 }
 
 impl Reader<'_> {
-    fn read(mut self, defaults: &Defaults) -> Result<Vec<Registration>, Vec<Fault>> {
-        self.check_strays();
-        let asked = self.ports();
+    fn read(mut self, defaults: &Defaults) -> Result<Vec<Registration>, Vec<RowError>> {
+        self.check_cells();
+        let ports = self.ports();
         let transports = self.transports(defaults);
         let request = self.request(defaults);
-        if !self.faults.is_empty() {
-            return Err(self.faults);
+        if !self.errors.is_empty() {
+            return Err(self.errors);
         }
-        let registration = |(ports, named): (PortRange, Vec<Transport>)| {
-            let transports = if named.is_empty() { transports.clone() } else { named };
+        let registration = |(ports, own): (PortRange, Vec<Transport>)| {
+            let transports = if own.is_empty() { transports.clone() } else { own };
             let numbers = transports.iter().map(|&of| convert::transport(Some(of)).into());
             let request = proto::RegisterPortRequest {
                 ports: Some(convert::port_range(ports)),
@@ -99,19 +99,19 @@ impl Reader<'_> {
             };
             Registration { line: self.row.line, ports, transports, request }
         };
-        Ok(asked.into_iter().map(registration).collect())
+        Ok(ports.into_iter().map(registration).collect())
     }
 
-    fn fault(&mut self, message: impl Display) {
-        self.faults.push(Fault { line: self.row.line, message: message.to_string() });
+    fn error(&mut self, message: impl Display) {
+        self.errors.push(RowError { line: self.row.line, message: message.to_string() });
     }
 
-    /// The texts of the columns that stand for this, with single spaces; a row may be shorter than
-    /// its header.
+    /// The non-empty cells of a column with their headers, with single spaces. A row may be shorter
+    /// than its header.
     fn texts(&self, column: Column) -> impl Iterator<Item = (&str, String)> {
         let cells = self.header.iter().zip(self.columns).zip(&self.row.cells);
-        let wanted = cells.filter(move |((_, of), _)| **of == column);
-        wanted
+        let matching = cells.filter(move |((_, of), _)| **of == column);
+        matching
             .map(|((name, _), cell)| (name.as_str(), cell.split_whitespace().join(" ")))
             .filter(|(_, text)| !text.is_empty())
     }
@@ -124,21 +124,21 @@ impl Reader<'_> {
         self.columns.contains(&column)
     }
 
-    /// Cells beside the table, and rows that are no registrations.
-    fn check_strays(&mut self) {
-        let beyond = self.row.cells.iter().skip(self.columns.len());
-        let is_stray = beyond.clone().any(|cell| !cell.trim().is_empty());
-        if is_stray || self.texts(Column::Unnamed).next().is_some() {
+    /// Rejects cells without a header, and records that are not registrations.
+    fn check_cells(&mut self) {
+        let mut extra = self.row.cells.iter().skip(self.columns.len());
+        let has_extra = extra.any(|cell| !cell.trim().is_empty());
+        if has_extra || self.texts(Column::Unnamed).next().is_some() {
             let (cells, width) = (self.row.cells.len(), self.header.len());
-            self.fault(format_args!(
-                "a cell stands under no header: the row has {cells} cells, the header {width}"
+            self.error(format_args!(
+                "a cell has no header: the row has {cells} cells, the header has {width}"
             ));
         }
         let source = self.text(Column::Source);
         if ["iana", "common"].contains(&source.to_lowercase().as_str()) {
-            self.fault(format_args!(
-                "the record is from {source}: only registrations can be imported \
-                 (portbook list --source custom)"
+            self.error(format_args!(
+                "the source of the record is {source}: only custom registrations can be imported \
+                 (export them with portbook list --source custom)"
             ));
         }
     }
@@ -151,13 +151,13 @@ impl Reader<'_> {
             (_, first, last) => format!("{first}-{last}"),
         };
         if text.is_empty() {
-            self.fault("there is no port");
+            self.error("the port is missing");
             return Vec::new();
         }
         match cell::ports(&text) {
             Ok(ports) => ports,
-            Err(fault) => {
-                self.fault(format_args!("the port {text:?} is not understood: {fault}"));
+            Err(error) => {
+                self.error(format_args!("port {text:?}: {error}"));
                 Vec::new()
             }
         }
@@ -167,17 +167,17 @@ impl Reader<'_> {
         match cell::transports(&self.text(Column::Transports)) {
             Ok(transports) if transports.is_empty() => defaults.transports.clone(),
             Ok(transports) => transports,
-            Err(fault) => {
-                self.fault(fault);
+            Err(error) => {
+                self.error(error);
                 Vec::new()
             }
         }
     }
 
-    /// All but the ports and transports.
+    /// The request without ports and transports.
     fn request(&mut self, defaults: &Defaults) -> proto::RegisterPortRequest {
         let (service_name, full_name) = self.service_name(defaults);
-        let (mut description, notes) = self.remarks();
+        let (mut description, notes) = self.description_and_notes();
         let mut labels = self.labels(defaults);
         if let Some(full_name) = full_name {
             if description.is_empty() {
@@ -185,8 +185,8 @@ impl Reader<'_> {
             }
             labels.entry("process".into()).or_insert(full_name);
         }
-        if let Err(fault) = Labels::parse(labels.clone()) {
-            self.fault(fault);
+        if let Err(error) = Labels::parse(labels.clone()) {
+            self.error(error);
         }
         let ttl = defaults.ttl.or_else(|| self.ttl());
         let namespace = defaults
@@ -209,31 +209,35 @@ impl Reader<'_> {
         }
     }
 
-    fn limited<const MAX: usize>(&mut self, what: &str, text: String) -> String {
-        if let Err(fault) = Text::<MAX>::parse(text.as_str()) {
-            self.fault(format_args!("the {what} {fault}"));
+    fn limited<const MAX: usize>(&mut self, field: &str, text: String) -> String {
+        if let Err(error) = Text::<MAX>::parse(text.as_str()) {
+            self.error(format_args!("the {field} {error}"));
         }
         text
     }
 
-    /// The service name, and the full one where it was shortened.
+    /// The service name, and the full name if it was shortened.
     fn service_name(&mut self, defaults: &Defaults) -> (String, Option<String>) {
         let name = self.text(Column::Service);
         if name.is_empty() {
-            self.fault("there is no service name");
+            self.error("the service name is missing");
         } else if defaults.shorten_names && name.parse::<ServiceName>().is_err() {
             match shortened(&name) {
                 Some(short) => return (short, Some(name)),
-                None => self.fault(format_args!("{name:?} has no letter to make a name of")),
+                None => self.error(format_args!(
+                    "{name:?} cannot be shortened to a service name: it has no letter in its first \
+                     {} characters",
+                    ServiceName::MAX_LENGTH
+                )),
             }
         } else if name.len() > MAX_NAME {
-            self.fault(format_args!("the service name has more than {MAX_NAME} bytes"));
+            self.error(format_args!("the service name is longer than {MAX_NAME} bytes"));
         }
         (name, None)
     }
 
     /// The description and the notes.
-    fn remarks(&self) -> (String, String) {
+    fn description_and_notes(&self) -> (String, String) {
         let (description, notes) = (self.text(Column::Description), self.text(Column::Notes));
         let (description, notes) = match (self.has(Column::Description), self.has(Column::Notes)) {
             (true, true) => (description, notes),
@@ -242,8 +246,8 @@ impl Reader<'_> {
                 if only.len() > SHORT { (String::new(), only) } else { (only, String::new()) }
             }
         };
-        let asides = self.texts(Column::Aside).map(|(name, text)| format!("{name}: {text}"));
-        let notes = Some(notes).filter(|notes| !notes.is_empty()).into_iter().chain(asides);
+        let extra = self.texts(Column::ExtraNote).map(|(name, text)| format!("{name}: {text}"));
+        let notes = Some(notes).filter(|notes| !notes.is_empty()).into_iter().chain(extra);
         (description, notes.collect::<Vec<_>>().join("; "))
     }
 
@@ -254,7 +258,7 @@ impl Reader<'_> {
                 Some((key, value)) => {
                     labels.insert(key.trim().to_owned(), value.trim().to_owned());
                 }
-                None => self.fault(format_args!("the label {pair:?} is not written as key=value")),
+                None => self.error(format_args!("label {pair:?}: expected KEY=VALUE")),
             }
         }
         labels.extend(defaults.labels.iter().cloned());
@@ -264,9 +268,9 @@ impl Reader<'_> {
     fn ttl(&mut self) -> Option<prost_types::Duration> {
         let text = Some(self.text(Column::Ttl)).filter(|text| !text.is_empty())?;
         match time_args::duration(&text) {
-            Ok(length) => Some(length),
-            Err(fault) => {
-                self.fault(format_args!("the ttl {text:?} is not understood: {fault}"));
+            Ok(ttl) => Some(ttl),
+            Err(error) => {
+                self.error(format_args!("ttl {text:?}: {error}"));
                 None
             }
         }
@@ -277,8 +281,8 @@ impl Reader<'_> {
         if name.is_empty() {
             return default.to_owned();
         }
-        if let Err(fault) = name.parse::<NamespaceName>() {
-            self.fault(fault);
+        if let Err(error) = name.parse::<NamespaceName>() {
+            self.error(error);
         }
         name
     }
@@ -288,7 +292,7 @@ impl Reader<'_> {
 mod tests {
     use super::*;
     use crate::cli::import::columns;
-    use crate::cli::import::table::{Form, read};
+    use crate::cli::import::table::{FileFormat, read};
 
     fn tcp() -> Defaults {
         Defaults {
@@ -298,24 +302,24 @@ mod tests {
         }
     }
 
-    fn imported(text: &str, defaults: &Defaults) -> Result<Vec<Registration>, Vec<Fault>> {
-        let (table, _) = read(text, Form::Auto, 1).unwrap();
+    fn imported(text: &str, defaults: &Defaults) -> Result<Vec<Registration>, Vec<RowError>> {
+        let (table, _) = read(text, FileFormat::Auto, 1).unwrap();
         let columns = columns::read(table.header.line, &table.header.cells, &[]).unwrap();
         registrations(&table, &columns, defaults)
     }
 
     fn one(text: &str, defaults: &Defaults) -> Registration {
-        let all = imported(text, defaults).unwrap_or_else(|faults| panic!("{faults:?}"));
+        let all = imported(text, defaults).unwrap_or_else(|errors| panic!("{errors:?}"));
         all.into_iter().exactly_one().unwrap()
     }
 
-    fn told(all: &[Registration]) -> Vec<String> {
-        let told = all.iter().map(|registration| {
+    fn printed(all: &[Registration]) -> Vec<String> {
+        let lines = all.iter().map(|registration| {
             let transports = registration.transports.iter().join(",");
             let name = &registration.request.service_name;
             format!("{}: {name} {}/{transports}", registration.line, registration.ports)
         });
-        told.collect()
+        lines.collect()
     }
 
     const WIKI: &str = "\
@@ -331,7 +335,7 @@ mod tests {
     fn a_wiki_table_is_imported() {
         let all = imported(WIKI, &tcp()).unwrap();
         assert_eq!(
-            told(&all),
+            printed(&all),
             [
                 "3: etcd 2379-2380/tcp",
                 "4: node_exporter 9100-9101/tcp,udp",
@@ -354,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_shortened_only_when_asked_and_the_full_one_is_kept() {
+    fn names_are_shortened_only_with_the_flag_and_the_full_name_is_stored() {
         let text = "Port,Service,Notes\n10257,kube-controller-manager,\n10258,etcd,x\n";
         let all = imported(text, &tcp()).unwrap();
         assert_eq!(all[0].request.service_name, "kube-controller-manager");
@@ -400,32 +404,32 @@ mod tests {
     }
 
     #[test]
-    fn all_faults_are_told_with_their_lines() {
+    fn all_errors_are_reported_with_their_lines() {
         let text = "Port,Protocol,Service,Labels,Contact,\n\
                     70000,tcp,a,,,\n\
                     ,http,,x,,\n\
                     1024,tcp,b,,,stray\n\
                     1024,tcp,c,,,,,too many\n\
                     1024\n";
-        let faults = imported(text, &tcp()).unwrap_err();
-        let told: Vec<_> =
-            faults.iter().map(|fault| format!("{}: {}", fault.line, fault.message)).collect();
+        let errors = imported(text, &tcp()).unwrap_err();
+        let lines: Vec<_> =
+            errors.iter().map(|error| format!("{}: {}", error.line, error.message)).collect();
         assert_eq!(
-            told,
+            lines,
             [
-                "2: the port \"70000\" is not understood: \"70000\" is not a valid port number: expected 0-65535",
-                "3: there is no port",
+                "2: port \"70000\": \"70000\" is not a valid port number: expected 0-65535",
+                "3: the port is missing",
                 "3: \"http\" is not a transport: expected tcp, udp, sctp or dccp",
-                "3: there is no service name",
-                "3: the label \"x\" is not written as key=value",
-                "4: a cell stands under no header: the row has 6 cells, the header 6",
-                "5: a cell stands under no header: the row has 8 cells, the header 6",
-                "6: there is no service name",
+                "3: the service name is missing",
+                "3: label \"x\": expected KEY=VALUE",
+                "4: a cell has no header: the row has 6 cells, the header has 6",
+                "5: a cell has no header: the row has 8 cells, the header has 6",
+                "6: the service name is missing",
             ]
         );
         let long = format!("Port,Name,Contact\n1024,a,{}\n", "x".repeat(256));
-        let faults = imported(&long, &tcp()).unwrap_err();
-        assert_eq!(faults[0].message, "the contact has 256 bytes: at most 255 are allowed");
+        let errors = imported(&long, &tcp()).unwrap_err();
+        assert_eq!(errors[0].message, "the contact has 256 bytes: at most 255 are allowed");
     }
 
     #[test]
@@ -434,9 +438,9 @@ mod tests {
         let text =
             format!("{header}\n0197,CUSTOM,a,7000,7009,udp,ASSIGNED\n,CUSTOM,b,7010,7010,tcp,\n");
         let all = imported(&text, &tcp()).unwrap();
-        assert_eq!(told(&all), ["2: a 7000-7009/udp", "3: b 7010/tcp"]);
+        assert_eq!(printed(&all), ["2: a 7000-7009/udp", "3: b 7010/tcp"]);
         let text = format!("{header}\n,IANA,https,443,443,tcp,ASSIGNED\n");
-        let faults = imported(&text, &tcp()).unwrap_err();
-        assert!(faults[0].message.contains("list --source custom"), "{faults:?}");
+        let errors = imported(&text, &tcp()).unwrap_err();
+        assert!(errors[0].message.contains("list --source custom"), "{errors:?}");
     }
 }

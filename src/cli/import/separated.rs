@@ -1,17 +1,17 @@
-//! CSV: the first line is the header, and tells what separates the cells.
+//! CSV: the first line is the header; its separator is detected.
 
 use super::columns::count;
 use super::table::{Row, Table, TableError};
 
-/// The table of the whole text.
+/// Parses the text as one table.
 pub(super) fn table(text: &str) -> Result<Table, TableError> {
     let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
-    // The one that gives the most headers that are known; commas where none does.
-    let known = |separator: u8| {
+    // The separator with the most known headers; the default is a comma.
+    let known_headers = |separator: u8| {
         let rows = rows(first, separator).unwrap_or_default();
         rows.first().map_or(0, |row| count(&row.cells))
     };
-    let separator = b"\t;,".iter().copied().max_by_key(|&separator| known(separator));
+    let separator = b"\t;,".iter().copied().max_by_key(|&separator| known_headers(separator));
     let separator = separator.unwrap_or(b',');
     if let Some(line) = open_quote(text, separator) {
         return Err(TableError::OpenQuote(line));
@@ -21,7 +21,7 @@ pub(super) fn table(text: &str) -> Result<Table, TableError> {
     Ok(Table { header, rows: rows.collect() })
 }
 
-/// The rows that have anything in them.
+/// The rows with at least one non-empty cell.
 fn rows(text: &str, separator: u8) -> Result<Vec<Row>, csv::Error> {
     let mut reader = csv::ReaderBuilder::new()
         .delimiter(separator)
@@ -33,8 +33,8 @@ fn rows(text: &str, separator: u8) -> Result<Vec<Row>, csv::Error> {
     let (mut counted, mut line) = (0, 1);
     for record in reader.records() {
         let record = record?;
-        let begin = record.position().map_or(counted, |place| place.byte() as usize);
-        // The place of a record is before the empty lines above it.
+        let begin = record.position().map_or(counted, |position| position.byte() as usize);
+        // The position of a record is before the empty lines above it.
         let blank = text[begin..].bytes().take_while(|&byte| byte == b'\n').count();
         line += text[counted..begin + blank].matches('\n').count();
         counted = begin + blank;
@@ -46,7 +46,7 @@ fn rows(text: &str, separator: u8) -> Result<Vec<Row>, csv::Error> {
     Ok(rows)
 }
 
-/// The line of a quote that is never closed. The reader would take all that follows for one cell.
+/// The line of an unclosed quote. The CSV reader would read the rest of the file as one cell.
 fn open_quote(text: &str, separator: u8) -> Option<usize> {
     let mut bytes = text.bytes().peekable();
     let (mut line, mut opened, mut at_start) = (1, None, true);
@@ -70,7 +70,7 @@ mod tests {
 
     use super::*;
 
-    fn read(text: &str) -> Vec<(usize, Vec<String>)> {
+    fn parse(text: &str) -> Vec<(usize, Vec<String>)> {
         let table = table(text).unwrap();
         let rows = std::iter::once(table.header).chain(table.rows);
         rows.map(|row| (row.line, row.cells)).collect()
@@ -81,23 +81,23 @@ mod tests {
     }
 
     #[test]
-    fn commas_semicolons_and_tabs_are_told_by_the_header() {
+    fn separator_is_detected_from_the_header() {
         for separator in [",", ";", "\t"] {
             let text = "Port|Service|Notes\n9100|etcd|a\n".replace('|', separator);
             assert_eq!(
-                read(&text),
+                parse(&text),
                 [row(1, &["Port", "Service", "Notes"]), row(2, &["9100", "etcd", "a"])]
             );
         }
-        // A decimal comma, or a list of ports, does not make a file one with commas.
-        assert_eq!(read("Port;Service;Notes\n1, 2;etcd;a\n")[1], row(2, &["1, 2", "etcd", "a"]));
+        // Commas in cells do not make the comma the separator.
+        assert_eq!(parse("Port;Service;Notes\n1, 2;etcd;a\n")[1], row(2, &["1, 2", "etcd", "a"]));
     }
 
     #[test]
-    fn lines_are_those_on_which_rows_begin() {
+    fn line_numbers_are_those_of_the_starts_of_rows() {
         let text = "\n\nPort,Service,Notes\n\n9100,etcd,\"two\nlines\"\n,,\n\n9101,x\n";
         assert_eq!(
-            read(text),
+            parse(text),
             [
                 row(3, &["Port", "Service", "Notes"]),
                 row(5, &["9100", "etcd", "two\nlines"]),
@@ -107,25 +107,22 @@ mod tests {
     }
 
     #[test]
-    fn a_quote_that_is_never_closed_is_told() {
-        let fault = |text| table(text).unwrap_err().to_string();
-        assert_eq!(
-            fault("Port,Service\n9100,\"etcd\n9101,x\n"),
-            "the quote that opens on line 2 is never closed"
-        );
+    fn an_unclosed_quote_is_an_error() {
+        let error = |text| table(text).unwrap_err().to_string();
+        assert_eq!(error("Port,Service\n9100,\"etcd\n9101,x\n"), "unclosed quote on line 2");
         for text in ["Port,Service\n9100,3.5\" disk\n", "Port,Service\n9100,\"a \"\"b\"\"\"\n"] {
-            assert_eq!(read(text).len(), 2);
+            assert_eq!(parse(text).len(), 2);
         }
     }
 
     proptest! {
         #[test]
-        fn no_text_makes_it_panic(text in "[ a-z0-9,;\t\"\n|\u{fc}]{0,80}") {
+        fn parsing_never_panics(text in "[ a-z0-9,;\t\"\n|\u{fc}]{0,80}") {
             let _ = table(&text);
         }
 
         #[test]
-        fn what_is_written_is_read_on_its_line(
+        fn writing_and_parsing_csv_are_inverse(
             cells in proptest::collection::vec("[a-z\"\n,;\u{fc}][ a-z\"\n,;]{0,8}[a-z,;]", 1..8),
         ) {
             let mut writer = csv::Writer::from_writer(Vec::new());
@@ -141,7 +138,7 @@ mod tests {
                 row
             });
             let expected: Vec<_> = expected.collect();
-            prop_assert_eq!(&read(&text)[1..], expected);
+            prop_assert_eq!(&parse(&text)[1..], expected);
         }
     }
 }

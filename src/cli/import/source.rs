@@ -1,4 +1,4 @@
-//! The file: read as far as a file of registrations may be long, and understood as text.
+//! Reads the file up to the maximum size, and decodes its text.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -6,23 +6,23 @@ use std::path::Path;
 
 use crate::cli::Error;
 
-/// Far more than the most registrations of an import take.
+/// Much larger than a file with the maximum number of registrations.
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
 
-/// What is wrong with the bytes of a file.
+/// Why the file cannot be decoded.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum TextError {
-    #[error("it is larger than 64 MiB, which no import is: split it")]
+    #[error("the file is larger than 64 MiB: split it")]
     TooLarge,
-    #[error("it is UTF-16: save it as UTF-8")]
+    #[error("the file is UTF-16: save it as UTF-8")]
     Utf16,
-    #[error("it is not text: there is a zero byte on line {0}")]
+    #[error("the file is not text: zero byte on line {0}")]
     Binary(usize),
     #[error("line {0} is not UTF-8: save the file as UTF-8")]
     NotUtf8(usize),
 }
 
-/// The bytes of the file, or of stdin for `-`.
+/// Reads the file, or stdin for `-`.
 pub(super) fn bytes(path: &Path) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     if path == Path::new("-") {
@@ -36,7 +36,7 @@ pub(super) fn bytes(path: &Path) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-/// The text, without a byte order mark and with `\n` at the end of its lines.
+/// Decodes the text, removes the byte order mark and converts line endings to `\n`.
 pub(super) fn text(bytes: &[u8]) -> Result<String, TextError> {
     if bytes.len() as u64 > MAX_BYTES {
         return Err(TextError::TooLarge);
@@ -49,7 +49,7 @@ pub(super) fn text(bytes: &[u8]) -> Result<String, TextError> {
         return Err(TextError::Binary(line_of(zero)));
     }
     let text = std::str::from_utf8(bytes)
-        .map_err(|fault| TextError::NotUtf8(line_of(fault.valid_up_to())))?;
+        .map_err(|error| TextError::NotUtf8(line_of(error.valid_up_to())))?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     Ok(text.replace("\r\n", "\n").replace('\r', "\n"))
 }
@@ -59,13 +59,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_has_no_mark_and_plain_line_ends() {
+    fn byte_order_mark_and_carriage_returns_are_removed() {
         assert_eq!(text(b"\xef\xbb\xbfa\r\nb\rc\n").unwrap(), "a\nb\nc\n");
         assert_eq!(text(b"").unwrap(), "");
     }
 
     #[test]
-    fn what_is_no_text_is_told_as_such() {
+    fn files_that_are_not_utf_8_are_rejected() {
         assert_eq!(text(b"\xff\xfea\0"), Err(TextError::Utf16));
         assert_eq!(text(b"PK\x03\x04\n\n\0"), Err(TextError::Binary(3)));
         assert_eq!(text(b"Port,Service\n9100,Z\xfcrich\n"), Err(TextError::NotUtf8(2)));

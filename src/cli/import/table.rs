@@ -1,22 +1,22 @@
-//! Tables: rows of cells with the lines they stand on, from CSV or from Markdown.
+//! Tables: rows of cells with their line numbers, from CSV or Markdown.
 
 use clap::ValueEnum;
 
-use super::columns::{self, count, names};
+use super::columns::{self, count, has_ports_and_services};
 use super::{markdown, separated};
 
-/// How a table is written.
+/// The format of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Form {
-    /// As it looks.
+pub(super) enum FileFormat {
+    /// Detect the format.
     Auto,
-    /// With commas, semicolons or tabs.
+    /// CSV with commas, semicolons or tabs.
     Csv,
-    /// A pipe table.
+    /// Markdown with a pipe table.
     Markdown,
 }
 
-/// Cells, and the line on which they begin.
+/// A row, and the line on which it starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Row {
     pub(super) line: usize,
@@ -30,53 +30,57 @@ pub(super) struct Table {
     pub(super) rows: Vec<Row>,
 }
 
-/// Why there is no table.
+/// Why no table can be read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TableError {
-    #[error("there is nothing in it")]
+    #[error("the file is empty")]
     Empty,
     #[error(
-        "no table of registrations is found: looked for {looked_for} with a column for ports and \
-         one for service names; known columns are {}",
+        "no table of registrations found: expected {expected} with a column for ports and a \
+         column for service names; known columns: {}",
         columns::known()
     )]
-    None { looked_for: &'static str },
-    #[error("there is no table {asked}: {found} have a column for ports and one for service names")]
-    Fewer { asked: usize, found: usize },
-    #[error("the quote that opens on line {0} is never closed")]
+    NotFound { expected: &'static str },
+    #[error(
+        "table {number} not found: the number of tables with columns for ports and service names \
+         is {found}"
+    )]
+    TooFew { number: usize, found: usize },
+    #[error("unclosed quote on line {0}")]
     OpenQuote(usize),
-    #[error("the CSV can't be read")]
+    #[error("invalid CSV")]
     Csv(#[from] csv::Error),
 }
 
-/// The table with this number, from 1, and the lines on which the others begin.
+/// Reads the table with this number, from 1. Also returns the header lines of the other tables.
 pub(super) fn read(
     text: &str,
-    form: Form,
+    format: FileFormat,
     number: usize,
 ) -> Result<(Table, Vec<usize>), TableError> {
     if text.trim().is_empty() {
         return Err(TableError::Empty);
     }
-    let mut tables = if form == Form::Csv { Vec::new() } else { markdown::tables(text) };
-    tables.retain(|table| names(&table.header.cells) == (true, true));
-    if tables.is_empty() && form != Form::Markdown {
+    let mut tables = if format == FileFormat::Csv { Vec::new() } else { markdown::tables(text) };
+    tables.retain(|table| has_ports_and_services(&table.header.cells) == (true, true));
+    if tables.is_empty() && format != FileFormat::Markdown {
         let table = separated::table(text)?;
-        // A header with only some of what is asked for is told what it lacks.
-        let is_meant = form == Form::Csv || count(&table.header.cells) > 0;
-        tables.extend(is_meant.then_some(table));
+        // A header with at least one known column is accepted here, so that the error names the
+        // missing columns.
+        let is_header = format == FileFormat::Csv || count(&table.header.cells) > 0;
+        tables.extend(is_header.then_some(table));
     }
     if tables.is_empty() {
-        let looked_for = match form {
-            Form::Auto => "a Markdown table, and for a first line with commas, semicolons or tabs,",
-            Form::Csv => "a first line with commas, semicolons or tabs",
-            Form::Markdown => "a Markdown table",
+        let expected = match format {
+            FileFormat::Auto => "a Markdown table or CSV (commas, semicolons or tabs)",
+            FileFormat::Csv => "CSV (commas, semicolons or tabs)",
+            FileFormat::Markdown => "a Markdown table",
         };
-        return Err(TableError::None { looked_for });
+        return Err(TableError::NotFound { expected });
     }
     let found = tables.len();
     if number > found {
-        return Err(TableError::Fewer { asked: number, found });
+        return Err(TableError::TooFew { number, found });
     }
     let table = tables.swap_remove(number - 1);
     let mut others: Vec<_> = tables.iter().map(|table| table.header.line).collect();
@@ -106,29 +110,30 @@ mod tests {
 ";
 
     #[test]
-    fn the_first_table_of_registrations_is_read_and_the_others_are_told() {
-        let (table, others) = read(TWO, Form::Auto, 1).unwrap();
+    fn reads_the_selected_table_and_returns_the_lines_of_the_others() {
+        let (table, others) = read(TWO, FileFormat::Auto, 1).unwrap();
         assert_eq!(table.header.line, 7);
         assert_eq!(table.rows, [Row { line: 9, cells: vec!["9100".into(), "etcd".into()] }]);
         assert_eq!(others, [12]);
-        let (table, others) = read(TWO, Form::Markdown, 2).unwrap();
+        let (table, others) = read(TWO, FileFormat::Markdown, 2).unwrap();
         assert_eq!((table.header.line, others), (12, vec![7]));
-        let fault = read(TWO, Form::Auto, 3).unwrap_err().to_string();
-        assert!(fault.starts_with("there is no table 3: 2 have"), "{fault}");
+        let error = read(TWO, FileFormat::Auto, 3).unwrap_err().to_string();
+        assert!(error.starts_with("table 3 not found") && error.ends_with("is 2"), "{error}");
     }
 
     #[test]
-    fn a_file_without_a_table_says_what_was_looked_for() {
-        let fault = |text, form| read(text, form, 1).unwrap_err().to_string();
-        let told = fault("Dear all,\nsee below.\n", Form::Auto);
-        assert!(told.contains("Markdown table, and") && told.contains("owning team"), "{told}");
-        assert!(fault("Port,Service\n1,a\n", Form::Markdown).contains("for a Markdown table with"));
-        assert_eq!(fault(" \n\n", Form::Auto), "there is nothing in it");
+    fn a_missing_table_is_an_error_with_the_expected_format() {
+        let error = |text, format| read(text, format, 1).unwrap_err().to_string();
+        let message = error("Dear all,\nsee below.\n", FileFormat::Auto);
+        assert!(message.contains("table or CSV") && message.contains("owning team"), "{message}");
+        let message = error("Port,Service\n1,a\n", FileFormat::Markdown);
+        assert!(message.contains("expected a Markdown table with"), "{message}");
+        assert_eq!(error(" \n\n", FileFormat::Auto), "the file is empty");
     }
 
     #[test]
-    fn a_header_that_lacks_something_is_a_header_all_the_same() {
-        let (table, _) = read("Port;Owner\n1;a\n", Form::Auto, 1).unwrap();
+    fn an_incomplete_header_is_read() {
+        let (table, _) = read("Port;Owner\n1;a\n", FileFormat::Auto, 1).unwrap();
         assert_eq!(table.header.cells, ["Port", "Owner"]);
     }
 }

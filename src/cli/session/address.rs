@@ -1,4 +1,4 @@
-//! Where a server is.
+//! The address of a server.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -6,33 +6,35 @@ use std::str::FromStr;
 
 use http::uri::Authority;
 
-/// Where a server is, and whether the way there is encrypted.
+/// The address of a server, and whether the connection uses TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     authority: Authority,
     is_encrypted: bool,
 }
 
-/// A text that is no address.
+/// The text is not a valid address.
 #[derive(Debug, thiserror::Error)]
-#[error("an address is written as host:port, http://host:port or, encrypted, https://host:port")]
-pub struct NotAnAddress;
+#[error(
+    "not a valid address: expected HOST:PORT, http://HOST:PORT or, with TLS, https://HOST:PORT"
+)]
+pub struct AddressError;
 
 impl FromStr for Address {
-    type Err = NotAnAddress;
+    type Err = AddressError;
 
-    fn from_str(text: &str) -> Result<Self, NotAnAddress> {
+    fn from_str(text: &str) -> Result<Self, AddressError> {
         let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
         let is_encrypted = scheme.eq_ignore_ascii_case("https");
         if !is_encrypted && !scheme.eq_ignore_ascii_case("http") {
-            return Err(NotAnAddress);
+            return Err(AddressError);
         }
         let address = rest.strip_suffix('/').unwrap_or(rest);
         match address.parse::<Authority>() {
             Ok(authority) if authority.port_u16().is_some() && !address.contains('@') => {
                 Ok(Self { authority, is_encrypted })
             }
-            _ => Err(NotAnAddress),
+            _ => Err(AddressError),
         }
     }
 }
@@ -45,23 +47,28 @@ impl fmt::Display for Address {
 }
 
 impl Address {
-    /// The address as a client connects to it.
+    /// Host and port.
+    pub(super) const fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// The URI to connect to.
     pub(super) fn uri(&self) -> String {
         let scheme = if self.is_encrypted { "https" } else { "http" };
         format!("{scheme}://{}", self.authority)
     }
 
-    /// Whether what is sent there is encrypted.
+    /// Whether the connection uses TLS.
     pub(super) const fn is_encrypted(&self) -> bool {
         self.is_encrypted
     }
 
-    /// The name or the address of the host.
+    /// The host name or IP address.
     pub(super) fn host(&self) -> &str {
         self.authority.host().trim_start_matches('[').trim_end_matches(']')
     }
 
-    /// Whether what is sent there can be read on the network.
+    /// Whether requests cross the network in plaintext: no TLS and not a loopback address.
     pub(super) fn is_plaintext_remote(&self) -> bool {
         let is_loopback = |host: &str| {
             let name = host.trim_end_matches('.').to_ascii_lowercase();
@@ -78,20 +85,20 @@ mod tests {
 
     use super::*;
 
-    fn read(text: &str) -> Address {
-        text.parse().unwrap_or_else(|fault| panic!("{text}: {fault}"))
+    fn parse(text: &str) -> Address {
+        text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
     }
 
     #[test]
     fn addresses_have_a_port_and_may_have_a_scheme() {
         for text in ["localhost:1", "http://localhost:1", "HTTP://localhost:1/"] {
-            let address = read(text);
+            let address = parse(text);
             assert_eq!(
                 (address.to_string(), address.uri()),
                 ("localhost:1".into(), "http://localhost:1".into())
             );
         }
-        let address = read("https://[::1]:50051/");
+        let address = parse("https://[::1]:50051/");
         assert_eq!((address.to_string(), address.host()), ("https://[::1]:50051".into(), "::1"));
         assert!(address.is_encrypted());
         for text in [
@@ -110,21 +117,21 @@ mod tests {
     }
 
     #[test]
-    fn what_others_can_read_is_told_from_what_stays_on_the_machine() {
+    fn plaintext_is_remote_unless_the_host_is_loopback() {
         for text in ["127.0.0.1:1", "127.8.9.1:1", "[::1]:1", "LocalHost:1", "a.localhost:1"] {
-            assert!(!read(text).is_plaintext_remote(), "{text}");
+            assert!(!parse(text).is_plaintext_remote(), "{text}");
         }
         for text in ["10.0.0.1:1", "localhost.example.com:1", "http://[2001:db8::1]:1", "a:1"] {
-            assert!(read(text).is_plaintext_remote(), "{text}");
+            assert!(parse(text).is_plaintext_remote(), "{text}");
         }
-        assert!(!read("https://10.0.0.1:1").is_plaintext_remote());
+        assert!(!parse("https://10.0.0.1:1").is_plaintext_remote());
     }
 
     proptest! {
         #[test]
-        fn what_is_printed_is_read_again(text in "\\PC{0,40}|(https?://)?[a-z.]{1,9}:[0-9]{1,5}/?") {
+        fn printing_and_parsing_an_address_are_inverse(text in "\\PC{0,40}|(https?://)?[a-z.]{1,9}:[0-9]{1,5}/?") {
             if let Ok(address) = text.parse::<Address>() {
-                prop_assert_eq!(read(&address.to_string()), address);
+                prop_assert_eq!(parse(&address.to_string()), address);
             }
         }
     }

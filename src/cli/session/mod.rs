@@ -1,7 +1,7 @@
-//! Who answers: a server on the network, or the registry inside this program, behind one client.
+//! Sessions: one client for a server on the network or for the embedded registry (`--offline`).
 
 mod address;
-mod fault;
+mod connection_error;
 mod tls;
 
 use std::future::Future;
@@ -32,29 +32,29 @@ use crate::store::sqlite::SqliteStore;
 use crate::writer::{Clock, Environment, writer};
 
 pub(super) use self::address::Address;
-pub(super) use self::fault::ConnectionFault;
+pub(super) use self::connection_error::{ConnectionError, Stage};
 pub(super) use self::tls::{TlsArgs, TlsError};
 
-/// Carries calls, wherever to.
+/// Sends calls to a server or to the embedded registry.
 pub(super) type Transport = BoxCloneService<Request<Body>, http::Response<Body>, BoxError>;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// For the connection and, on it, the handshake of the encryption.
+/// For the TCP connection and the TLS handshake together.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// A page of 1,000 records with every text at its longest stays below it.
-const MAX_ANSWER: usize = 64 * 1024 * 1024;
+/// Larger than a page of 1,000 records with all texts at their maximum length.
+const MAX_RESPONSE_BYTES: usize = 64 * 1024 * 1024;
 
-/// The way to one registry.
+/// A client of one registry.
 pub(super) struct Session {
     transport: Transport,
     addr: Address,
-    /// Whether anything has been heard from there yet.
-    has_answered: AtomicBool,
+    /// Whether a response was received.
+    has_response: AtomicBool,
 }
 
 impl Session {
-    /// The way to where a read is answered.
+    /// Connects to the server, or opens the embedded registry with `--offline`.
     pub(super) async fn open(args: &ReadArgs) -> Result<Self, Error> {
         if args.offline {
             return Ok(Self::new(embedded().await?, args.server.connection.addr.clone()));
@@ -62,12 +62,12 @@ impl Session {
         Self::connect(&args.server).await
     }
 
-    /// The way to a server, which is shown the token.
+    /// Connects to a server; calls send the token.
     pub(super) async fn connect(args: &ServerArgs) -> Result<Self, Error> {
         let authorization = args.plain_token()?.as_ref().map(bearer).transpose()?;
         let addr = &args.connection.addr;
         if authorization.is_some() && addr.is_plaintext_remote() {
-            warn_of_the_clear(addr);
+            warn_plaintext_token(addr);
         }
         let with_token =
             channel(&args.connection).await?.map_request(move |mut request: Request<Body>| {
@@ -79,32 +79,34 @@ impl Session {
         Ok(Self::new(BoxCloneService::new(with_token.map_err(BoxError::from)), addr.clone()))
     }
 
-    /// The way to a server that need not know who asks.
+    /// Connects to a server; calls send no token.
     pub(super) async fn connect_anonymous(connection: &ConnectionArgs) -> Result<Self, Error> {
         let channel = channel(connection).await?.map_err(BoxError::from);
         Ok(Self::new(BoxCloneService::new(channel), connection.addr.clone()))
     }
 
     fn new(transport: Transport, addr: Address) -> Self {
-        Self { transport, addr, has_answered: AtomicBool::new(false) }
+        Self { transport, addr, has_response: AtomicBool::new(false) }
     }
 
-    /// What carries the calls.
+    /// The service that sends the calls.
     pub(super) fn transport(&self) -> Transport {
         self.transport.clone()
     }
 
-    /// The reads.
+    /// The client of the read service.
     pub(super) fn registry(&self) -> PortRegistryServiceClient<Transport> {
-        PortRegistryServiceClient::new(self.transport.clone()).max_decoding_message_size(MAX_ANSWER)
+        PortRegistryServiceClient::new(self.transport.clone())
+            .max_decoding_message_size(MAX_RESPONSE_BYTES)
     }
 
-    /// The writes.
+    /// The client of the write service.
     pub(super) fn admin(&self) -> PortAdminServiceClient<Transport> {
-        PortAdminServiceClient::new(self.transport.clone()).max_decoding_message_size(MAX_ANSWER)
+        PortAdminServiceClient::new(self.transport.clone())
+            .max_decoding_message_size(MAX_RESPONSE_BYTES)
     }
 
-    /// The answer of one call.
+    /// Waits for the response of a call.
     pub(super) async fn call<T>(
         &self,
         call: impl Future<Output = Result<Response<T>, Status>>,
@@ -112,77 +114,62 @@ impl Session {
         self.call_within(CALL_TIMEOUT, call).await
     }
 
-    /// The answer of one call that comes within this time.
+    /// Waits for the response of a call for at most `limit`.
     pub(super) async fn call_within<T>(
         &self,
         limit: Duration,
         call: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Result<T, Error> {
         match timeout(limit, call).await {
-            Ok(answer) => self.map_status(answer).map(Response::into_inner),
+            Ok(result) => self.map_status(result).map(Response::into_inner),
             Err(_) => Err(Error::Timeout(self.addr.clone(), limit)),
         }
     }
 
-    /// The next answer of a stream that says something at least this often; nothing at its end.
+    /// Waits for the next message of a stream for at most `limit`; `None` at its end.
     pub(super) async fn next_message<T>(
         &self,
         limit: Duration,
-        answers: &mut Streaming<T>,
+        stream: &mut Streaming<T>,
     ) -> Result<Option<T>, Error> {
-        match timeout(limit, answers.message()).await {
-            Ok(answer) => self.map_status(answer),
+        match timeout(limit, stream.message()).await {
+            Ok(result) => self.map_status(result),
             Err(_) => Err(Error::Timeout(self.addr.clone(), limit)),
         }
     }
 
-    /// An answer, and what it means if it is a status; from then on the server is known to be there.
-    pub(super) fn map_status<T>(&self, answer: Result<T, Status>) -> Result<T, Error> {
-        let answer = answer.map_err(|status| self.error(&status));
-        if !matches!(answer, Err(Error::Unreachable(_) | Error::Connection { .. })) {
-            self.has_answered.store(true, Ordering::Relaxed);
+    /// Converts the status of a failed call, and records that the server responded.
+    pub(super) fn map_status<T>(&self, result: Result<T, Status>) -> Result<T, Error> {
+        let stage = if self.has_response.load(Ordering::Relaxed) {
+            Stage::Established
+        } else {
+            Stage::FirstCall
+        };
+        let result = result.map_err(|status| Error::from_status(&status, &self.addr, stage));
+        if !matches!(result, Err(Error::Connection(_))) {
+            self.has_response.store(true, Ordering::Relaxed);
         }
-        answer
-    }
-
-    fn error(&self, status: &Status) -> Error {
-        let error = Error::from_status(status, &self.addr);
-        if self.has_answered.load(Ordering::Relaxed) {
-            return error;
-        }
-        // The connection was made and then lost before anything came of it.
-        match error {
-            Error::Unreachable(addr) if addr.is_encrypted() => {
-                Error::Connection { addr, source: ConnectionFault::Ended }
-            }
-            Error::Unreachable(addr) => Error::Connection { addr, source: ConnectionFault::Mute },
-            error => error,
-        }
+        result
     }
 }
 
 async fn channel(connection: &ConnectionArgs) -> Result<Channel, Error> {
     let ConnectionArgs { addr, tls } = connection;
-    let unreachable = |_| Error::Unreachable(addr.clone());
-    let endpoint = Endpoint::from_shared(addr.uri()).map_err(unreachable)?;
+    let failed = |error| Error::connection(&error, addr, Stage::Connect);
+    let endpoint = Endpoint::from_shared(addr.uri()).map_err(failed)?;
     let endpoint = tls.apply(endpoint.connect_timeout(CONNECT_TIMEOUT), addr)?;
     match timeout(HANDSHAKE_TIMEOUT, endpoint.connect()).await {
-        Ok(Ok(channel)) => Ok(channel),
-        Ok(Err(fault)) if addr.is_encrypted() => Err(match ConnectionFault::in_handshake(&fault) {
-            Some(source) => Error::Connection { addr: addr.clone(), source },
-            None => Error::Unreachable(addr.clone()),
-        }),
-        Ok(Err(fault)) => Err(unreachable(fault)),
+        Ok(connected) => connected.map_err(failed),
         Err(_) => Err(Error::Timeout(addr.clone(), HANDSHAKE_TIMEOUT)),
     }
 }
 
-fn warn_of_the_clear(addr: &Address) {
+fn warn_plaintext_token(addr: &Address) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         output::notice(&format!(
-            "portbook: the token crosses the network to {addr} in the clear: write \
-             --addr https://{addr} if the server speaks TLS"
+            "portbook: warning: the token is sent to {addr} in plaintext: if the server uses TLS, \
+             use --addr https://{addr}"
         ));
     });
 }
@@ -194,7 +181,7 @@ fn bearer(token: &PlainToken) -> Result<HeaderValue, TokenFormatError> {
     Ok(value)
 }
 
-/// The registry inside this program, served as a server would.
+/// The embedded registry behind the same service as a server's.
 async fn embedded() -> Result<Transport, Error> {
     let mut store = SqliteStore::in_memory().await.map_err(Error::Embedded)?;
     let clock = Clock::system();
@@ -216,7 +203,7 @@ mod tests {
     use crate::grpc::proto;
 
     #[tokio::test]
-    async fn the_embedded_registry_answers_like_a_server() {
+    async fn the_embedded_registry_responds_like_a_server() {
         let session = Session::new(embedded().await.unwrap(), "localhost:1".parse().unwrap());
         let request = proto::LookupServiceRequest {
             service_name: "no such service".into(),
@@ -239,13 +226,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_at_the_address_is_told_as_such() {
+    async fn a_refused_connection_is_an_error() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let addr: Address = listener.local_addr().unwrap().to_string().parse().unwrap();
         drop(listener);
         let connection = ConnectionArgs { addr: addr.clone(), tls: TlsArgs::default() };
         let args = ServerArgs { connection, token: None };
-        let refused = Session::connect(&args).await.map(|_| ()).unwrap_err();
-        assert!(matches!(refused, Error::Unreachable(at) if at == addr));
+        let report = Session::connect(&args).await.map(|_| ()).unwrap_err().report();
+        let expected = format!("connection to {addr} failed: tcp connect error: ");
+        assert!(report.starts_with(&expected) && report.contains("portbook serve"), "{report}");
     }
 }

@@ -1,100 +1,102 @@
-//! What a client brings to an encrypted connection: whom it trusts, and who it is.
+//! The TLS settings of a client: trusted authorities and the client certificate.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use tokio_rustls::rustls;
 use tokio_rustls::rustls::RootCertStore;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
 use super::address::Address;
-use super::fault::tls_error_in;
 use crate::cli::Error;
+use crate::store::error_chain;
 
-/// The flags of an encrypted connection. An empty one is one that was not given.
+/// The flags of TLS connections. An empty value means that the flag is not set.
 #[derive(Args, Clone, Debug, Default)]
 pub(in crate::cli) struct TlsArgs {
-    /// Trust the authorities in this PEM file, in place of those that the system trusts.
+    /// PEM file of the certificate authorities to trust for the server certificate. Default: the
+    /// authorities that the system trusts. Requires an https:// address.
     #[arg(long, env = "PORTBOOK_CA", value_name = "FILE", value_parser = file())]
     pub(in crate::cli) ca: Option<PathBuf>,
 
-    /// The client certificate, as a PEM file, where the server asks for one.
+    /// PEM file of the client certificate, for servers that require one. Requires --key and an
+    /// https:// address.
     #[arg(long, env = "PORTBOOK_CERT", value_name = "FILE", value_parser = file())]
     pub(in crate::cli) cert: Option<PathBuf>,
 
-    /// The key of the client certificate, as a PEM file.
+    /// PEM file of the unencrypted private key of the client certificate. Requires --cert.
     #[arg(long, env = "PORTBOOK_KEY", value_name = "FILE", value_parser = file())]
     pub(in crate::cli) key: Option<PathBuf>,
 }
 
-/// Takes an empty path too, which clap's own parser of paths does not.
+/// Accepts an empty path, which clap's path parser rejects.
 fn file() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().map(PathBuf::from)
 }
 
-/// Why an encrypted connection can't be tried.
+/// Why TLS cannot be configured.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file can't be read.
-    #[error("{flag} {path}, where {expected} is expected, can't be read")]
+    /// A file cannot be read.
+    #[error("{flag} {path} cannot be read (expected {expected})")]
     Read {
-        /// Which flag names it.
+        /// The flag.
         flag: &'static str,
-        /// Where it is.
+        /// The file.
         path: PathBuf,
-        /// What it should hold.
+        /// The expected content.
         expected: &'static str,
-        /// Why not.
+        /// The I/O error.
         source: io::Error,
     },
-    /// A file holds something else.
-    #[error("{flag} {path} is not what is expected there, which is {expected}")]
-    Other {
-        /// Which flag names it.
+    /// A file has an unexpected content.
+    #[error("{flag} {path} is not valid: expected {expected}")]
+    Invalid {
+        /// The flag.
         flag: &'static str,
-        /// Where it is.
+        /// The file.
         path: PathBuf,
-        /// What it should hold.
+        /// The expected content.
         expected: &'static str,
     },
-    /// A certificate and a key of another one.
-    #[error("--cert {cert} and --key {key} do not belong together")]
+    /// The certificate is for another key.
+    #[error("--cert {cert} and --key {key} do not match: the certificate is for another key")]
     Mismatch {
         /// The certificate.
         cert: PathBuf,
         /// The key.
         key: PathBuf,
     },
-    /// The system trusts nobody.
+    /// The system has no trusted authorities.
     #[error(
-        "this system has no authorities that it trusts: give the one of the server with --ca FILE"
+        "this system has no trusted certificate authorities: specify the authority of the server \
+         certificate with --ca FILE"
     )]
     NoRoots,
-    /// The encryption can't be set up.
-    #[error("the encryption can't be set up")]
+    /// The settings are rejected for another reason.
+    #[error("TLS cannot be configured")]
     Setup(#[from] tonic::transport::Error),
 }
 
-/// What a flag stands for.
+/// A flag and the expected content of its file.
 #[derive(Clone, Copy)]
-struct Content {
+struct FileFlag {
     flag: &'static str,
     expected: &'static str,
 }
 
-const CA: Content =
-    Content { flag: "--ca", expected: "a PEM file with -----BEGIN CERTIFICATE-----" };
-const CERT: Content = Content { flag: "--cert", ..CA };
-const KEY: Content = Content {
+const CA: FileFlag =
+    FileFlag { flag: "--ca", expected: "a PEM file that contains -----BEGIN CERTIFICATE-----" };
+const CERT: FileFlag = FileFlag { flag: "--cert", ..CA };
+const KEY: FileFlag = FileFlag {
     flag: "--key",
-    expected: "a PEM file with -----BEGIN PRIVATE KEY-----, not an encrypted one",
+    expected: "a PEM file that contains an unencrypted -----BEGIN PRIVATE KEY-----",
 };
 
-impl Content {
+impl FileFlag {
     fn read(self, path: &Path) -> Result<Vec<u8>, TlsError> {
         let Self { flag, expected } = self;
         std::fs::read(path).map_err(|source| TlsError::Read {
@@ -105,59 +107,63 @@ impl Content {
         })
     }
 
-    fn other(self, path: &Path) -> TlsError {
-        TlsError::Other { flag: self.flag, path: path.to_owned(), expected: self.expected }
+    fn invalid(self, path: &Path) -> TlsError {
+        TlsError::Invalid { flag: self.flag, path: path.to_owned(), expected: self.expected }
     }
 
-    /// The file, if it holds certificates and nothing that can't be understood.
+    /// Reads the file. It must contain at least one certificate and only valid ones.
     fn certificates(self, path: &Path) -> Result<Certificate, TlsError> {
         let pem = self.read(path)?;
         let mut store = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(&pem) {
-            let certificate = certificate.map_err(|_| self.other(path))?;
-            store.add(certificate).map_err(|_| self.other(path))?;
+            let certificate = certificate.map_err(|_| self.invalid(path))?;
+            store.add(certificate).map_err(|_| self.invalid(path))?;
         }
-        if store.is_empty() { Err(self.other(path)) } else { Ok(Certificate::from_pem(pem)) }
+        if store.is_empty() { Err(self.invalid(path)) } else { Ok(Certificate::from_pem(pem)) }
     }
 }
 
 impl TlsArgs {
-    /// The endpoint, encrypted if its address asks for that.
+    /// Configures TLS for an https:// address.
     pub(super) fn apply(&self, endpoint: Endpoint, address: &Address) -> Result<Endpoint, Error> {
-        let given =
+        let value =
             |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
-        let (ca, cert, key) = (given(&self.ca), given(&self.cert), given(&self.key));
+        let (ca, cert, key) = (value(&self.ca), value(&self.cert), value(&self.key));
         if !address.is_encrypted() {
             let flags = [("--ca", ca), ("--cert", cert), ("--key", key)];
-            let given = flags.into_iter().find_map(|(flag, path)| path.map(|_| flag));
-            return match given {
+            let flag = flags.into_iter().find_map(|(flag, path)| path.map(|_| flag));
+            return match flag {
                 Some(flag) => Err(Error::Usage(format!(
-                    "{flag} is for encrypted connections, and {address} is a plain address: write \
-                     --addr https://{address}"
+                    "{flag} requires TLS, but {address} is a plaintext address: use --addr \
+                     https://{address}"
                 ))),
                 None => Ok(endpoint),
             };
         }
         if ServerName::try_from(address.host()).is_err() {
-            let message = format!("no certificate can be for {:?}", address.host());
+            let message =
+                format!("{:?} is not a host name or IP address that TLS supports", address.host());
             return Err(Error::Usage(message));
         }
         let config = match &ca {
             Some(path) => ClientTlsConfig::new().ca_certificate(CA.certificates(path)?),
             None => ClientTlsConfig::new().with_native_roots(),
         };
-        let (config, own) = match (cert, key) {
+        let (config, identity) = match (cert, key) {
             (None, None) => (config, None),
             (Some(cert), Some(key)) => (config.identity(identity(&cert, &key)?), Some((cert, key))),
-            _ => return Err(Error::Usage("--cert and --key come together: give both".into())),
+            _ => return Err(Error::Usage("--cert and --key require each other".into())),
         };
-        let endpoint = endpoint.tls_config(config);
-        Ok(endpoint.map_err(|fault| match (tls_error_in(&fault), own) {
-            (Some(rustls::Error::InconsistentKeys(_)), Some((cert, key))) => {
-                TlsError::Mismatch { cert, key }
+        let configured = endpoint.tls_config(config);
+        Ok(configured.map_err(|error| {
+            let causes = error_chain(&error);
+            match identity {
+                Some((cert, key)) if causes.contains("KeyMismatch") => {
+                    TlsError::Mismatch { cert, key }
+                }
+                _ if causes.contains("no native certs found") => TlsError::NoRoots,
+                _ => TlsError::Setup(error),
             }
-            (None, _) if ca.is_none() => TlsError::NoRoots,
-            _ => TlsError::Setup(fault),
         })?)
     }
 }
@@ -165,7 +171,7 @@ impl TlsArgs {
 fn identity(cert: &Path, key: &Path) -> Result<Identity, TlsError> {
     let certificate = CERT.certificates(cert)?;
     let pem = KEY.read(key)?;
-    PrivateKeyDer::from_pem_slice(&pem).map_err(|_| KEY.other(key))?;
+    PrivateKeyDer::from_pem_slice(&pem).map_err(|_| KEY.invalid(key))?;
     Ok(Identity::from_pem(certificate, pem))
 }
 
@@ -175,74 +181,77 @@ mod tests {
 
     use super::*;
 
-    /// What comes of these files and this address.
-    fn tried(address: &str, flags: [Option<&Path>; 3]) -> Result<(), Error> {
+    /// Configures TLS with --ca, --cert and --key for this address.
+    fn apply(address: &str, flags: [Option<&Path>; 3]) -> Result<(), Error> {
         let [ca, cert, key] = flags.map(|path| path.map(Path::to_owned));
         let address: Address = address.parse().unwrap();
         let endpoint = Endpoint::from_shared(address.uri()).unwrap();
         TlsArgs { ca, cert, key }.apply(endpoint, &address).map(|_| ())
     }
 
-    fn told(address: &str, flags: [Option<&Path>; 3]) -> String {
-        let fault = tried(address, flags).unwrap_err();
+    fn rejected(address: &str, flags: [Option<&Path>; 3]) -> String {
+        let error = apply(address, flags).unwrap_err();
         assert_eq!(
-            format!("{:?}", fault.exit_code()),
+            format!("{:?}", error.exit_code()),
             format!("{:?}", std::process::ExitCode::from(2))
         );
-        fault.report()
+        error.report()
     }
 
     #[test]
-    fn files_are_looked_at_before_anything_is_sent() {
+    fn files_are_checked_before_connecting() {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str, bytes: &[u8]| {
             let path = folder.path().join(name);
             std::fs::write(&path, bytes).unwrap();
             path
         };
-        let own = || generate_simple_self_signed(["ci".to_owned()]).unwrap();
-        let CertifiedKey { cert, signing_key } = own();
+        let generate = || generate_simple_self_signed(["ci".to_owned()]).unwrap();
+        let CertifiedKey { cert, signing_key } = generate();
         let (cert, key) = (
             file("cert", cert.pem().as_bytes()),
             file("key", signing_key.serialize_pem().as_bytes()),
         );
-        let other = file("other", own().signing_key.serialize_pem().as_bytes());
+        let other = file("other", generate().signing_key.serialize_pem().as_bytes());
         let text = file("text", b"not PEM at all");
         let broken =
             file("broken", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
-        let at = "https://localhost:1";
-        tried(at, [Some(&cert), Some(&cert), Some(&key)]).unwrap();
-        tried(at, [Some(&cert), Some(Path::new("")), Some(Path::new(""))]).unwrap();
-        tried("localhost:1", [Some(Path::new("")), None, None]).unwrap();
+        let addr = "https://localhost:1";
+        apply(addr, [Some(&cert), Some(&cert), Some(&key)]).unwrap();
+        apply(addr, [Some(&cert), Some(Path::new("")), Some(Path::new(""))]).unwrap();
+        apply("localhost:1", [Some(Path::new("")), None, None]).unwrap();
 
         let missing = folder.path().join("missing");
-        let said = told(at, [Some(&missing), None, None]);
-        assert!(said.starts_with(&format!("--ca {}", missing.display())), "{said}");
-        assert!(said.contains("BEGIN CERTIFICATE") && said.contains("No such file"), "{said}");
+        let report = rejected(addr, [Some(&missing), None, None]);
+        assert!(report.starts_with(&format!("--ca {}", missing.display())), "{report}");
+        assert!(
+            report.contains("BEGIN CERTIFICATE") && report.contains("No such file"),
+            "{report}"
+        );
         for wrong in [&text, &broken, &key] {
-            let said = told(at, [Some(wrong), None, None]);
-            assert!(said.contains(&*wrong.display().to_string()), "{said}");
-            assert!(said.contains("BEGIN CERTIFICATE"), "{said}");
+            let report = rejected(addr, [Some(wrong), None, None]);
+            assert!(report.contains(&*wrong.display().to_string()), "{report}");
+            assert!(report.contains("BEGIN CERTIFICATE"), "{report}");
         }
-        let said = told(at, [Some(&cert), Some(&cert), Some(&cert)]);
-        assert!(said.starts_with("--key") && said.contains("BEGIN PRIVATE KEY"), "{said}");
-        let said = told(at, [Some(&cert), Some(&cert), Some(&other)]);
-        assert!(said.ends_with("do not belong together"), "{said}");
-        let said = told(at, [Some(&cert), Some(&cert), None]);
-        assert!(said.ends_with("give both"), "{said}");
-        let said = told("https://-:1", [Some(&cert), None, None]);
-        assert!(said.starts_with("no certificate can be for"), "{said}");
+        let report = rejected(addr, [Some(&cert), Some(&cert), Some(&cert)]);
+        assert!(report.starts_with("--key") && report.contains("BEGIN PRIVATE KEY"), "{report}");
+        let report = rejected(addr, [Some(&cert), Some(&cert), Some(&other)]);
+        assert!(report.ends_with("the certificate is for another key"), "{report}");
+        let report = rejected(addr, [Some(&cert), Some(&cert), None]);
+        assert!(report.ends_with("require each other"), "{report}");
+        let report = rejected("https://-:1", [Some(&cert), None, None]);
+        assert!(report.contains("is not a host name or IP address"), "{report}");
     }
 
     #[test]
-    fn encryption_is_asked_for_by_the_address() {
+    fn tls_flags_require_an_https_address() {
         for flags in [
             [Some(Path::new("x")), None, None],
             [None, Some(Path::new("x")), None],
             [None, None, Some(Path::new("x"))],
         ] {
-            let said = told("db:1", flags);
-            assert!(said.ends_with("write --addr https://db:1"), "{said}");
+            let report = rejected("db:1", flags);
+            assert!(report.ends_with("use --addr https://db:1"), "{report}");
         }
     }
 }

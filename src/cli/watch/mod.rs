@@ -176,7 +176,6 @@ impl Watch {
 /// Why a watch is interrupted.
 fn interruption(error: &Error) -> String {
     match error {
-        Error::Unreachable(addr) => format!("lost the connection to {addr}"),
         Error::IncompleteResponse => "the server closed the stream".to_owned(),
         error => error.to_string(),
     }
