@@ -101,6 +101,11 @@ impl Fields {
         })
     }
 
+    /// A required message.
+    pub fn message<T>(&mut self, field: &str, message: Option<T>) -> FieldResult<T> {
+        message.ok_or_else(|| self.invalid(field, "is missing"))
+    }
+
     /// An optional value.
     pub fn optional<T>(&mut self, field: &str, text: &str) -> FieldResult<Option<T>>
     where

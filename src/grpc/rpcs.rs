@@ -148,13 +148,13 @@ pub static RPCS: &[Rpc] = table! {
     }
 };
 
-/// Stands for all paths that are not in the table.
+/// Stands for all paths that are not in the table. No caller has access.
 static UNKNOWN: Rpc = Rpc {
     path: "/unknown",
     service: "",
     method: "unknown",
     kind: CHEAP,
-    role: RequiredRole::None,
+    role: RequiredRole::Admin,
     is_write: false,
 };
 
@@ -167,6 +167,12 @@ impl Rpc {
             Some(index) => (&RPCS[index], index),
             None => (&UNKNOWN, RPCS.len()),
         }
+    }
+
+    /// Whether the rpc is in the table.
+    #[must_use]
+    pub const fn is_known(&self) -> bool {
+        !self.service.is_empty()
     }
 
     /// The name in metrics, logs and traces: `package.Service/Method`.
@@ -250,6 +256,7 @@ mod tests {
         }
         for path in ["", "/", "/portbook.v1.PortRegistryService/", "portbook", "/no.such/Rpc"] {
             assert_eq!(Rpc::find(path), (&UNKNOWN, RPCS.len()));
+            assert!(!Rpc::find(path).0.is_known());
         }
     }
 }

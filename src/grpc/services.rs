@@ -21,12 +21,12 @@ pub struct Services {
     pub registry: PortRegistryServiceServer<RegistryService>,
     /// The writes.
     pub admin: PortAdminServiceServer<AdminService>,
-    /// Health, reflection, and the response to unknown paths.
+    /// Health and reflection.
     pub others: Routes,
 }
 
 impl Services {
-    /// Calls the service of the rpc. A request for an unknown rpc reaches no service of this server.
+    /// Calls the service of the rpc.
     pub async fn call<B>(
         &self,
         rpc: &Rpc,

@@ -75,17 +75,17 @@ mod port_info {
 #[must_use]
 pub fn encode_port_info(
     reference: &Reference,
-    answer: &PortLookup<'_>,
+    lookup: &PortLookup<'_>,
     guides: &[&Arc<SharedGuide>],
 ) -> Bytes {
     let assignments: Vec<&[u8]> =
-        answer.records.iter().map(|record| encoded_assignment(reference, record)).collect();
+        lookup.records.iter().map(|record| encoded_assignment(reference, record)).collect();
     let guides: Vec<&[u8]> = guides.iter().map(|guide| encoded_guide(guide)).collect();
     // proto3 omits zeros, so also port 0.
     let numbers = [
-        (port_info::PORT, u64::from(answer.port.number())),
-        (port_info::PORT_CLASS, convert::port_class(answer.port.class()) as u64),
-        (port_info::STATE, convert::state(answer.state) as u64),
+        (port_info::PORT, u64::from(lookup.port.number())),
+        (port_info::PORT_CLASS, convert::port_class(lookup.port.class()) as u64),
+        (port_info::STATE, convert::state(lookup.state) as u64),
     ]
     .into_iter()
     .filter(|(_, number)| *number != 0);

@@ -5,7 +5,6 @@ use std::fmt::Write;
 use sha2::{Digest, Sha256};
 
 use super::{IanaError, IanaRecord, read};
-use crate::registry::assignment::State;
 
 const ROWS_PER_INSERT: usize = 500;
 
@@ -82,12 +81,7 @@ fn push_row(sql: &mut String, ordinal: usize, record: &IanaRecord) {
         Some(ports) => write!(sql, ", {}, {}", ports.first(), ports.last()),
         None => write!(sql, ", null, null"),
     };
-    let state = match record.state() {
-        State::Reserved => "RESERVED",
-        State::Unassigned => "UNASSIGNED",
-        State::Assigned | State::Unlisted => "ASSIGNED",
-    };
-    let _ = write!(sql, ", '{state}')");
+    let _ = write!(sql, ", '{}')", record.state().name());
 }
 
 #[cfg(test)]

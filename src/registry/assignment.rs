@@ -143,6 +143,23 @@ pub enum State {
 impl State {
     /// Every state, strongest first.
     pub const ALL: [Self; 4] = [Self::Assigned, Self::Reserved, Self::Unassigned, Self::Unlisted];
+
+    /// The name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Assigned => "ASSIGNED",
+            Self::Reserved => "RESERVED",
+            Self::Unassigned => "UNASSIGNED",
+            Self::Unlisted => "UNLISTED",
+        }
+    }
+
+    /// The state with this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.name() == name)
+    }
 }
 
 /// One record.

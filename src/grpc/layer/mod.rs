@@ -45,10 +45,12 @@ impl Calls {
     {
         let (rpc, index) = Rpc::find(request.uri().path());
         let mut call = self.observe.begin(rpc, index, peer, &request);
-        let authenticated = if is_grpc(&request) {
+        let authenticated = if !is_grpc(&request) {
+            Err((None, CallError::NotGrpc))
+        } else if rpc.is_known() {
             self.authenticate.check(rpc, peer, &request)
         } else {
-            Err((None, CallError::NotGrpc))
+            Err((None, CallError::UnknownRpc))
         };
         let mut limited = match authenticated {
             Ok(caller) => {

@@ -31,24 +31,24 @@ pub(super) fn batch(
     })?;
     let view = snapshot.view(&namespace)?;
     let reference = view.reference();
-    let mut answers: HashMap<(Port, Option<Transport>), Bytes> = HashMap::new();
+    let mut encoded: HashMap<(Port, Option<Transport>), Bytes> = HashMap::new();
     let mut guides: Vec<&Arc<SharedGuide>> = Vec::new();
     let mut known = HashSet::new();
     let mut size = 0;
     let mut port_infos = Vec::with_capacity(queries.len());
     for (port, transport) in queries {
         // Queries from a log repeat the same ports.
-        let encoded = answers.entry((port, transport)).or_insert_with(|| {
-            let answer = view.lookup_port(port, transport);
-            let port_guides = convert::guides_of(reference, answer.records.iter().copied());
+        let port_info = encoded.entry((port, transport)).or_insert_with(|| {
+            let lookup = view.lookup_port(port, transport);
+            let port_guides = convert::guides_of(reference, lookup.records.iter().copied());
             guides.extend(port_guides.into_iter().filter(|guide| known.insert(Arc::as_ptr(guide))));
-            wire::encode_port_info(reference, &answer, &[])
+            wire::encode_port_info(reference, &lookup, &[])
         });
-        size += encoded.len();
+        size += port_info.len();
         if size > MAX_RESPONSE_BYTES {
             return Err(CallError::AnswerTooLarge { max: MAX_RESPONSE_BYTES });
         }
-        port_infos.push(encoded.clone());
+        port_infos.push(port_info.clone());
     }
     let guides = guides.into_iter().map(|guide| Bytes::copy_from_slice(wire::encoded_guide(guide)));
     Ok(wire::BatchLookupPortsResponse {
@@ -60,9 +60,9 @@ pub(super) fn batch(
 
 /// Looks up a port, and encodes the result with its guides.
 pub(super) fn port_info(view: View<'_>, port: Port, transport: Option<Transport>) -> Bytes {
-    let answer = view.lookup_port(port, transport);
-    let guides = convert::guides_of(view.reference(), answer.records.iter().copied());
-    wire::encode_port_info(view.reference(), &answer, &guides)
+    let lookup = view.lookup_port(port, transport);
+    let guides = convert::guides_of(view.reference(), lookup.records.iter().copied());
+    wire::encode_port_info(view.reference(), &lookup, &guides)
 }
 
 /// The port of an endpoint. A service name must have exactly one port.

@@ -113,14 +113,14 @@ impl PortRegistryService for RegistryService {
         let scope = Scope { namespace: Some(&namespace), port: None };
         let snapshot = self.snapshot_at(as_of, scope).await?;
         let view = snapshot.view(&namespace).map_err(CallError::from)?;
-        let mut answer = view.lookup_service(name, transport).map_err(CallError::from)?;
-        let total_size = answer.records.len() as u32;
-        answer.records.truncate(MAX_RECORDS);
+        let mut lookup = view.lookup_service(name, transport).map_err(CallError::from)?;
+        let total_size = lookup.records.len() as u32;
+        lookup.records.truncate(MAX_RECORDS);
         let reference = view.reference();
-        let guides = convert::guides_of(reference, answer.records.iter().copied());
+        let guides = convert::guides_of(reference, lookup.records.iter().copied());
         Ok(Response::new(proto::LookupServiceResponse {
             guides: guides.into_iter().map(|guide| convert::guide(guide)).collect(),
-            assignments: convert::assignments(reference, answer.records),
+            assignments: convert::assignments(reference, lookup.records),
             total_size,
             revision: snapshot.revision().0,
         }))

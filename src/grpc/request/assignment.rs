@@ -150,9 +150,7 @@ pub fn update(
     request: proto::UpdateAssignmentRequest,
 ) -> FieldResult<Command> {
     let acknowledge = fields.acknowledge("acknowledge", &request.acknowledge);
-    let Some(assignment) = request.assignment else {
-        return Err(fields.invalid("assignment", "is missing"));
-    };
+    let assignment = fields.message("assignment", request.assignment)?;
     let uid = fields.parsed("assignment.uid", assignment.uid.parse::<Uid>());
     let etag = fields.optional("assignment.etag", &assignment.etag);
     let mask = Mask::read(fields, request.update_mask, &EDITABLE)?;

@@ -28,9 +28,7 @@ pub fn create_namespace(
     fields: &mut Fields,
     request: proto::CreateNamespaceRequest,
 ) -> FieldResult<Command> {
-    let Some(namespace) = request.namespace else {
-        return Err(fields.invalid("namespace", "is missing"));
-    };
+    let namespace = fields.message("namespace", request.namespace)?;
     let name = fields.required("namespace.name", &namespace.name);
     let description = fields.text("namespace.description", namespace.description);
     let policy = policy(fields, namespace.policy);
@@ -43,9 +41,7 @@ pub fn update_namespace(
     fields: &mut Fields,
     request: proto::UpdateNamespaceRequest,
 ) -> FieldResult<Command> {
-    let Some(namespace) = request.namespace else {
-        return Err(fields.invalid("namespace", "is missing"));
-    };
+    let namespace = fields.message("namespace", request.namespace)?;
     let mask = Mask::read(fields, request.update_mask, &["description", "policy"])?;
     let name = fields.required("namespace.name", &namespace.name);
     let etag = fields.optional("namespace.etag", &namespace.etag);
@@ -87,9 +83,7 @@ fn transports(fields: &mut Fields, numbers: &[i32]) -> FieldResult<Vec<Transport
 
 /// A new pool.
 pub fn create_pool(fields: &mut Fields, request: proto::CreatePoolRequest) -> FieldResult<Command> {
-    let Some(pool) = request.pool else {
-        return Err(fields.invalid("pool", "is missing"));
-    };
+    let pool = fields.message("pool", request.pool)?;
     let namespace = fields.namespace("pool.namespace", &pool.namespace);
     let name = fields.required("pool.name", &pool.name);
     let description = fields.text("pool.description", pool.description);
@@ -116,9 +110,7 @@ const EDITABLE: [&str; 6] =
 
 /// An update of a pool.
 pub fn update_pool(fields: &mut Fields, request: proto::UpdatePoolRequest) -> FieldResult<Command> {
-    let Some(pool) = request.pool else {
-        return Err(fields.invalid("pool", "is missing"));
-    };
+    let pool = fields.message("pool", request.pool)?;
     let mask = Mask::read(fields, request.update_mask, &EDITABLE)?;
     let namespace = fields.namespace("pool.namespace", &pool.namespace);
     let name = fields.required("pool.name", &pool.name);

@@ -20,9 +20,7 @@ pub fn create_token(
     request: proto::CreateTokenRequest,
     hash: Option<TokenHash>,
 ) -> FieldResult<CreateToken> {
-    let Some(token) = request.token else {
-        return Err(fields.invalid("token", "is missing"));
-    };
+    let token = fields.message("token", request.token)?;
     let name = fields.required("token.name", &token.name);
     if proto::Credential::try_from(token.credential).is_err() {
         fields
@@ -45,9 +43,7 @@ pub fn update_token(
     fields: &mut Fields,
     request: proto::UpdateTokenRequest,
 ) -> FieldResult<UpdateToken> {
-    let Some(token) = request.token else {
-        return Err(fields.invalid("token", "is missing"));
-    };
+    let token = fields.message("token", request.token)?;
     let editable = ["description", "role", "grants", "expire_time"];
     let mask = Mask::read(fields, request.update_mask, &editable)?;
     let name = fields.required("token.name", &token.name);

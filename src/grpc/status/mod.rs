@@ -113,6 +113,9 @@ pub enum CallError {
     /// Not a gRPC call.
     #[error("this is not a gRPC call: expected a POST with content-type application/grpc")]
     NotGrpc,
+    /// No such rpc.
+    #[error("unknown service or rpc: reflection lists the available ones")]
+    UnknownRpc,
     /// Too many calls are in progress.
     #[error("the server is overloaded: try again in a moment")]
     Overloaded,
@@ -226,6 +229,9 @@ impl From<CallError> for Status {
             }
             CallError::NotGrpc => {
                 status(Code::InvalidArgument, &message, ErrorReason::MalformedMessage, [])
+            }
+            CallError::UnknownRpc => {
+                status(Code::Unimplemented, &message, ErrorReason::UnknownMethod, [])
             }
             CallError::Overloaded => {
                 retry_later(Code::ResourceExhausted, &message, ErrorReason::Overloaded, RETRY_AFTER)
@@ -345,7 +351,7 @@ pub fn add_details(response: http::Response<Body>) -> http::Response<Body> {
     }
 }
 
-/// The status to send instead of the transport's own, if that is about the message or the method.
+/// The status to send instead of the transport's own, if that is about the message.
 #[must_use]
 pub fn transport_error(original: &Status) -> Option<Status> {
     let message = original.message();
@@ -353,12 +359,6 @@ pub fn transport_error(original: &Status) -> Option<Status> {
         Code::OutOfRange => {
             Some(status(Code::ResourceExhausted, message, ErrorReason::MessageTooLarge, []))
         }
-        Code::Unimplemented if message.is_empty() => Some(status(
-            Code::Unimplemented,
-            "unknown service or rpc: reflection lists the available ones",
-            ErrorReason::UnknownMethod,
-            [],
-        )),
         Code::Unimplemented => {
             Some(status(Code::Unimplemented, message, ErrorReason::UnsupportedCompression, []))
         }

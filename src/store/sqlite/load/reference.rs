@@ -225,12 +225,7 @@ fn transport_from(name: Option<&str>) -> Result<Option<Transport>, StoreError> {
 }
 
 fn state_from(name: &str) -> Result<State, StoreError> {
-    match name {
-        "ASSIGNED" => Ok(State::Assigned),
-        "RESERVED" => Ok(State::Reserved),
-        "UNASSIGNED" => Ok(State::Unassigned),
-        other => Err(StoreError::Corrupt(format!("state {other:?}"))),
-    }
+    State::from_name(name).ok_or_else(|| StoreError::Corrupt(format!("state {name:?}")))
 }
 
 fn encryption_from(name: &str) -> Result<Encryption, StoreError> {
