@@ -1,4 +1,4 @@
-"""Calls with grpcurl, which knows nothing of Portbook but what reflection tells."""
+"""Calls with grpcurl, which knows Portbook only through reflection."""
 
 import json
 import subprocess
@@ -19,15 +19,15 @@ def authorization(token):
 
 
 def call(method, request, token=TOKEN):
-    answer = grpcurl(*authorization(token), "-d", json.dumps(request), ADDRESS, method)
-    assert answer.returncode == 0, f"{method} {request}: {answer.stderr}"
-    return json.loads(answer.stdout)
+    response = grpcurl(*authorization(token), "-d", json.dumps(request), ADDRESS, method)
+    assert response.returncode == 0, f"{method} {request}: {response.stderr}"
+    return json.loads(response.stdout)
 
 
 def refusal(method, request, token=None):
-    answer = grpcurl(*authorization(token), "-d", json.dumps(request), ADDRESS, method)
-    assert answer.returncode != 0, f"{method} should refuse {request}"
-    return answer.stderr
+    response = grpcurl(*authorization(token), "-d", json.dumps(request), ADDRESS, method)
+    assert response.returncode != 0, f"{method} should refuse {request}"
+    return response.stderr
 
 
 def rpcs(service):
@@ -35,7 +35,7 @@ def rpcs(service):
 
 
 def enum(name):
-    """The values of an enum, as reflection describes it, without the one that stands for none."""
+    """The values of an enum, from reflection, without the unspecified one."""
     described = grpcurl(ADDRESS, "describe", f"portbook.v1.{name}").stdout
     values = [line.split()[0] for line in described.splitlines() if " = " in line and "//" not in line]
     return {value for value in values if not value.endswith("_UNSPECIFIED")}
@@ -47,7 +47,7 @@ called = set()
 
 def checked(rpc, request, holds):
     service, name = known[rpc].rsplit(".", 1)
-    answer = call(f"{service}/{name}", request)
-    assert holds(answer), f"{rpc} {request}: {json.dumps(answer, indent=1)}"
+    response = call(f"{service}/{name}", request)
+    assert holds(response), f"{rpc} {request}: {json.dumps(response, indent=1)}"
     called.add(rpc)
-    return answer
+    return response

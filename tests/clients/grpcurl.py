@@ -27,15 +27,15 @@ checked("ListAssignments", {"filter": {"service_name_prefix": "https"}, "page_si
 checked("SearchAssignments", {"query": "remote desktop"}, lambda a: a["hits"][0]["serviceName"] == "ms-wbt-server")
 checked("GetRegistryInfo", {}, lambda a: a["sources"][1]["assignments"] == 14447)
 
-# A registration, and what is said of it.
+# A registration: check, read, update, conflict, release.
 request = {"service_name": "billing", "ports": {"first": 7450}, "transports": TCP}
 checked("CheckPort", request | {"ports": [request["ports"]]}, lambda a: a["verdicts"][0]["outcome"] == "OUTCOME_ACCEPTED")
-taken = checked("RegisterPort", request, lambda a: a["revision"] == "1")["assignments"][0]
-checked("GetAssignment", {"uid": taken["uid"]}, lambda a: a["assignment"] == taken)
-wish = {"uid": taken["uid"], "etag": taken["etag"], "description": "Invoices"}
-checked("UpdateAssignment", {"assignment": wish, "update_mask": {"paths": ["description"]}},
+registered = checked("RegisterPort", request, lambda a: a["revision"] == "1")["assignments"][0]
+checked("GetAssignment", {"uid": registered["uid"]}, lambda a: a["assignment"] == registered)
+update = {"uid": registered["uid"], "etag": registered["etag"], "description": "Invoices"}
+checked("UpdateAssignment", {"assignment": update, "update_mask": {"paths": ["description"]}},
         lambda a: a["assignment"]["description"] == "Invoices")
-assert "ETAG_MISMATCH" in refusal(f"{WRITES}/UpdateAssignment", {"assignment": wish}, TOKEN)
+assert "ETAG_MISMATCH" in refusal(f"{WRITES}/UpdateAssignment", {"assignment": update}, TOKEN)
 assert '"holder": "billing"' in refusal(f"{WRITES}/RegisterPort", request | {"service_name": "late"}, TOKEN)
 checked("ReleasePort", {"port": 7450, "transport": "TRANSPORT_TCP"}, lambda a: a["revision"] == "3")
 
@@ -66,17 +66,17 @@ for uid in [lease["uid"]] + [one["uid"] for one in made["assignments"]]:
 checked("DeletePool", web, lambda a: a["pool"]["name"] == "web")
 checked("DeleteNamespace", {"name": "lab"}, lambda a: a["namespace"]["name"] == "lab")
 
-# What has become of it all.
+# History, historical lookup and watch.
 history = checked("ListChanges", {"filter": {"namespace": "-"}, "newest_first": True},
                   lambda a: a["changes"][0]["kind"] == "CHANGE_KIND_NAMESPACE_DELETED")["changes"]
 assert any(change["actor"] == "admin" and change.get("reason") == "moved in" for change in history), history
-checked("LookupPort", {"port": 7450, "as_of": {"revision": 1}}, lambda a: a["portInfo"]["assignments"][0] == taken)
+checked("LookupPort", {"port": 7450, "as_of": {"revision": 1}}, lambda a: a["portInfo"]["assignments"][0] == registered)
 watch = {"start_revision": 1, "filter": {"namespace": "-"}}
-told = grpcurl("-max-time", "2", "-d", json.dumps(watch), ADDRESS, f"{READS}/WatchAssignments").stdout
-assert "CHANGE_KIND_RENEWED" in told and f'"revision": "{history[0]["revision"]}"' in told, told
+output = grpcurl("-max-time", "2", "-d", json.dumps(watch), ADDRESS, f"{READS}/WatchAssignments").stdout
+assert "CHANGE_KIND_RENEWED" in output and f'"revision": "{history[0]["revision"]}"' in output, output
 called.add("WatchAssignments")
 
-# Who may call, and what they may do.
+# Tokens and permissions.
 ci = {"name": "ci", "role": "ROLE_REGISTRAR", "grants": [{"namespace": "default"}]}
 secret = checked("CreateToken", {"token": ci}, lambda a: a["token"]["creator"] == "admin")["secret"]
 caller = call(f"{WRITES}/GetCaller", {}, token=secret)
@@ -85,12 +85,12 @@ call(f"{WRITES}/RegisterPort", request, token=secret)
 assert "PERMISSION_DENIED" in refusal(f"{WRITES}/RegisterPort", request | {"namespace": "lab"}, secret)
 assert '"role": "admin"' in refusal(f"{WRITES}/ListTokens", {}, secret)
 checked("UpdateToken", {"token": {"name": "ci", "role": "ROLE_VIEWER"}}, lambda a: a["token"]["role"] == "ROLE_VIEWER")
-anew = checked("RotateToken", {"name": "ci"}, lambda a: a["secret"] != secret)["secret"]
+new_secret = checked("RotateToken", {"name": "ci"}, lambda a: a["secret"] != secret)["secret"]
 assert "TOKEN_INVALID" in refusal(f"{WRITES}/GetCaller", {}, secret)
 checked("GetToken", {"name": "ci"}, lambda a: "grants" not in a["token"])
 checked("ListTokens", {"page_size": 1}, lambda a: a["totalSize"] == 2 and a["nextPageToken"])
 checked("RevokeToken", {"name": "ci"}, lambda a: "revokeTime" in a["token"])
-assert "TOKEN_INVALID" in refusal(f"{WRITES}/GetCaller", {}, anew)
+assert "TOKEN_INVALID" in refusal(f"{WRITES}/GetCaller", {}, new_secret)
 checked("GetCaller", {}, lambda a: a["token"]["role"] == "ROLE_ADMIN")
 
 assert "google.rpc.ErrorInfo" in refusal(f"{READS}/LookupPort", {}), "details can't be read"
@@ -100,4 +100,4 @@ health = call("grpc.health.v1.Health/Check", {"service": READS}, token=None)
 assert health == {"status": "SERVING"}, health
 missed = set(known) - called
 assert not missed, f"never called: {missed}"
-print(f"grpcurl: {len(called)} rpcs called by reflection alone")
+print(f"grpcurl: {len(called)} rpcs called through reflection")

@@ -44,9 +44,9 @@ request = admin.RegisterPortRequest(
     transports=[assignment.TRANSPORT_TCP],
     labels={"team": "finance"},
 )
-taken = writes.RegisterPort(request, metadata=token).assignments[0]
+registered = writes.RegisterPort(request, metadata=token).assignments[0]
 seen = reads.LookupPort(registry.LookupPortRequest(port=7451)).port_info.assignments[0]
-assert seen == taken and seen.labels["team"] == "finance"
+assert seen == registered and seen.labels["team"] == "finance"
 request.service_name = "late"
 try:
     writes.RegisterPort(request, metadata=token)
@@ -55,34 +55,34 @@ except grpc.RpcError as refused:
     assert refused.code() == grpc.StatusCode.ALREADY_EXISTS
     reason = error_details_pb2.ErrorInfo()
     assert rpc_status.from_call(refused).details[0].Unpack(reason)
-    assert reason.metadata["holder"] == "ledger" and reason.metadata["holder_uid"] == taken.uid
+    assert reason.metadata["holder"] == "ledger" and reason.metadata["holder_uid"] == registered.uid
 
-labels, told = [], []
+labels, names = [], []
 blocks = [registry.AnnotatePortsRequest(ports=[443, 7451]), registry.AnnotatePortsRequest(ports=[22, 443])]
-for answer in reads.AnnotatePorts(iter(blocks)):
-    labels += answer.new_labels
-    told += [labels[number].service_name for number in answer.label_numbers]
-assert told == ["https", "ledger", "ssh", "https"], told
-writes.ReleasePort(admin.ReleasePortRequest(uid=taken.uid, etag=taken.etag), metadata=token)
+for response in reads.AnnotatePorts(iter(blocks)):
+    labels += response.new_labels
+    names += [labels[number].service_name for number in response.label_numbers]
+assert names == ["https", "ledger", "ssh", "https"], names
+writes.ReleasePort(admin.ReleasePortRequest(uid=registered.uid, etag=registered.etag), metadata=token)
 
-# A watch from here on, and what it tells of a pool that gives a port, twice the same.
+# A watch from the next revision receives the allocation of a pool, which is repeatable.
 present = reads.GetRegistryInfo(registry.GetRegistryInfoRequest()).revision
 watch = reads.WatchAssignments(registry.WatchAssignmentsRequest(start_revision=present + 1))
 mark = next(watch)
 assert mark.revision == present and not mark.changes, mark
-wish = pool.Pool(
+new_pool = pool.Pool(
     name="python",
     ports=[assignment.PortRange(first=29500, last=29509)],
     transports=[assignment.TRANSPORT_TCP, assignment.TRANSPORT_UDP],
 )
-writes.CreatePool(admin.CreatePoolRequest(pool=wish), metadata=token)
+writes.CreatePool(admin.CreatePoolRequest(pool=new_pool), metadata=token)
 ensure = admin.EnsurePortRequest(pool="python", service_name="ledger", instance="blue")
-given = writes.EnsurePort(ensure, metadata=token)
+allocated = writes.EnsurePort(ensure, metadata=token)
 again = writes.EnsurePort(ensure, metadata=token)
-assert given.created and not again.created and given.assignments == again.assignments
-assert [a.ports.first for a in given.assignments] == [29500, 29500], given
-told = next(watch)
-assert [c.kind for c in told.changes] == [change.CHANGE_KIND_REGISTERED] * 2
-assert [c.after for c in told.changes] == list(given.assignments) and told.revision == given.revision
+assert allocated.created and not again.created and allocated.assignments == again.assignments
+assert [a.ports.first for a in allocated.assignments] == [29500, 29500], allocated
+message = next(watch)
+assert [c.kind for c in message.changes] == [change.CHANGE_KIND_REGISTERED] * 2
+assert [c.after for c in message.changes] == list(allocated.assignments) and message.revision == allocated.revision
 watch.cancel()
 print(f"python: {len(uids)} records listed, a port registered, refused and released, another ensured and watched")

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Holds rendered manifests to what no schema can: selectors that meet, ports and mounts that exist, the
-restricted Pod Security Standard.
+"""Checks what schemas of rendered manifests can't: selectors match, ports and mounts exist, and the
+restricted Pod Security Standard is met.
 
 usage: kubernetes.py RENDERED_FILE
 """
@@ -18,9 +18,9 @@ def main(path):
     container = pod["containers"][0]
     ports = {port["name"] for port in container["ports"]} | {port["containerPort"] for port in container["ports"]}
 
-    def holds(fact, words):
-        if not fact:
-            sys.exit(f"{path}: {words}")
+    def require(condition, message):
+        if not condition:
+            sys.exit(f"{path}: {message}")
 
     selectors = {
         "StatefulSet": workload["selector"]["matchLabels"],
@@ -28,34 +28,34 @@ def main(path):
         "NetworkPolicy": kinds["NetworkPolicy"]["podSelector"].get("matchLabels"),
     }
     for kind, selector in selectors.items():
-        holds(selector and selector.items() <= labels.items(), f"the {kind} does not select the pod alone")
-    asked = [port["targetPort"] for port in kinds["Service"]["ports"]]
-    asked += [port["port"] for rule in kinds["NetworkPolicy"]["ingress"] for port in rule["ports"]]
+        require(selector and selector.items() <= labels.items(), f"the {kind} does not select only the pod")
+    used = [port["targetPort"] for port in kinds["Service"]["ports"]]
+    used += [port["port"] for rule in kinds["NetworkPolicy"]["ingress"] for port in rule["ports"]]
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         way = container[probe]
-        holds(("httpGet" in way) != ("grpc" in way), f"{probe} asks in more ways than one")
-        asked.append(way.get("httpGet", way.get("grpc"))["port"])
-    holds(set(asked) <= ports, f"a port that is not there is asked for: {asked}")
+        require(("httpGet" in way) != ("grpc" in way), f"{probe} must use exactly one of httpGet and grpc")
+        used.append(way.get("httpGet", way.get("grpc"))["port"])
+    require(set(used) <= ports, f"undefined ports are used: {used}")
 
     mounts = {mount["name"] for mount in container["volumeMounts"]}
     volumes = {volume["name"] for volume in pod.get("volumes") or []}
     volumes |= {claim["metadata"]["name"] for claim in workload["volumeClaimTemplates"]}
-    holds(mounts == volumes, f"mounted {mounts}, there {volumes}")
+    require(mounts == volumes, f"mounted {mounts}, defined {volumes}")
     settings = {variable["name"]: variable.get("value", "") for variable in container["env"]}
     has_tls = "PORTBOOK_TLS_CERT" in settings
-    holds(has_tls != ("PORTBOOK_ALLOW_PLAINTEXT" in settings), "either certificates or plaintext")
+    require(has_tls != ("PORTBOOK_ALLOW_PLAINTEXT" in settings), "either certificates or plaintext")
     for name in ("PORTBOOK_TLS_CERT", "PORTBOOK_TLS_KEY"):
         paths = [mount["mountPath"] for mount in container["volumeMounts"]]
-        holds(not has_tls or any(settings[name].startswith(path) for path in paths), f"{name} is not mounted")
-    # The kubelet can't ask over TLS.
-    holds(not has_tls or "grpc" not in container["readinessProbe"], "a gRPC probe against TLS")
+        require(not has_tls or any(settings[name].startswith(path) for path in paths), f"{name} is not mounted")
+    # The kubelet can't probe gRPC over TLS.
+    require(not has_tls or "grpc" not in container["readinessProbe"], "a gRPC probe against TLS")
 
-    holds(workload["replicas"] == 1, "one server has the database")
+    require(workload["replicas"] == 1, "one server has the database")
     own = container["securityContext"]
-    holds(pod["securityContext"]["runAsNonRoot"] and pod["securityContext"]["seccompProfile"]["type"] == "RuntimeDefault"
+    require(pod["securityContext"]["runAsNonRoot"] and pod["securityContext"]["seccompProfile"]["type"] == "RuntimeDefault"
           and own["allowPrivilegeEscalation"] is False and own["capabilities"]["drop"] == ["ALL"]
           and own["readOnlyRootFilesystem"], "not the restricted Pod Security Standard")
-    print(f"{path.rsplit('/', 1)[-1]}: selectors, ports, mounts, restricted: as they have to be")
+    print(f"{path.rsplit('/', 1)[-1]}: selectors, ports, mounts and security context are valid")
 
 
 if __name__ == "__main__":

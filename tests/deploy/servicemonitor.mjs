@@ -1,4 +1,4 @@
-// Fails unless the ServiceMonitor is one to the Prometheus operator's own schema. Reads it as JSON on stdin.
+// Validates a ServiceMonitor, read as JSON from stdin, against the schema of the Prometheus operator.
 // usage: servicemonitor.mjs FOLDER_OF_NODE_MODULES
 import { readFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';

@@ -1,8 +1,8 @@
-//! Who may write, and that nobody else learns anything.
+//! Write permissions; unauthorized callers learn nothing about the registry.
 
 use tonic::Code;
 
-use crate::harness::{FREE, Server, TOKEN, failed_start, refused, register, serve};
+use crate::harness::{FREE, Server, TOKEN, error_parts, failed_start, register, serve};
 
 #[tokio::test]
 async fn reads_need_no_token_and_writes_need_a_valid_one() {
@@ -11,7 +11,7 @@ async fn reads_need_no_token_and_writes_need_a_valid_one() {
     let bearer = |token: &str| Some(format!("Bearer {token}"));
     for (authorization, reason) in [
         (None, "TOKEN_MISSING"),
-        (bearer("pbk_this-is-a-token-of-somebody-else"), "TOKEN_INVALID"),
+        (bearer("pbk_this-is-a-token-of-another-registry"), "TOKEN_INVALID"),
         (bearer(&TOKEN[..TOKEN.len() - 1]), "TOKEN_INVALID"),
         (bearer(&TOKEN.to_uppercase()), "TOKEN_INVALID"),
         (bearer(""), "TOKEN_INVALID"),
@@ -19,10 +19,14 @@ async fn reads_need_no_token_and_writes_need_a_valid_one() {
         (Some(format!("Basic {TOKEN}")), "TOKEN_INVALID"),
     ] {
         let mut writes = server.writes_as(authorization.as_deref()).await;
-        // The request is not even valid: who may not write learns nothing of it.
+        // The request is invalid too: an unauthorized caller must not learn that.
         for request in [register("billing", FREE), register("", 70_000)] {
-            let (code, told, _) = refused(writes.register_port(request).await);
-            assert_eq!((code, told.as_str()), (Code::Unauthenticated, reason), "{authorization:?}");
+            let (code, found, _) = error_parts(writes.register_port(request).await);
+            assert_eq!(
+                (code, found.as_str()),
+                (Code::Unauthenticated, reason),
+                "{authorization:?}"
+            );
         }
     }
     assert_eq!(server.info().await.revision, 0);
@@ -40,8 +44,8 @@ async fn a_revoked_token_is_refused() {
     sqlx::query("update token set revoke_time = 1").execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
     server.launch();
-    let answer = server.writes().await.register_port(register("billing", FREE)).await;
-    let (code, reason, _) = refused(answer);
+    let response = server.writes().await.register_port(register("billing", FREE)).await;
+    let (code, reason, _) = error_parts(response);
     assert_eq!((code, reason.as_str()), (Code::Unauthenticated, "TOKEN_INVALID"));
 }
 
@@ -78,13 +82,13 @@ fn a_new_database_shows_its_admin_token_once() {
 fn a_weak_bootstrap_token_and_plaintext_beyond_loopback_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let database = folder.path().join("portbook.db");
-    let (code, said) = failed_start(serve(&database).env("PORTBOOK_BOOTSTRAP_TOKEN", "short"));
+    let (code, text) = failed_start(serve(&database).env("PORTBOOK_BOOTSTRAP_TOKEN", "short"));
     assert_ne!(code, Some(0));
-    assert!(said.contains("PORTBOOK_BOOTSTRAP_TOKEN") && said.contains("16-256"), "{said}");
-    assert!(!said.contains("short"), "{said}");
+    assert!(text.contains("PORTBOOK_BOOTSTRAP_TOKEN") && text.contains("16-256"), "{text}");
+    assert!(!text.contains("short"), "{text}");
     let mut command = crate::harness::portbook();
     command.args(["serve", "--listen", "0.0.0.0:0", "--database"]).arg(&database);
-    let (code, said) = failed_start(&mut command);
+    let (code, text) = failed_start(&mut command);
     assert_ne!(code, Some(0));
-    assert!(said.contains("--allow-plaintext"), "{said}");
+    assert!(text.contains("--allow-plaintext"), "{text}");
 }

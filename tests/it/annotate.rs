@@ -3,7 +3,7 @@
 use portbook::grpc::proto::{AnnotatePortsRequest, Label, Source, State, Transport};
 use tonic::Code;
 
-use crate::harness::{FREE, Server, refused, register, whatever};
+use crate::harness::{FREE, Server, acknowledge_all, error_parts, register};
 
 fn block(ports: &[u32], transports: &[Transport]) -> AnnotatePortsRequest {
     AnnotatePortsRequest {
@@ -13,18 +13,18 @@ fn block(ports: &[u32], transports: &[Transport]) -> AnnotatePortsRequest {
     }
 }
 
-/// The labels of each block, told in full.
+/// The labels of each block, with references to earlier labels resolved.
 async fn annotate(server: &Server, blocks: Vec<AnnotatePortsRequest>) -> Vec<Vec<Label>> {
     let request = tokio_stream::iter(blocks);
-    let mut answers = server.reads().await.annotate_ports(request).await.unwrap().into_inner();
+    let mut responses = server.reads().await.annotate_ports(request).await.unwrap().into_inner();
     let mut known = Vec::new();
-    let mut told = Vec::new();
-    while let Some(answer) = answers.message().await.unwrap() {
-        known.extend(answer.new_labels);
+    let mut labels = Vec::new();
+    while let Some(response) = responses.message().await.unwrap() {
+        known.extend(response.new_labels);
         let label = |number: &u32| -> Label { Clone::clone(&known[*number as usize]) };
-        told.push(answer.label_numbers.iter().map(label).collect());
+        labels.push(response.label_numbers.iter().map(label).collect());
     }
-    told
+    labels
 }
 
 fn label(service_name: &str, state: State, source: Source) -> Label {
@@ -35,7 +35,7 @@ fn label(service_name: &str, state: State, source: Source) -> Label {
 async fn labels_are_in_the_order_of_the_ports() {
     let server = Server::start();
     let https = label("https", State::Assigned, Source::Iana);
-    let told = annotate(
+    let labels = annotate(
         &server,
         vec![
             block(&[443, 22, 443], &[]),
@@ -44,9 +44,9 @@ async fn labels_are_in_the_order_of_the_ports() {
         ],
     )
     .await;
-    assert_eq!(told[0], [https.clone(), label("ssh", State::Assigned, Source::Iana), https]);
+    assert_eq!(labels[0], [https.clone(), label("ssh", State::Assigned, Source::Iana), https]);
     assert_eq!(
-        told[1],
+        labels[1],
         [
             label("exec", State::Assigned, Source::Iana),
             label("comsat", State::Assigned, Source::Iana),
@@ -54,7 +54,7 @@ async fn labels_are_in_the_order_of_the_ports() {
         ]
     );
     assert_eq!(
-        told[2],
+        labels[2],
         [
             label("", State::Unassigned, Source::Iana),
             label("minecraft", State::Unlisted, Source::Common),
@@ -68,24 +68,24 @@ async fn labels_are_in_the_order_of_the_ports() {
 async fn a_registration_changes_labels_from_the_next_block() {
     let server = Server::start();
     let mut writes = server.writes().await;
-    writes.register_port(whatever(register("own-web", 443))).await.unwrap();
+    writes.register_port(acknowledge_all(register("own-web", 443))).await.unwrap();
     writes.register_port(register("billing", FREE)).await.unwrap();
-    let told = annotate(
+    let labels = annotate(
         &server,
         vec![block(&[443, FREE], &[Transport::Tcp]), block(&[443], &[Transport::Udp])],
     )
     .await;
-    let own = |name| label(name, State::Assigned, Source::Custom);
-    assert_eq!(told[0], [own("own-web"), own("billing")]);
-    assert_eq!(told[1], [label("https", State::Assigned, Source::Iana)]);
+    let custom = |name| label(name, State::Assigned, Source::Custom);
+    assert_eq!(labels[0], [custom("own-web"), custom("billing")]);
+    assert_eq!(labels[1], [label("https", State::Assigned, Source::Iana)]);
 }
 
 #[tokio::test]
 async fn a_label_matches_the_lookup_of_the_port() {
     let server = Server::start();
     let ports: Vec<u32> = (0..65_536).step_by(97).collect();
-    let told = annotate(&server, vec![block(&ports, &[])]).await;
-    for (port, label) in ports.iter().zip(&told[0]) {
+    let labels = annotate(&server, vec![block(&ports, &[])]).await;
+    for (port, label) in ports.iter().zip(&labels[0]) {
         let info = server.lookup(*port).await;
         let named = info.assignments.iter().find(|a| !a.service_name.is_empty());
         match named {
@@ -106,9 +106,9 @@ async fn a_block_over_the_size_limit_is_refused_with_a_reason() {
     let server = Server::start();
     let large = AnnotatePortsRequest { namespace: "n".repeat(2_000_000), ..block(&[1], &[]) };
     let request = tokio_stream::iter(vec![block(&[443], &[]), large]);
-    let mut answers = server.reads().await.annotate_ports(request).await.unwrap().into_inner();
-    answers.message().await.unwrap();
-    let (code, reason, _) = refused(answers.message().await);
+    let mut responses = server.reads().await.annotate_ports(request).await.unwrap().into_inner();
+    responses.message().await.unwrap();
+    let (code, reason, _) = error_parts(responses.message().await);
     assert_eq!((code, reason.as_str()), (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"));
 }
 
@@ -123,9 +123,10 @@ async fn an_invalid_block_ends_the_stream_with_an_error() {
         (AnnotatePortsRequest { transports: vec![9], ..block(&[1], &[]) }, "transports"),
     ] {
         let request = tokio_stream::iter(vec![block(&[443], &[]), bad]);
-        let mut answers = server.reads().await.annotate_ports(request).await.unwrap().into_inner();
-        assert!(answers.message().await.unwrap().is_some());
-        let (code, _, details) = refused(answers.message().await);
+        let mut responses =
+            server.reads().await.annotate_ports(request).await.unwrap().into_inner();
+        assert!(responses.message().await.unwrap().is_some());
+        let (code, _, details) = error_parts(responses.message().await);
         assert_eq!(code, Code::InvalidArgument);
         assert_eq!(crate::harness::bad_fields(&details), [field]);
     }

@@ -1,9 +1,9 @@
-//! The house: who may import whom, and that every file says what it owns.
+//! The import direction of the layers, and the module comment of every file.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// From the bottom up. A layer imports itself and those before it.
+/// From the bottom up. A layer imports only itself and earlier ones.
 const LAYERS: [&[&str]; 9] = [
     &["registry"],
     &["access"],
@@ -43,7 +43,7 @@ fn no_layer_imports_a_higher_layer() {
         let module = file.strip_prefix(root()).unwrap().iter().next().unwrap();
         let module = module.to_str().unwrap().trim_end_matches(".rs");
         let Some(own) = layer_of(module) else {
-            assert!(["lib", "main"].contains(&module), "{module} belongs to no layer");
+            assert!(["lib", "main"].contains(&module), "{module} is in no layer");
             continue;
         };
         for used in fs::read_to_string(&file).unwrap().split("crate::").skip(1) {
@@ -59,8 +59,8 @@ fn no_layer_imports_a_higher_layer() {
 fn the_domain_has_no_io_clock_or_framework() {
     for file in sources(&root().join("registry")) {
         let text = fs::read_to_string(&file).unwrap();
-        for stranger in ["tonic", "prost", "sqlx", "tokio", "std::fs", "std::io", "::now("] {
-            assert!(!text.contains(stranger), "{file:?} mentions {stranger}");
+        for unknown_client in ["tonic", "prost", "sqlx", "tokio", "std::fs", "std::io", "::now("] {
+            assert!(!text.contains(unknown_client), "{file:?} mentions {unknown_client}");
         }
     }
 }

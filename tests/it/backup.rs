@@ -1,4 +1,4 @@
-//! Backups, and databases made of them.
+//! `portbook backup` and `portbook restore`.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -15,8 +15,8 @@ use portbook::store::sqlite;
 use crate::harness::{FREE, QUIET, Server, portbook, register, sql_counts};
 use crate::verify::{execute, forge, open};
 
-/// What a command says, on stdout and then on stderr, and its exit code.
-pub fn ended(output: &Output) -> (Option<i32>, String) {
+/// The exit code of a command, and its stdout followed by its stderr.
+pub fn code_and_output(output: &Output) -> (Option<i32>, String) {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     (output.status.code(), text(&output.stdout) + &text(&output.stderr))
 }
@@ -34,24 +34,24 @@ pub fn restore(file: &Path, database: &Path) -> Command {
 }
 
 pub fn verify(file: &Path) -> (Option<i32>, String) {
-    ended(&portbook().arg("verify").arg(file).output().unwrap())
+    code_and_output(&portbook().arg("verify").arg(file).output().unwrap())
 }
 
-/// That the command does what it is asked to; what it says.
-pub fn done(command: &mut Command) -> String {
-    let (code, said) = ended(&command.output().unwrap());
-    assert_eq!(code, Some(0), "{said}");
-    said
+/// Asserts that the command succeeds; returns its output.
+pub fn assert_success(command: &mut Command) -> String {
+    let (code, text) = code_and_output(&command.output().unwrap());
+    assert_eq!(code, Some(0), "{text}");
+    text
 }
 
-/// That the command ends with this code; what it says.
-fn refused(command: &mut Command, expected: i32) -> String {
-    let (code, said) = ended(&command.output().unwrap());
-    assert_eq!(code, Some(expected), "{said}");
-    said
+/// Asserts that the command fails with this exit code; returns its stderr.
+fn assert_failure(command: &mut Command, expected: i32) -> String {
+    let (code, text) = code_and_output(&command.output().unwrap());
+    assert_eq!(code, Some(expected), "{text}");
+    text
 }
 
-/// The files of a folder, with their contents.
+/// The files of a folder and their contents.
 pub fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let mut files: Vec<_> = paths.map(|path| (path.clone(), fs::read(path).unwrap())).collect();
@@ -63,7 +63,7 @@ async fn revision_in(database: &Path) -> i64 {
     sql_counts(database, "select '', coalesce(max(revision), 0) from revision").await.remove(0).1
 }
 
-/// A server with so many registrations that was stopped.
+/// A stopped server with this many registrations.
 async fn stopped_after(registrations: u32) -> Server {
     let mut server = Server::start();
     let mut writes = server.writes().await;
@@ -77,7 +77,7 @@ async fn stopped_after(registrations: u32) -> Server {
 
 fn backup_of(server: &Server) -> PathBuf {
     let file = server.database().with_extension("backup");
-    done(&mut back_up(&server.database(), &file));
+    assert_success(&mut back_up(&server.database(), &file));
     file
 }
 
@@ -99,27 +99,27 @@ async fn a_backup_under_write_load_restores_to_the_same_responses() {
         }
     });
     let (database, to) = (server.database(), file.clone());
-    let said = tokio::task::spawn_blocking(move || done(&mut back_up(&database, &to)));
-    let said = said.await.unwrap();
+    let text = tokio::task::spawn_blocking(move || assert_success(&mut back_up(&database, &to)));
+    let text = text.await.unwrap();
     stop.send(()).ok();
     load.await.unwrap();
 
-    let revision = said.split("revision ").nth(1).and_then(|rest| rest.split(',').next());
+    let revision = text.split("revision ").nth(1).and_then(|rest| rest.split(',').next());
     let revision: u64 = revision.unwrap().parse().unwrap();
-    assert!(0 < revision && revision < server.info().await.revision, "{said}");
-    let (code, told) = verify(&file);
-    assert_eq!(code, Some(0), "{told}");
+    assert!(0 < revision && revision < server.info().await.revision, "{text}");
+    let (code, report) = verify(&file);
+    assert_eq!(code, Some(0), "{report}");
     let mut elsewhere = Server::stopped();
-    let said = done(&mut restore(&file, &elsewhere.database()));
-    assert!(said.contains(&format!("revision {revision}, ")), "{said}");
+    let text = assert_success(&mut restore(&file, &elsewhere.database()));
+    assert!(text.contains(&format!("revision {revision}, ")), "{text}");
     elsewhere.launch();
     assert_eq!(elsewhere.info().await.revision, revision);
     assert_eq!(elsewhere.info().await.database_id, server.info().await.database_id);
     let then = Some(AsOf { moment: Some(as_of::Moment::Revision(revision)) });
-    let everywhere = proto::AssignmentFilter { namespace: "-".into(), ..Default::default() };
-    let held = server.registered(everywhere, then).await;
+    let all_namespaces = proto::AssignmentFilter { namespace: "-".into(), ..Default::default() };
+    let held = server.registered(all_namespaces, then).await;
     assert_eq!(held.len() as u64, revision);
-    assert_eq!(elsewhere.everything().await, held);
+    assert_eq!(elsewhere.all_registrations().await, held);
     let mut history = server.history(proto::ChangeFilter::default()).await;
     history.truncate(held.len());
     assert_eq!(elsewhere.history(proto::ChangeFilter::default()).await, history);
@@ -129,20 +129,20 @@ async fn a_backup_under_write_load_restores_to_the_same_responses() {
 async fn a_backup_is_private_and_does_not_overwrite_without_force() {
     let server = Server::start();
     let file = server.database().with_extension("backup");
-    done(&mut back_up(&server.database(), &file));
+    assert_success(&mut back_up(&server.database(), &file));
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&file), 0o600);
     let first = fs::read(&file).unwrap();
     server.writes().await.register_port(register("billing", FREE)).await.unwrap();
-    let said = refused(&mut back_up(&server.database(), &file), 3);
-    assert!(said.contains("already exists") && said.contains("--force"), "{said}");
+    let text = assert_failure(&mut back_up(&server.database(), &file), 3);
+    assert!(text.contains("already exists") && text.contains("--force"), "{text}");
     assert!(fs::read(&file).unwrap() == first);
-    let said = done(back_up(&server.database(), &file).arg("--force"));
-    assert!(said.contains("revision 1, 1 registered"), "{said}");
+    let text = assert_success(back_up(&server.database(), &file).arg("--force"));
+    assert!(text.contains("revision 1, 1 registered"), "{text}");
     assert_eq!(revision_in(&file).await, 1, "SQLite opens a sealed file");
-    // Not even then.
-    let said = refused(back_up(&server.database(), &server.database()).arg("--force"), 5);
-    assert!(said.contains("is the database itself"), "{said}");
+    // Not even with --force.
+    let text = assert_failure(back_up(&server.database(), &server.database()).arg("--force"), 5);
+    assert!(text.contains("is the database itself"), "{text}");
     server.lookup(443).await;
 }
 
@@ -153,9 +153,9 @@ async fn a_backup_of_a_restored_database_contains_later_writes() {
     fs::copy(backup_of(&origin), server.database()).unwrap();
     server.launch();
     server.writes().await.register_port(register("billing", FREE)).await.unwrap();
-    let (code, told) = verify(&server.database());
-    assert_eq!(code, Some(0), "{told}");
-    assert!(told.contains("up to revision 2, "), "{told}");
+    let (code, report) = verify(&server.database());
+    assert_eq!(code, Some(0), "{report}");
+    assert!(report.contains("up to revision 2, "), "{report}");
     assert_eq!(revision_in(&backup_of(&server)).await, 2);
 }
 
@@ -168,10 +168,10 @@ async fn a_backup_includes_the_wal_of_a_sealed_file() {
     let written = "insert into token (name, description, role, grants, create_time, creator, \
                    update_time) values ('late', '', 'ADMIN', '{}', 0, '', 0)";
     execute(&mut connection, written).await;
-    let (code, told) = verify(&sealed);
-    assert_eq!(code, Some(0), "{told}");
+    let (code, report) = verify(&sealed);
+    assert_eq!(code, Some(0), "{report}");
     let file = server.database().with_extension("second");
-    done(&mut back_up(&sealed, &file));
+    assert_success(&mut back_up(&sealed, &file));
     let late = "select name, 1 from token where name = 'late'";
     assert_eq!(sql_counts(&file, late).await.len(), 1);
 }
@@ -182,19 +182,19 @@ async fn a_failed_backup_leaves_no_file_and_reports_the_cause() {
     let database = server.database();
     let folder = database.parent().unwrap();
     let before = files(folder);
-    let said = refused(&mut back_up(&database, &folder.join("none/b")), 5);
-    assert!(said.contains("none/b does not exist: create it first"), "{said}");
-    let said = refused(&mut back_up(&folder.join("none.db"), &folder.join("b")), 5);
-    assert!(said.contains("does not exist") && said.contains("none.db"), "{said}");
-    let said = refused(back_up(&database, folder).arg("--force"), 5);
-    assert!(said.contains("is a folder"), "{said}");
-    // A disk with no room for it, as far as the process can see.
+    let text = assert_failure(&mut back_up(&database, &folder.join("none/b")), 5);
+    assert!(text.contains("none/b does not exist: create it first"), "{text}");
+    let text = assert_failure(&mut back_up(&folder.join("none.db"), &folder.join("b")), 5);
+    assert!(text.contains("does not exist") && text.contains("none.db"), "{text}");
+    let text = assert_failure(back_up(&database, folder).arg("--force"), 5);
+    assert!(text.contains("is a folder"), "{text}");
+    // A file size limit simulates a full disk.
     let mut full = Command::new("sh");
     full.args(["-c", "trap '' XFSZ; ulimit -f 500; exec \"$@\"", "sh"]);
     let backup = back_up(&database, &folder.join("b"));
     full.arg(backup.get_program()).args(backup.get_args());
-    let said = refused(&mut full, 5);
-    assert!(said.contains(&format!("{} can't be written", folder.join("b").display())), "{said}");
+    let text = assert_failure(&mut full, 5);
+    assert!(text.contains(&format!("{} can't be written", folder.join("b").display())), "{text}");
     assert!(files(folder) == before);
 }
 
@@ -203,9 +203,9 @@ async fn a_damaged_database_is_not_backed_up() {
     let server = stopped_after(1).await;
     let database = server.database();
     forge(&database, "update custom_assignment set service_name = 'other'").await;
-    let said = refused(&mut back_up(&database, &database.with_extension("backup")), 6);
-    assert!(said.contains("failed its verification"), "{said}");
-    assert!(said.contains(&format!("portbook verify {}", database.display())), "{said}");
+    let text = assert_failure(&mut back_up(&database, &database.with_extension("backup")), 6);
+    assert!(text.contains("failed its verification"), "{text}");
+    assert!(text.contains(&format!("portbook verify {}", database.display())), "{text}");
     assert_eq!(files(database.parent().unwrap()).len(), 1);
 }
 
@@ -213,8 +213,8 @@ async fn a_damaged_database_is_not_backed_up() {
 async fn the_database_of_a_running_server_is_not_replaced() {
     let server = Server::start();
     let file = backup_of(&server);
-    let said = refused(restore(&file, &server.database()).arg("--force"), 5);
-    assert!(said.contains("in use by another portbook server"), "{said}");
+    let text = assert_failure(restore(&file, &server.database()).arg("--force"), 5);
+    assert!(text.contains("in use by another portbook server"), "{text}");
     server.writes().await.register_port(register("billing", FREE)).await.unwrap();
 }
 
@@ -223,19 +223,19 @@ async fn restore_renames_the_previous_database() {
     let mut server = Server::start();
     let file = backup_of(&server);
     server.writes().await.register_port(register("billing", FREE)).await.unwrap();
-    // What was written last is in the log only.
+    // The last write is only in the WAL.
     server.kill();
-    let said = refused(&mut restore(&file, &server.database()), 3);
-    assert!(said.contains("already exists") && said.contains("--force"), "{said}");
+    let text = assert_failure(&mut restore(&file, &server.database()), 3);
+    assert!(text.contains("already exists") && text.contains("--force"), "{text}");
     fs::set_permissions(server.database(), fs::Permissions::from_mode(0o640)).unwrap();
-    let said = done(restore(&file, &server.database()).arg("--force"));
-    let aside = said.split("previous database: ").nth(1).unwrap().lines().next().unwrap();
-    assert!(aside.contains("portbook.db.replaced-"), "{aside}");
-    let (code, told) = verify(Path::new(aside));
-    assert_eq!(code, Some(0), "{told}");
-    assert!(told.contains("up to revision 1, "), "{told}");
+    let text = assert_success(restore(&file, &server.database()).arg("--force"));
+    let renamed = text.split("previous database: ").nth(1).unwrap().lines().next().unwrap();
+    assert!(renamed.contains("portbook.db.replaced-"), "{renamed}");
+    let (code, report) = verify(Path::new(renamed));
+    assert_eq!(code, Some(0), "{report}");
+    assert!(report.contains("up to revision 1, "), "{report}");
     let mode = fs::metadata(server.database()).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o640, "whoever could use the old one can use the new one");
+    assert_eq!(mode & 0o777, 0o640, "the new file has the permissions of the old one");
     server.launch();
     assert!(server.ready_line.contains("revision 0, 15047 assignments"), "{}", server.ready_line);
     let names: Vec<_> = files(server.database().parent().unwrap())
@@ -253,12 +253,12 @@ async fn restore_renames_an_unreadable_database() {
     for (content, log_content) in [("not a database", "not a log"), ("", "what is left")] {
         fs::write(server.database(), content).unwrap();
         fs::write(&log, log_content).unwrap();
-        let said = done(restore(&file, &server.database()).arg("--force"));
-        let aside = said.split("previous database: ").nth(1).unwrap().lines().next().unwrap();
-        assert_eq!(fs::read_to_string(aside).unwrap(), content);
-        assert_eq!(fs::read_to_string(format!("{aside}-wal")).unwrap(), log_content);
-        let (code, told) = verify(&server.database());
-        assert_eq!(code, Some(0), "{told}");
+        let text = assert_success(restore(&file, &server.database()).arg("--force"));
+        let renamed = text.split("previous database: ").nth(1).unwrap().lines().next().unwrap();
+        assert_eq!(fs::read_to_string(renamed).unwrap(), content);
+        assert_eq!(fs::read_to_string(format!("{renamed}-wal")).unwrap(), log_content);
+        let (code, report) = verify(&server.database());
+        assert_eq!(code, Some(0), "{report}");
     }
 }
 
@@ -272,11 +272,11 @@ async fn restore_does_not_apply_the_wal_of_another_database() {
     fs::remove_file(server.database()).unwrap();
     let log = server.database().with_extension("db-wal");
     fs::copy(other.database().with_extension("db-wal"), &log).unwrap();
-    let (code, said) = crate::harness::failed_start(&mut crate::harness::serve(&server.database()));
+    let (code, text) = crate::harness::failed_start(&mut crate::harness::serve(&server.database()));
     assert_eq!(code, Some(5));
-    assert!(said.contains("is missing or empty, but its log"), "{said}");
-    done(&mut restore(&file, &server.database()));
-    assert!(!log.exists(), "put aside");
+    assert!(text.contains("is missing or empty, but its log"), "{text}");
+    assert_success(&mut restore(&file, &server.database()));
+    assert!(!log.exists(), "renamed");
     server.launch();
     assert!(server.ready_line.contains("revision 3, "), "{}", server.ready_line);
 }
@@ -289,14 +289,14 @@ async fn an_interrupted_restore_leaves_the_old_database_or_the_new_one() {
     server.writes().await.register_port(register("billing", FREE)).await.unwrap();
     server.kill();
     let (database, mut found) = (server.database(), Vec::new());
-    let aside = database.with_extension("old");
-    fs::copy(&database, &aside).unwrap();
+    let renamed = database.with_extension("old");
+    fs::copy(&database, &renamed).unwrap();
     let log = database.with_extension("db-wal");
     let old_log = fs::read(&log).unwrap();
-    // Ever later, until one is done before it is cut off, however slow the machine is.
+    // Kill later and later, until a restore completes before it is killed.
     for delay in (0..100).map(|step| step * step * 2) {
-        // The old database again, with what was written last in its log.
-        fs::copy(&aside, &database).unwrap();
+        // Start from the old database, whose last write is only in the WAL.
+        fs::copy(&renamed, &database).unwrap();
         fs::write(&log, &old_log).unwrap();
         let mut command = restore(&file, &database);
         command.arg("--force").stdout(Stdio::null()).stderr(Stdio::null());
@@ -306,9 +306,9 @@ async fn an_interrupted_restore_leaves_the_old_database_or_the_new_one() {
             .unwrap_err();
         child.kill().unwrap();
         child.wait().unwrap();
-        let (code, told) = verify(&database);
-        assert_eq!(code, Some(0), "after {delay} ms: {told}");
-        let revision = if told.contains("up to revision 3,") { 3 } else { 2 };
+        let (code, report) = verify(&database);
+        assert_eq!(code, Some(0), "after {delay} ms: {report}");
+        let revision = if report.contains("up to revision 3,") { 3 } else { 2 };
         found.push(revision);
         if revision == 2 {
             break;
@@ -317,7 +317,7 @@ async fn an_interrupted_restore_leaves_the_old_database_or_the_new_one() {
     assert_eq!((found.first(), found.last()), (Some(&3), Some(&2)), "{found:?}");
 }
 
-/// Takes a restore to where it copies the backup, and no further.
+/// Polls a restore until it copies the backup, and no further.
 async fn until_copying(restoring: &mut (impl Future<Output: std::fmt::Debug> + Unpin), at: &Path) {
     std::future::poll_fn(|context| {
         let polled = Pin::new(&mut *restoring).poll(context);
@@ -366,19 +366,19 @@ async fn a_damaged_backup_is_not_restored() {
     let server = stopped_after(1).await;
     let file = backup_of(&server);
     let mut bytes = fs::read(&file).unwrap();
-    let place = bytes.len() / 2;
-    bytes[place] ^= 0x40;
+    let position = bytes.len() / 2;
+    bytes[position] ^= 0x40;
     fs::write(&file, &bytes).unwrap();
     let before = files(server.database().parent().unwrap());
-    let said = refused(restore(&file, &server.database()).arg("--force"), 6);
-    assert!(said.contains("failed its verification"), "{said}");
-    assert!(said.contains("checksum: "), "{said}");
-    bytes[place] ^= 0x40;
+    let text = assert_failure(restore(&file, &server.database()).arg("--force"), 6);
+    assert!(text.contains("failed its verification"), "{text}");
+    assert!(text.contains("checksum: "), "{text}");
+    bytes[position] ^= 0x40;
     fs::write(&file, &bytes[..bytes.len() - 4096]).unwrap();
-    refused(restore(&file, &server.database()).arg("--force"), 6);
+    assert_failure(restore(&file, &server.database()).arg("--force"), 6);
     fs::write(&file, "not a backup").unwrap();
-    let said = refused(restore(&file, &server.database()).arg("--force"), 6);
-    assert!(said.contains("not a SQLite database"), "{said}");
+    let text = assert_failure(restore(&file, &server.database()).arg("--force"), 6);
+    assert!(text.contains("not a SQLite database"), "{text}");
     let others = |files: Vec<(PathBuf, Vec<u8>)>| {
         files.into_iter().filter(|(path, _)| *path != file).collect::<Vec<_>>()
     };
@@ -391,8 +391,8 @@ async fn a_plain_copy_is_restored_with_its_wal() {
     server.writes().await.register_port(register("billing", FREE)).await.unwrap();
     server.kill();
     let elsewhere = Server::stopped();
-    done(&mut restore(&server.database(), &elsewhere.database()));
+    assert_success(&mut restore(&server.database(), &elsewhere.database()));
     assert_eq!(revision_in(&elsewhere.database()).await, 1);
-    let said = refused(restore(&server.database(), &server.database()).arg("--force"), 5);
-    assert!(said.contains("is the database itself"), "{said}");
+    let text = assert_failure(restore(&server.database(), &server.database()).arg("--force"), 5);
+    assert!(text.contains("is the database itself"), "{text}");
 }

@@ -1,16 +1,17 @@
-//! Asking and registering agree: what a check says is what a registration does.
+//! Checks predict registrations: a verdict equals the outcome of the registration.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use portbook::grpc::proto::{self, FindingCode, Outcome, Severity, Transport};
 use tonic::Code;
 
-use crate::check_port::{furnish, question};
+use crate::check_port::{check_request, prepare_registry};
 use crate::harness::{
-    Dice, FREE, QUIET, Server, codes, denied, numbers, ports, refused, register, release,
+    FREE, QUIET, Random, Server, assert_refused, codes, error_parts, numbers, ports, register,
+    release,
 };
 
-/// Names, runs and acknowledgements whose product has every outcome.
+/// Names, ranges and acknowledgements whose product covers every outcome.
 fn cases() -> Vec<proto::RegisterPortRequest> {
     let runs = [
         (0, 0),
@@ -55,7 +56,7 @@ fn cases() -> Vec<proto::RegisterPortRequest> {
     cases
 }
 
-/// What stands in the way of a verdict, as a refusal names it: its reason, and codes to acknowledge.
+/// The refusal that a verdict predicts: its reason, and the codes that need acknowledgement.
 fn expected(verdict: &proto::Verdict, acknowledged: &[i32]) -> Option<(String, BTreeSet<String>)> {
     let first = verdict.findings.first()?;
     match verdict.outcome() {
@@ -74,8 +75,10 @@ fn expected(verdict: &proto::Verdict, acknowledged: &[i32]) -> Option<(String, B
     }
 }
 
-fn told<T: std::fmt::Debug>(answer: Result<T, tonic::Status>) -> (String, BTreeSet<String>) {
-    let (_, reason, details) = refused(answer);
+fn refusal_of<T: std::fmt::Debug>(
+    response: Result<T, tonic::Status>,
+) -> (String, BTreeSet<String>) {
+    let (_, reason, details) = error_parts(response);
     let info = details.error_info().unwrap();
     let codes = match reason.as_str() {
         "ACKNOWLEDGEMENT_REQUIRED" => info.metadata["codes"].split(',').map(Into::into).collect(),
@@ -88,21 +91,21 @@ fn told<T: std::fmt::Debug>(answer: Result<T, tonic::Status>) -> (String, BTreeS
 async fn a_check_predicts_the_registration() {
     let server = Server::start();
     let (mut reads, mut writes) = (server.reads().await, server.writes().await);
-    furnish(&mut writes).await;
+    prepare_registry(&mut writes).await;
     let mut outcomes = BTreeMap::new();
     for request in cases() {
-        let answer = reads.check_port(question(&request)).await.unwrap().into_inner();
-        let verdict = &answer.verdicts[0];
+        let response = reads.check_port(check_request(&request)).await.unwrap().into_inner();
+        let verdict = &response.verdicts[0];
         *outcomes.entry(verdict.outcome()).or_insert(0) += 1;
-        let answer = writes.register_port(request.clone()).await;
+        let response = writes.register_port(request.clone()).await;
         match expected(verdict, &request.acknowledge) {
-            Some(refusal) => assert_eq!(told(answer), refusal, "{request:?}"),
+            Some(refusal) => assert_eq!(refusal_of(response), refusal, "{request:?}"),
             None => {
-                let answer = answer.unwrap_or_else(|refusal| panic!("{request:?}: {refusal}"));
-                let answer = answer.into_inner();
-                assert_eq!(answer.findings, verdict.findings, "{request:?}");
-                // Now and then it stays, and later ones meet it.
-                for held in answer.assignments.iter().filter(|_| answer.revision % 3 != 0) {
+                let response = response.unwrap_or_else(|refusal| panic!("{request:?}: {refusal}"));
+                let response = response.into_inner();
+                assert_eq!(response.findings, verdict.findings, "{request:?}");
+                // Some registrations stay, so that later ones conflict with them.
+                for held in response.assignments.iter().filter(|_| response.revision % 3 != 0) {
                     writes.release_port(release(&held.uid)).await.unwrap();
                 }
             }
@@ -125,24 +128,24 @@ async fn each_item_of_a_batch_is_checked_after_the_items_before_it() {
         register("a--b", FREE + 5),
     ];
     let batch = proto::BatchCheckPortsRequest { requests: requests.clone() };
-    let answer = server.reads().await.batch_check_ports(batch).await.unwrap().into_inner();
-    let outcomes: Vec<_> = answer.verdicts.iter().map(|verdict| verdict.outcome()).collect();
+    let response = server.reads().await.batch_check_ports(batch).await.unwrap().into_inner();
+    let outcomes: Vec<_> = response.verdicts.iter().map(|verdict| verdict.outcome()).collect();
     let needed = Outcome::AcknowledgementRequired;
     let (yes, no) = (Outcome::Accepted, Outcome::Refused);
     assert_eq!(outcomes, [yes, no, yes, needed, no, no]);
-    for (place, code) in [(1, FindingCode::PortTaken), (2, FindingCode::TransportTwin)] {
-        let found = &answer.verdicts[place].findings[0];
+    for (position, code) in [(1, FindingCode::PortTaken), (2, FindingCode::TransportTwin)] {
+        let found = &response.verdicts[position].findings[0];
         assert_eq!((found.code(), found.evidence_index), (code, Some(0)));
         let record = found.evidence.as_ref().unwrap();
         assert_eq!((record.uid.as_str(), record.service_name.as_str()), ("", "one"));
     }
-    // Who only has to acknowledge something is in the way of those behind it.
-    let found = &answer.verdicts[4].findings[0];
+    // An item that only needs acknowledgement still blocks later items.
+    let found = &response.verdicts[4].findings[0];
     assert_eq!((found.code(), found.evidence_index), (FindingCode::PortTaken, Some(3)));
-    assert!(answer.verdicts.iter().all(|verdict| verdict.alternatives.is_empty()));
+    assert!(response.verdicts.iter().all(|verdict| verdict.alternatives.is_empty()));
 
     let batch = proto::BatchRegisterPortsRequest { requests, ..Default::default() };
-    let facts = denied(
+    let metadata = assert_refused(
         server
             .writes()
             .await
@@ -154,23 +157,23 @@ async fn each_item_of_a_batch_is_checked_after_the_items_before_it() {
         Code::AlreadyExists,
         "PORT_TAKEN",
     );
-    assert_eq!((facts["index"].as_str(), facts["holder"].as_str()), ("1", "one"));
-    assert_eq!(server.info().await.revision, 0, "all of them or none");
+    assert_eq!((metadata["index"].as_str(), metadata["holder"].as_str()), ("1", "one"));
+    assert_eq!(server.info().await.revision, 0, "batches are atomic");
 }
 
 #[tokio::test]
 async fn a_batch_check_predicts_the_batch_registration() {
     let server = Server::start();
     let (mut reads, mut writes) = (server.reads().await, server.writes().await);
-    furnish(&mut writes).await;
+    prepare_registry(&mut writes).await;
     let valid: Vec<_> = cases().into_iter().filter(|case| case.service_name == "mine").collect();
-    let mut dice = Dice::new(7);
+    let mut random = Random::new(7);
     let (mut made, mut refused) = (0, 0);
     for _ in 0..150 {
-        let size = 1 + dice.roll(3);
+        let size = 1 + random.below(3);
         let mut pick = |_| {
-            let mut one = valid[dice.roll(valid.len() as u32) as usize].clone();
-            let bump = dice.roll(3);
+            let mut one = valid[random.below(valid.len() as u32) as usize].clone();
+            let bump = random.below(3);
             one.ports = one.ports.map(|run| proto::PortRange {
                 first: Some((run.first() + bump).min(65_535)),
                 last: Some((run.last() + bump).min(65_535)),
@@ -182,24 +185,24 @@ async fn a_batch_check_predicts_the_batch_registration() {
         let verdicts = reads.batch_check_ports(check).await.unwrap().into_inner().verdicts;
         let batch =
             proto::BatchRegisterPortsRequest { requests: requests.clone(), ..Default::default() };
-        let answer = writes.batch_register_ports(batch).await;
+        let response = writes.batch_register_ports(batch).await;
         let first = verdicts.iter().position(|verdict| verdict.outcome() != Outcome::Accepted);
         match first {
-            Some(place) => {
-                let index = answer.as_ref().err().map(|status| {
-                    let (_, _, details) = crate::harness::refused::<()>(Err(status.clone()));
+            Some(position) => {
+                let index = response.as_ref().err().map(|status| {
+                    let (_, _, details) = crate::harness::error_parts::<()>(Err(status.clone()));
                     details.error_info().unwrap().metadata["index"].clone()
                 });
-                assert_eq!(index, Some(place.to_string()), "{requests:?}");
-                let refusal = expected(&verdicts[place], &requests[place].acknowledge);
-                assert_eq!(Some(told(answer)), refusal, "{requests:?}");
+                assert_eq!(index, Some(position.to_string()), "{requests:?}");
+                let refusal = expected(&verdicts[position], &requests[position].acknowledge);
+                assert_eq!(Some(refusal_of(response)), refusal, "{requests:?}");
                 refused += 1;
             }
             None => {
-                let answer = answer.unwrap().into_inner();
+                let response = response.unwrap().into_inner();
                 let findings = verdicts.iter().flat_map(|verdict| codes(&verdict.findings));
-                assert_eq!(codes(&answer.findings), findings.collect::<Vec<_>>());
-                for held in &answer.assignments {
+                assert_eq!(codes(&response.findings), findings.collect::<Vec<_>>());
+                for held in &response.assignments {
                     writes.release_port(release(&held.uid)).await.unwrap();
                 }
                 made += 1;

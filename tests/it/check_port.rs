@@ -1,4 +1,4 @@
-//! Asked before: what speaks against a port, and which others could be had.
+//! CheckPort: findings for a port, and alternatives.
 
 use std::collections::BTreeSet;
 
@@ -8,8 +8,8 @@ use crate::harness::{
     FREE, QUIET, Server, Writes, create_pool, numbers, pool, ports, register, release,
 };
 
-/// What the checked registry holds: 7450/tcp is held, 7453/tcp rests, and ten ports are a pool's.
-pub async fn furnish(writes: &mut Writes) -> (proto::Assignment, proto::Assignment) {
+/// Prepares a registry: 7450/tcp is registered, 7453/tcp cools down, ten ports are in a pool.
+pub async fn prepare_registry(writes: &mut Writes) -> (proto::Assignment, proto::Assignment) {
     let mut holder = register("holder", FREE);
     holder.assignee = "team one".into();
     let held = writes.register_port(holder).await.unwrap().into_inner().assignments.remove(0);
@@ -19,8 +19,8 @@ pub async fn furnish(writes: &mut Writes) -> (proto::Assignment, proto::Assignme
     (held, former.assignments.into_iter().next().unwrap())
 }
 
-/// The same question as this registration.
-pub fn question(request: &proto::RegisterPortRequest) -> proto::CheckPortRequest {
+/// The check that corresponds to this registration.
+pub fn check_request(request: &proto::RegisterPortRequest) -> proto::CheckPortRequest {
     proto::CheckPortRequest {
         namespace: request.namespace.clone(),
         service_name: request.service_name.clone(),
@@ -32,8 +32,8 @@ pub fn question(request: &proto::RegisterPortRequest) -> proto::CheckPortRequest
 }
 
 async fn check(server: &Server, request: &proto::RegisterPortRequest) -> proto::Verdict {
-    let answer = server.reads().await.check_port(question(request)).await.unwrap();
-    answer.into_inner().verdicts.remove(0)
+    let response = server.reads().await.check_port(check_request(request)).await.unwrap();
+    response.into_inner().verdicts.remove(0)
 }
 
 #[tokio::test]
@@ -41,7 +41,7 @@ async fn each_finding_has_a_severity_and_evidence() {
     use FindingCode as Code;
     use Severity::{Acknowledge, Blocker, Note};
     let server = Server::start();
-    let (held, former) = furnish(&mut server.writes().await).await;
+    let (held, former) = prepare_registry(&mut server.writes().await).await;
     let on = |name: &str, port, transport: Transport, pool: &str| proto::RegisterPortRequest {
         transports: vec![transport.into()],
         pool: pool.into(),
@@ -49,7 +49,7 @@ async fn each_finding_has_a_severity_and_evidence() {
     };
     let (tcp, udp) = (Transport::Tcp, Transport::Udp);
     let mut seen = BTreeSet::new();
-    for (name, port, transport, pool, code, severity, rests_on) in [
+    for (name, port, transport, pool, code, severity, evidence) in [
         ("a--b", FREE + 1, tcp, "", Code::InvalidServiceName, Blocker, ""),
         ("mine", 0, tcp, "", Code::PortZero, Blocker, "0-0"),
         ("mine", FREE, tcp, "", Code::PortTaken, Blocker, "holder"),
@@ -79,7 +79,7 @@ async fn each_finding_has_a_severity_and_evidence() {
         assert!(!found.message.is_empty());
         assert_eq!(found.end_time.is_some(), code == Code::CoolingDown);
         assert_eq!(found.evidence_index, None);
-        // What it rests on, in one word.
+        // The kind of evidence.
         let mut words = vec![found.evidence_pool.clone()];
         words.extend(found.evidence.iter().map(|record| match record.service_name.as_str() {
             "" => record.state().as_str_name().replace("STATE_", ""),
@@ -87,7 +87,7 @@ async fn each_finding_has_a_severity_and_evidence() {
         }));
         words.extend(found.evidence_ports.iter().map(|p| format!("{}-{}", p.first(), p.last())));
         words.retain(|word| !word.is_empty());
-        assert_eq!(words.join(" "), rests_on, "{code:?}");
+        assert_eq!(words.join(" "), evidence, "{code:?}");
         match (code, &found.evidence) {
             (Code::PortTaken | Code::TransportTwin, Some(record)) => assert_eq!(*record, held),
             (Code::CoolingDown, Some(record)) => assert_eq!(*record, former),
@@ -109,13 +109,13 @@ async fn each_finding_has_a_severity_and_evidence() {
         }
         seen.insert(code);
     }
-    assert_eq!(seen.len(), 17, "every code is shown");
+    assert_eq!(seen.len(), 17, "every code is covered");
 }
 
 #[tokio::test]
 async fn a_port_cools_down_as_long_as_the_history_states() {
     let server = Server::start();
-    furnish(&mut server.writes().await).await;
+    prepare_registry(&mut server.writes().await).await;
     let verdict = check(&server, &register("mine", FREE + 3)).await;
     let kinds = vec![proto::ChangeKind::Released.into()];
     let filter = proto::ChangeFilter { kinds, ..Default::default() };
@@ -123,7 +123,7 @@ async fn a_port_cools_down_as_long_as_the_history_states() {
     assert_eq!(verdict.findings[0].end_time, released.cool_down_end_time);
     let (end, time) = (released.cool_down_end_time.unwrap(), released.time.unwrap());
     assert!((86_399..=86_401).contains(&(end.seconds - time.seconds)), "24 hours");
-    // It does not rest from its own service.
+    // The cool-down does not apply to the same service.
     assert_eq!(check(&server, &register("Former", FREE + 3)).await.findings, []);
 }
 
@@ -137,30 +137,32 @@ async fn notes_are_returned_with_a_success() {
     assert_eq!(verdict.outcome(), Outcome::Accepted);
     let severities: Vec<_> = verdict.findings.iter().map(|found| found.severity()).collect();
     assert_eq!(severities, [Severity::Acknowledge, Severity::Acknowledge, Severity::Note]);
-    let answer = writes.register_port(request).await.unwrap().into_inner();
-    assert_eq!(answer.findings, verdict.findings);
+    let response = writes.register_port(request).await.unwrap().into_inner();
+    assert_eq!(response.findings, verdict.findings);
 }
 
-/// That the alternatives are the nearest ones there are, and can be had as they are told.
-async fn assert_can_be_had(server: &Server, request: &proto::RegisterPortRequest) {
+/// Asserts that the alternatives are the nearest ones and can be registered as returned.
+async fn assert_alternatives(server: &Server, request: &proto::RegisterPortRequest) {
     let (mut reads, mut writes) = (server.reads().await, server.writes().await);
     let verdict = check(server, request).await;
     assert_ne!(verdict.outcome(), Outcome::Accepted);
-    let asked = request.ports.unwrap();
-    let width = asked.last() - asked.first();
-    let distance = |run: &proto::PortRange| run.first().abs_diff(asked.first());
+    let requested = request.ports.unwrap();
+    let width = requested.last() - requested.first();
+    let distance = |run: &proto::PortRange| run.first().abs_diff(requested.first());
     assert_eq!(verdict.alternatives.len(), 5, "{verdict:?}");
     assert!(verdict.alternatives.is_sorted_by_key(distance), "{verdict:?}");
-    // Whatever is nearer than the last one can't be had, or is told, or meets what is told.
+    // Every nearer port is unavailable, or is an alternative, or overlaps one.
     let last = distance(verdict.alternatives.last().unwrap());
-    for start in asked.first() - last + 1..asked.first() + last {
+    for start in requested.first() - last + 1..requested.first() + last {
         let run = proto::PortRange { first: Some(start), last: Some(start + width) };
-        let meets =
-            |told: &proto::PortRange| told.first() <= run.last() && run.first() <= told.last();
+        let meets = |alternative: &proto::PortRange| {
+            alternative.first() <= run.last() && run.first() <= alternative.last()
+        };
         if !verdict.alternatives.iter().any(meets) {
-            let question = proto::CheckPortRequest { ports: vec![run], ..question(request) };
-            let answer = reads.check_port(question).await.unwrap().into_inner();
-            assert_ne!(answer.verdicts[0].outcome(), Outcome::Accepted, "{start}");
+            let check_request =
+                proto::CheckPortRequest { ports: vec![run], ..check_request(request) };
+            let response = reads.check_port(check_request).await.unwrap().into_inner();
+            assert_ne!(response.verdicts[0].outcome(), Outcome::Accepted, "{start}");
         }
     }
     for run in verdict.alternatives {
@@ -173,39 +175,40 @@ async fn assert_can_be_had(server: &Server, request: &proto::RegisterPortRequest
 #[tokio::test]
 async fn alternatives_can_be_registered() {
     let server = Server::start();
-    furnish(&mut server.writes().await).await;
-    assert_can_be_had(&server, &register("mine", FREE)).await;
-    assert_can_be_had(&server, &register("mine", 5432)).await;
+    prepare_registry(&mut server.writes().await).await;
+    assert_alternatives(&server, &register("mine", FREE)).await;
+    assert_alternatives(&server, &register("mine", 5432)).await;
     let both = vec![Transport::Udp.into(), Transport::Tcp.into()];
     let run = proto::RegisterPortRequest {
         ports: ports(FREE, FREE + 3),
         transports: both,
         ..register("mine", FREE)
     };
-    assert_can_be_had(&server, &run).await;
+    assert_alternatives(&server, &run).await;
     let acknowledge = numbers(&[FindingCode::IanaAssigned, FindingCode::SystemPort]);
     let among_iana = proto::RegisterPortRequest { acknowledge, ..register("mine", 1080) };
     server.writes().await.register_port(among_iana.clone()).await.unwrap();
-    assert_can_be_had(&server, &among_iana).await;
+    assert_alternatives(&server, &among_iana).await;
 }
 
 #[tokio::test]
 async fn alternatives_for_a_pool_are_in_the_pool() {
     let server = Server::start();
     let mut writes = server.writes().await;
-    furnish(&mut writes).await;
-    let asked = proto::RegisterPortRequest { pool: "web".into(), ..register("mine", QUIET + 2) };
-    writes.register_port(asked.clone()).await.unwrap();
-    let verdict = check(&server, &asked).await;
+    prepare_registry(&mut writes).await;
+    let requested =
+        proto::RegisterPortRequest { pool: "web".into(), ..register("mine", QUIET + 2) };
+    writes.register_port(requested.clone()).await.unwrap();
+    let verdict = check(&server, &requested).await;
     let near: Vec<_> = verdict.alternatives.iter().map(|run| run.first() - QUIET).collect();
     assert_eq!(near, [3, 1, 4, 0, 5]);
-    assert_can_be_had(&server, &asked).await;
-    // With four left, four are told; with a wider run than there is, none.
-    let verdict = check(&server, &asked).await;
+    assert_alternatives(&server, &requested).await;
+    // With four left, four are returned; for a range wider than any free one, none.
+    let verdict = check(&server, &requested).await;
     assert_eq!(verdict.alternatives.len(), 4);
-    let wide = proto::RegisterPortRequest { ports: ports(QUIET, QUIET + 4), ..asked };
+    let wide = proto::RegisterPortRequest { ports: ports(QUIET, QUIET + 4), ..requested };
     assert_eq!(check(&server, &wide).await.alternatives, []);
-    // Without the pool, none of its ports is offered.
+    // Without the pool, none of its ports is an alternative.
     let verdict = check(&server, &register("mine", QUIET + 9)).await;
     assert!(verdict.alternatives.iter().all(|run| run.first() > QUIET + 9 || run.first() < QUIET));
 }

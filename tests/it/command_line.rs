@@ -1,4 +1,4 @@
-//! The command line as a person and as a program sees it.
+//! Command-line output for people and for programs.
 
 use std::io::Write;
 use std::process::{Output, Stdio};
@@ -7,8 +7,8 @@ use portbook::registry::assignment::Uid;
 
 use crate::harness::{FREE, Server, TOKEN, portbook};
 
-/// What a command says and how it ends: the words of the person, then stdout, stderr and the code.
-pub fn told(line: &str, output: &Output) -> String {
+/// A transcript of a command: the command line, then stdout, stderr and the exit code.
+pub fn transcript(line: &str, output: &Output) -> String {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     let (out, err) = (text(&output.stdout), text(&output.stderr));
     let err = if err.is_empty() { err } else { format!("--- stderr\n{err}") };
@@ -18,14 +18,14 @@ pub fn told(line: &str, output: &Output) -> String {
 
 fn offline(line: &str) -> String {
     let output = portbook().args(words(line)).arg("--offline").output().unwrap();
-    told(line, &output)
+    transcript(line, &output)
 }
 
-/// Splits a line as a shell does, as far as these tests need it.
+/// Splits a line into words like a shell; supports only what these tests need.
 fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
-    for (place, part) in line.split('\'').enumerate() {
-        if place % 2 == 1 {
+    for (position, part) in line.split('\'').enumerate() {
+        if position % 2 == 1 {
             words.push(part.to_owned());
         } else {
             words.extend(part.split_whitespace().map(str::to_owned));
@@ -43,7 +43,7 @@ pub fn online(server: &Server, line: &str) -> Output {
         .unwrap()
 }
 
-/// The text without what differs from run to run.
+/// The text with variable parts replaced by placeholders.
 pub fn redacted(text: &str, server: &Server) -> String {
     let text = text.replace(&server.address, "ADDRESS");
     let words = text.split_inclusive(char::is_whitespace).map(|word| {
@@ -121,8 +121,9 @@ fn register_update_and_release_a_port() {
         "release 7450",
         "lookup billing",
     ];
-    let story: Vec<_> = lines.iter().map(|line| told(line, &online(&server, line))).collect();
-    insta::assert_snapshot!(redacted(&story.join("\n"), &server));
+    let transcripts: Vec<_> =
+        lines.iter().map(|line| transcript(line, &online(&server, line))).collect();
+    insta::assert_snapshot!(redacted(&transcripts.join("\n"), &server));
 }
 
 #[test]
@@ -134,15 +135,15 @@ fn refusals_suggest_the_next_step() {
         if let Some(token) = token {
             command.env("PORTBOOK_TOKEN", token);
         }
-        told("register billing 7450", &command.output().unwrap())
+        transcript("register billing 7450", &command.output().unwrap())
     };
-    let mut story = vec![run(&server, None), run(&server, Some("pbk_not-the-right-token"))];
+    let mut transcripts = vec![run(&server, None), run(&server, Some("pbk_not-the-right-token"))];
     server.kill();
-    story.push(run(&server, Some(TOKEN)));
+    transcripts.push(run(&server, Some(TOKEN)));
     let mut command = portbook();
     command.args(["lookup", "443"]).env("PORTBOOK_ADDR", &server.address);
-    story.push(told("lookup 443", &command.output().unwrap()));
-    insta::assert_snapshot!(redacted(&story.join("\n"), &server));
+    transcripts.push(transcript("lookup 443", &command.output().unwrap()));
+    insta::assert_snapshot!(redacted(&transcripts.join("\n"), &server));
 }
 
 fn annotated(server: &Server, lines: &[u8]) -> Vec<u8> {
@@ -167,13 +168,13 @@ async fn annotate_adds_service_names_to_log_lines() {
     let server = Server::start();
     let request = crate::harness::register("billing", FREE);
     server.writes().await.register_port(request).await.unwrap();
-    let told = annotated(
+    let transcript = annotated(
         &server,
         b"443\n53/udp\ntcp/22\n4748\n70000\nIN=eth0 SRC=10.0.0.1 PROTO=UDP SPT=60123 DPT=53\n\
           12:30:45 connect 10.0.0.7:7450 from [2001:db8::1]:443/udp ok\nnothing here \xff\nlast:443",
     );
     assert_eq!(
-        String::from_utf8_lossy(&told),
+        String::from_utf8_lossy(&transcript),
         "https\ndomain\nssh\n-\n-\nIN=eth0 SRC=10.0.0.1 PROTO=UDP SPT=60123 DPT=53(domain)\n\
          12:30:45 connect 10.0.0.7:7450(billing) from [2001:db8::1]:443/udp(https) ok\n\
          nothing here \u{fffd}\nlast:443"
@@ -184,9 +185,9 @@ async fn annotate_adds_service_names_to_log_lines() {
 fn annotating_a_long_log_preserves_its_order() {
     let server = Server::start();
     let log = (0..50_000).map(|number| number.to_string() + " 10.0.0.1:443\n").collect::<String>();
-    let told = String::from_utf8(annotated(&server, log.as_bytes())).unwrap();
-    assert_eq!(told.lines().count(), 50_000);
-    for (number, line) in told.lines().enumerate() {
+    let transcript = String::from_utf8(annotated(&server, log.as_bytes())).unwrap();
+    assert_eq!(transcript.lines().count(), 50_000);
+    for (number, line) in transcript.lines().enumerate() {
         assert_eq!(line, format!("{number} 10.0.0.1:443(https)"));
     }
 }

@@ -1,6 +1,6 @@
-//! The command line on an encrypted connection, and what it says where there can be none.
+//! TLS connections of the command line, and its errors when they fail.
 //!
-//! The encryption is that of a small front made here, which passes everything on to a real server.
+//! A small TLS proxy in this file forwards everything to a real server.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
 use crate::harness::{Server, TOKEN, portbook};
 
-/// An authority, and files of what it issues.
+/// A certificate authority, and files with the certificates that it issues.
 struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     folder: TempDir,
@@ -68,15 +68,15 @@ impl Authority {
     }
 }
 
-/// What a front asks of its callers, and what it speaks.
-struct Front<'a> {
+/// The settings of a TLS proxy: client authentication and protocols.
+struct TlsProxy<'a> {
     identity: Identity,
     clients_of: Option<&'a Authority>,
     protocol: &'static [u8],
 }
 
-impl Front<'_> {
-    /// Encrypts for the server behind, until the test ends.
+impl TlsProxy<'_> {
+    /// Terminates TLS for the server until the test ends.
     async fn run(self, server: &Server) -> SocketAddr {
         let builder = ServerConfig::builder_with_provider(Arc::new(
             tokio_rustls::rustls::crypto::ring::default_provider(),
@@ -107,7 +107,7 @@ impl Front<'_> {
             while let Ok((stream, _)) = listener.accept().await {
                 let (acceptor, behind) = (acceptor.clone(), behind.clone());
                 tokio::spawn(async move {
-                    // Callers that fail the handshake, and ends of connections, are what is tested.
+                    // Failed handshakes and closed connections are expected.
                     if let Ok(mut stream) = acceptor.accept(stream).await {
                         let mut behind = TcpStream::connect(behind).await.unwrap();
                         let _ = copy_bidirectional(&mut stream, &mut behind).await;
@@ -134,20 +134,20 @@ fn with(mut command: Command, flags: &[(&str, &Path)]) -> Command {
     command
 }
 
-async fn ended(mut command: Command) -> Output {
+async fn run_command(mut command: Command) -> Output {
     tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
 }
 
-async fn works(command: Command) {
-    let output = ended(command).await;
+async fn assert_success(command: Command) {
+    let output = run_command(command).await;
     assert!(output.status.success(), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stdout).contains("https"), "{output:?}");
     assert!(output.stderr.is_empty(), "{output:?}");
 }
 
-/// What is said by a command that can't connect.
-async fn fails(command: Command) -> String {
-    let output = ended(command).await;
+/// The error output of a command that can't connect.
+async fn failure_output(command: Command) -> String {
+    let output = run_command(command).await;
     assert_eq!(output.status.code(), Some(4), "{output:?}");
     String::from_utf8(output.stderr).unwrap()
 }
@@ -156,20 +156,20 @@ async fn fails(command: Command) -> String {
 async fn a_trusted_server_is_called_over_tls() {
     let (server, authority) = (Server::start(), Authority::new());
     let identity = authority.issue("localhost", |_| {});
-    let front = Front { identity, clients_of: None, protocol: GRPC }.run(&server).await;
-    let at = format!("https://localhost:{}", front.port());
+    let proxy = TlsProxy { identity, clients_of: None, protocol: GRPC }.run(&server).await;
+    let at = format!("https://localhost:{}", proxy.port());
     let ca = authority.ca();
-    works(with(lookup(&at), &[("--ca", &ca)])).await;
-    // By the variables, and by what the system trusts.
+    assert_success(with(lookup(&at), &[("--ca", &ca)])).await;
+    // With the environment variables, and with the system's trusted roots.
     let mut command = lookup(&at);
     command.env("PORTBOOK_CA", &ca).env("PORTBOOK_TOKEN", TOKEN);
-    works(command).await;
+    assert_success(command).await;
     let mut command = lookup(&at);
     command.env("SSL_CERT_FILE", &ca).env_remove("SSL_CERT_DIR");
-    works(command).await;
+    assert_success(command).await;
     let mut command = portbook();
     command.args(["token", "show", "--addr", &at, "--token", TOKEN, "--ca"]).arg(&ca);
-    assert!(ended(command).await.status.success());
+    assert!(run_command(command).await.status.success());
 }
 
 #[tokio::test]
@@ -199,9 +199,9 @@ async fn an_untrusted_server_is_reported() {
         (itself, GRPC, &ca, "CaUsedAsEndEntity"),
         (good(), b"http/1.1", &ca, "failed: received fatal alert: NoApplicationProtocol\n"),
     ] {
-        let front = Front { identity, clients_of: None, protocol }.run(&server).await;
-        let at = format!("https://localhost:{}", front.port());
-        let message = fails(with(lookup(&at), &[("--ca", ca)])).await;
+        let proxy = TlsProxy { identity, clients_of: None, protocol }.run(&server).await;
+        let at = format!("https://localhost:{}", proxy.port());
+        let message = failure_output(with(lookup(&at), &[("--ca", ca)])).await;
         let start = format!("portbook: connection to {at} failed: ");
         assert!(message.starts_with(&start), "{message}");
         assert!(message.contains(expected), "{message}");
@@ -213,23 +213,23 @@ async fn a_client_certificate_is_sent_when_requested() {
     let (server, authority, other) = (Server::start(), Authority::new(), Authority::new());
     let identity = authority.issue("localhost", |_| {});
     let clients_of = Some(&authority);
-    let front = Front { identity, clients_of, protocol: GRPC }.run(&server).await;
-    let at = format!("https://localhost:{}", front.port());
+    let proxy = TlsProxy { identity, clients_of, protocol: GRPC }.run(&server).await;
+    let at = format!("https://localhost:{}", proxy.port());
     let ca = authority.ca();
     let lookup_as = |identity: &Identity| {
         with(lookup(&at), &[("--ca", &ca), ("--cert", &identity.cert), ("--key", &identity.key)])
     };
-    works(lookup_as(&authority.issue("ci", |_| {}))).await;
+    assert_success(lookup_as(&authority.issue("ci", |_| {}))).await;
 
     let old = authority.issue("ci", |params| params.not_after = date_time_ymd(2021, 1, 1));
     // The client receives the alert of the server or, if it writes first, only a closed connection.
     let hint = "\nif the server requires a client certificate: --cert FILE --key FILE";
     for identity in [old, other.issue("ci", |_| {})] {
-        let message = fails(lookup_as(&identity)).await;
+        let message = failure_output(lookup_as(&identity)).await;
         assert!(message.contains(hint), "{message}");
     }
     for _ in 0..20 {
-        let message = fails(with(lookup(&at), &[("--ca", &ca)])).await;
+        let message = failure_output(with(lookup(&at), &[("--ca", &ca)])).await;
         assert!(message.contains(hint), "{message}");
     }
 }
@@ -238,23 +238,25 @@ async fn a_client_certificate_is_sent_when_requested() {
 async fn tls_at_one_end_only_is_reported() {
     let (server, authority) = (Server::start(), Authority::new());
     let identity = authority.issue("localhost", |_| {});
-    let front = Front { identity, clients_of: None, protocol: GRPC }.run(&server).await;
-    let told =
-        fails(with(lookup(&format!("https://{}", server.address)), &[("--ca", &authority.ca())]))
-            .await;
+    let proxy = TlsProxy { identity, clients_of: None, protocol: GRPC }.run(&server).await;
+    let text = failure_output(with(
+        lookup(&format!("https://{}", server.address)),
+        &[("--ca", &authority.ca())],
+    ))
+    .await;
     let hint = format!("\nif the server does not use TLS: --addr http://{}", server.address);
-    assert!(told.contains(&hint), "{told}");
-    let hint = format!("\nif the server uses TLS: --addr https://{front}");
-    let told = fails(lookup(&front.to_string())).await;
-    assert!(told.contains(&hint), "{told}");
+    assert!(text.contains(&hint), "{text}");
+    let hint = format!("\nif the server uses TLS: --addr https://{proxy}");
+    let text = failure_output(lookup(&proxy.to_string())).await;
+    assert!(text.contains(&hint), "{text}");
     let mut command = portbook();
-    command.args(["health", "--addr", &front.to_string()]);
-    assert!(fails(command).await.contains(&hint));
+    command.args(["health", "--addr", &proxy.to_string()]);
+    assert!(failure_output(command).await.contains(&hint));
 }
 
 #[test]
 fn a_plaintext_token_is_warned_about_once() {
-    // Nothing listens at port 1.
+    // Nothing listens on port 1.
     let run = |addr: &str, token: Option<&str>| {
         let mut command = lookup(addr);
         if let Some(token) = token {
@@ -262,9 +264,9 @@ fn a_plaintext_token_is_warned_about_once() {
         }
         String::from_utf8(command.output().unwrap().stderr).unwrap()
     };
-    let told = run("0.0.0.0:1", Some(TOKEN));
-    assert_eq!(told.matches("is sent to 0.0.0.0:1 in plaintext").count(), 1, "{told}");
-    assert!(!told.contains(TOKEN), "{told}");
+    let text = run("0.0.0.0:1", Some(TOKEN));
+    assert_eq!(text.matches("is sent to 0.0.0.0:1 in plaintext").count(), 1, "{text}");
+    assert!(!text.contains(TOKEN), "{text}");
     for (addr, token) in [("0.0.0.0:1", None), ("localhost:1", Some(TOKEN))] {
         assert!(!run(addr, token).contains("in plaintext"), "{addr}");
     }

@@ -1,14 +1,16 @@
-//! A server to tell stories to: the real binary, on a free port, with a database of its own that
-//! goes when the test ends.
+//! A server for scenario tests: the real binary, on a free port, with a temporary database.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::LazyLock;
 
 use portbook::grpc::proto::port_admin_service_client::PortAdminServiceClient;
 use portbook::grpc::proto::port_registry_service_client::PortRegistryServiceClient;
 use portbook::grpc::proto::{self, FindingCode, Transport};
+use portbook::store::sqlite::SqliteStore;
 use tempfile::TempDir;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
@@ -18,9 +20,9 @@ use tonic::{Code, Request, Status, Streaming};
 use tonic_types::{ErrorDetails, StatusExt};
 
 pub const TOKEN: &str = "pbk_the-admin-token-of-the-tests";
-/// A port that neither IANA nor everyday use has a word for; so are the nine after it.
+/// A port without an IANA or common use; the nine after it are free too.
 pub const FREE: u32 = 7450;
-/// Another one, with room: so are the 570 after it.
+/// Another one; the 570 after it are free too.
 pub const QUIET: u32 = 29_420;
 
 pub struct Server {
@@ -31,7 +33,7 @@ pub struct Server {
     http: String,
 }
 
-/// The binary under test, cut off from the settings of whoever runs the tests.
+/// The binary under test, without the caller's `PORTBOOK_` variables.
 pub fn portbook() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_portbook"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PORTBOOK_")) {
@@ -43,12 +45,26 @@ pub fn portbook() -> Command {
 impl Server {
     /// A server on a new database, whose admin token is [`TOKEN`].
     pub fn start() -> Self {
-        let mut server = Self::stopped();
-        server.launch();
+        Self::start_with(&[])
+    }
+
+    /// The same with additional flags.
+    pub fn start_with(flags: &[&str]) -> Self {
+        let mut server = Self::seeded();
+        server.launch_with(flags);
         server
     }
 
-    /// A server that is not running yet, and has no database.
+    /// A server that is not started, on a new database, whose admin token is [`TOKEN`].
+    ///
+    /// The database is a copy of a template: creating one takes much longer than starting on it.
+    pub fn seeded() -> Self {
+        let server = Self::stopped();
+        copy_template(&server.database());
+        server
+    }
+
+    /// A server that is not started and has no database.
     pub fn stopped() -> Self {
         Self {
             child: None,
@@ -63,25 +79,25 @@ impl Server {
         self.folder.path().join("portbook.db")
     }
 
-    /// Starts the server on the database as it was left.
+    /// Starts the server on the existing database.
     pub fn launch(&mut self) {
         self.launch_with(&[]);
     }
 
-    /// Starts it with more flags.
+    /// Starts it with additional flags.
     pub fn launch_with(&mut self, flags: &[&str]) {
         self.launch_as(serve(&self.database()).args(flags));
     }
 
-    /// Starts it with more flags and its log in a file.
+    /// Starts it with additional flags, and writes its log to a file.
     pub fn launch_logged(&mut self, flags: &[&str]) -> PathBuf {
         let log = self.folder.path().join("log");
-        let file = std::fs::File::create(&log).unwrap();
+        let file = fs::File::create(&log).unwrap();
         self.launch_as(serve(&self.database()).args(flags).stderr(file));
         log
     }
 
-    /// Starts the server like this.
+    /// Starts the server with this command.
     pub fn launch_as(&mut self, command: &mut Command) {
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -98,7 +114,7 @@ impl Server {
         self.child = Some(child);
     }
 
-    /// Ends the server as a loss of power would.
+    /// Ends the server with SIGKILL.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
@@ -106,24 +122,24 @@ impl Server {
         }
     }
 
-    /// Ends the server with a signal, and waits for it.
+    /// Sends a signal to the server and waits for its end.
     pub async fn signal(&mut self, signal: &str) -> ExitStatus {
         let mut child = self.child.take().unwrap();
         let sent = Command::new("kill").args(["-s", signal, &child.id().to_string()]).status();
         assert!(sent.unwrap().success());
-        // The clients of this test go on meanwhile: a server waits for those that say nothing.
+        // The clients of this test must continue meanwhile: the server waits for idle ones.
         tokio::task::spawn_blocking(move || child.wait().unwrap()).await.unwrap()
     }
 
-    /// Where it answers over HTTP.
+    /// The URL of the HTTP listener.
     pub fn http(&self) -> &str {
         &self.http
     }
 
-    /// What the server has in memory, and the most it has had, in KiB.
+    /// The current and the peak resident memory of the server, in KiB.
     pub fn memory_kib(&self) -> (u64, u64) {
         let id = self.child.as_ref().unwrap().id();
-        let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+        let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
         let figure = |name| {
             let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
             line.trim().trim_end_matches(" kB").parse().unwrap()
@@ -144,7 +160,7 @@ impl Server {
         self.writes_as(Some(&format!("Bearer {TOKEN}"))).await
     }
 
-    /// The writes with this `authorization`.
+    /// An admin client with this `authorization`.
     pub async fn writes_as(&self, authorization: Option<&str>) -> Writes {
         let authorization = authorization.map(|value| value.parse().unwrap());
         PortAdminServiceClient::with_interceptor(self.channel().await, Authorization(authorization))
@@ -152,11 +168,11 @@ impl Server {
 
     pub async fn lookup(&self, port: u32) -> proto::PortInfo {
         let request = proto::LookupPortRequest { port: Some(port), ..Default::default() };
-        let answer = self.reads().await.lookup_port(request).await.unwrap().into_inner();
-        decode(&answer.port_info)
+        let response = self.reads().await.lookup_port(request).await.unwrap().into_inner();
+        decode(&response.port_info)
     }
 
-    /// The registrations that pass the filter, page by page.
+    /// The registrations that match the filter, read page by page.
     pub async fn registered(
         &self,
         filter: proto::AssignmentFilter,
@@ -181,8 +197,8 @@ impl Server {
         }
     }
 
-    /// Everything that is registered in any namespace.
-    pub async fn everything(&self) -> Vec<proto::Assignment> {
+    /// All registrations of all namespaces.
+    pub async fn all_registrations(&self) -> Vec<proto::Assignment> {
         self.registered(
             proto::AssignmentFilter { namespace: "-".into(), ..Default::default() },
             None,
@@ -190,7 +206,7 @@ impl Server {
         .await
     }
 
-    /// The changes that pass the filter, oldest first, page by page.
+    /// The changes that match the filter, oldest first, read page by page.
     pub async fn history(&self, filter: proto::ChangeFilter) -> Vec<proto::Change> {
         let mut request = proto::ListChangesRequest {
             filter: Some(filter),
@@ -229,6 +245,32 @@ impl Drop for Server {
     }
 }
 
+/// The content and the permissions of a database after a first start, which is made once for all tests.
+static TEMPLATE: LazyLock<(Vec<u8>, Permissions)> = LazyLock::new(|| {
+    let mut server = Server::stopped();
+    server.launch();
+    let mut child = server.child.take().unwrap();
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-s", "TERM", &id]).status().unwrap().success());
+    assert!(child.wait().unwrap().success());
+    let database = server.database();
+    (fs::read(&database).unwrap(), fs::metadata(&database).unwrap().permissions())
+});
+
+fn copy_template(database: &Path) {
+    let (content, permissions) = &*TEMPLATE;
+    fs::write(database, content).unwrap();
+    fs::set_permissions(database, permissions.clone()).unwrap();
+}
+
+/// A store on a new database, and the folder of its file.
+pub async fn seeded_store() -> (TempDir, SqliteStore) {
+    let folder = TempDir::new().unwrap();
+    let database = folder.path().join("portbook.db");
+    copy_template(&database);
+    (folder, SqliteStore::open(&database).await.unwrap())
+}
+
 /// `portbook serve` on this database and a free port.
 pub fn serve(database: &Path) -> Command {
     let mut command = portbook();
@@ -242,12 +284,12 @@ pub fn serve(database: &Path) -> Command {
     command
 }
 
-/// What a server that can't start says, and how it ends.
+/// The exit code and the error output of a server that fails to start.
 pub fn failed_start(command: &mut Command) -> (Option<i32>, String) {
     let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-    let mut said = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-    (child.wait().unwrap().code(), said)
+    let mut output = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut output).unwrap();
+    (child.wait().unwrap().code(), output)
 }
 
 pub type Writes = PortAdminServiceClient<InterceptedService<Channel, Authorization>>;
@@ -268,7 +310,7 @@ pub fn decode<M: prost::Message + Default>(bytes: &[u8]) -> M {
     M::decode(bytes).unwrap()
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "as the field of a message has it")]
+#[expect(clippy::unnecessary_wraps, reason = "the type of the message field")]
 pub fn ports(first: u32, last: u32) -> Option<proto::PortRange> {
     Some(proto::PortRange { first: Some(first), last: Some(last) })
 }
@@ -314,12 +356,12 @@ pub fn ensure(pool: &str, service_name: &str) -> proto::EnsurePortRequest {
     }
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "as the field of a message has it")]
+#[expect(clippy::unnecessary_wraps, reason = "the type of the message field")]
 pub fn seconds(seconds: i64) -> Option<prost_types::Duration> {
     Some(prost_types::Duration { seconds, nanos: 0 })
 }
 
-/// As a request has them.
+/// The codes as numbers, the type of the message field.
 pub fn numbers(codes: &[FindingCode]) -> Vec<i32> {
     codes.iter().map(|code| (*code).into()).collect()
 }
@@ -332,12 +374,12 @@ pub fn first_port(assignment: &proto::Assignment) -> u32 {
     assignment.ports.unwrap().first()
 }
 
-/// The registry as its changes tell it.
+/// The registrations that result from a sequence of changes.
 #[derive(Default)]
-pub struct Fold(pub BTreeMap<String, proto::Assignment>);
+pub struct Replay(pub BTreeMap<String, proto::Assignment>);
 
-impl Fold {
-    /// Takes over a change, which has to fit what was told before.
+impl Replay {
+    /// Applies a change, which must follow from the previous ones.
     pub fn apply(&mut self, change: &proto::Change) {
         if let Some(before) = &change.before {
             assert_eq!(self.0.remove(&before.uid).as_ref(), Some(before), "{change:?}");
@@ -348,7 +390,7 @@ impl Fold {
         }
     }
 
-    /// That this is what is registered, in whatever order.
+    /// Asserts that these are the registrations, in any order.
     pub fn assert_is(&self, registered: Vec<proto::Assignment>) {
         let registered: BTreeMap<_, _> =
             registered.into_iter().map(|assignment| (assignment.uid.clone(), assignment)).collect();
@@ -356,21 +398,21 @@ impl Fold {
     }
 }
 
-/// What comes of it, if it comes within a minute.
-pub async fn in_time<T>(work: impl Future<Output = T>) -> T {
+/// The output of the future; fails after a minute.
+pub async fn within_timeout<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(std::time::Duration::from_mins(1), work).await.unwrap()
 }
 
-/// Chance that is the same in each run.
-pub struct Dice(u64);
+/// A deterministic random generator.
+pub struct Random(u64);
 
-impl Dice {
+impl Random {
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
     /// 0 - `sides - 1`.
-    pub fn roll(&mut self, sides: u32) -> u32 {
+    pub fn below(&mut self, sides: u32) -> u32 {
         // Knuth's MMIX; its upper half is random enough for tests.
         self.0 =
             self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -378,8 +420,8 @@ impl Dice {
     }
 }
 
-/// Lets a registration pass whatever can be acknowledged.
-pub fn whatever(request: proto::RegisterPortRequest) -> proto::RegisterPortRequest {
+/// The registration, with every finding acknowledged that can be.
+pub fn acknowledge_all(request: proto::RegisterPortRequest) -> proto::RegisterPortRequest {
     let codes = [
         FindingCode::SystemPort,
         FindingCode::IanaAssigned,
@@ -391,23 +433,25 @@ pub fn whatever(request: proto::RegisterPortRequest) -> proto::RegisterPortReque
     proto::RegisterPortRequest { acknowledge: codes.map(Into::into).to_vec(), ..request }
 }
 
-/// The code and the details of a refusal, which all have an `ErrorInfo` of our domain.
-pub fn refused<T: std::fmt::Debug>(answer: Result<T, Status>) -> (Code, String, ErrorDetails) {
-    let status = answer.unwrap_err();
+/// The code, the reason and the details of a refusal, which must have an `ErrorInfo` of our domain.
+pub fn error_parts<T: std::fmt::Debug>(
+    response: Result<T, Status>,
+) -> (Code, String, ErrorDetails) {
+    let status = response.unwrap_err();
     let details = status.get_error_details();
     let info = details.error_info().unwrap_or_else(|| panic!("no ErrorInfo: {status:?}"));
     assert_eq!(info.domain, "portbook");
     (status.code(), info.reason.clone(), details)
 }
 
-/// That the answer is this refusal; its facts.
-pub fn denied<T: std::fmt::Debug>(
-    answer: Result<T, Status>,
+/// Asserts that the result is this refusal; returns the metadata of its `ErrorInfo`.
+pub fn assert_refused<T: std::fmt::Debug>(
+    response: Result<T, Status>,
     code: Code,
     reason: &str,
 ) -> HashMap<String, String> {
-    let (told, why, details) = refused(answer);
-    assert_eq!((told, why.as_str()), (code, reason));
+    let (code_found, why, details) = error_parts(response);
+    assert_eq!((code_found, why.as_str()), (code, reason));
     details.error_info().unwrap().metadata.clone()
 }
 

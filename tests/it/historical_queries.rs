@@ -1,12 +1,12 @@
-//! The past: who held a port then.
+//! Historical queries: the registry as of a revision or a time.
 
 use portbook::grpc::proto::{self, AsOf, ChangeFilter, FindingCode, as_of::Moment};
 use prost_types::Timestamp;
 use tonic::Code;
 
 use crate::harness::{
-    Dice, FREE, QUIET, Server, Writes, create_pool, decode, denied, ensure, namespace, numbers,
-    pool, ports, register, release, whatever,
+    FREE, QUIET, Random, Server, Writes, acknowledge_all, assert_refused, create_pool, decode,
+    ensure, namespace, numbers, pool, ports, register, release,
 };
 
 #[expect(clippy::unnecessary_wraps, reason = "as the field of a message has it")]
@@ -19,7 +19,7 @@ fn at_time(time: Timestamp) -> Option<AsOf> {
     Some(AsOf { moment: Some(Moment::Time(time)) })
 }
 
-/// A microsecond before.
+/// One microsecond earlier.
 fn just_before(time: Timestamp) -> Timestamp {
     match time.nanos {
         0 => Timestamp { seconds: time.seconds - 1, nanos: 999_999_000 },
@@ -35,19 +35,19 @@ async fn lookup(
 ) -> Result<(proto::PortInfo, u64), tonic::Status> {
     let namespace = namespace.into();
     let request = proto::LookupPortRequest { port: Some(port), namespace, as_of, transport: 0 };
-    let answer = server.reads().await.lookup_port(request).await?.into_inner();
-    Ok((decode(&answer.port_info), answer.revision))
+    let response = server.reads().await.lookup_port(request).await?.into_inner();
+    Ok((decode(&response.port_info), response.revision))
 }
 
-/// The names under which the port is registered.
+/// The service names that hold the port.
 async fn holders(server: &Server, port: u32, as_of: Option<AsOf>) -> Vec<String> {
     let (info, _) = lookup(server, "", port, as_of).await.unwrap();
     let own = info.assignments.into_iter().filter(|record| !record.namespace.is_empty());
     own.map(|record| record.service_name).collect()
 }
 
-/// Registered, given back, registered by another, renamed: revisions 1 - 4.
-async fn tell_a_story(writes: &mut Writes) {
+/// Registered, released, registered by another service, renamed: revisions 1 - 4.
+async fn write_history(writes: &mut Writes) {
     let first = writes.register_port(register("first", FREE)).await.unwrap().into_inner();
     writes.release_port(release(&first.assignments[0].uid)).await.unwrap();
     let mut second = register("second", FREE);
@@ -67,7 +67,7 @@ async fn tell_a_story(writes: &mut Writes) {
 #[tokio::test]
 async fn the_former_holder_is_found_by_revision_and_by_time() {
     let mut server = Server::start();
-    tell_a_story(&mut server.writes().await).await;
+    write_history(&mut server.writes().await).await;
     let held: [&[&str]; 5] = [&[], &["first"], &[], &["second"], &["third"]];
     let times: Vec<_> = {
         let changes = server.history(ChangeFilter::default()).await;
@@ -77,8 +77,8 @@ async fn the_former_holder_is_found_by_revision_and_by_time() {
     for _ in 0..2 {
         for (revision, names) in (0..).zip(held) {
             assert_eq!(holders(&server, FREE, at_revision(revision)).await, names, "{revision}");
-            let (_, told) = lookup(&server, "", FREE, at_revision(revision)).await.unwrap();
-            assert_eq!(told, revision);
+            let (_, output) = lookup(&server, "", FREE, at_revision(revision)).await.unwrap();
+            assert_eq!(output, revision);
         }
         for (time, (before, after)) in times.iter().zip(held.iter().zip(&held[1..])) {
             assert_eq!(holders(&server, FREE, at_time(*time)).await, *after);
@@ -87,7 +87,7 @@ async fn the_former_holder_is_found_by_revision_and_by_time() {
         server.kill();
         server.launch();
     }
-    // IANA's records are there at any time.
+    // IANA's records exist at any time.
     let (then, _) = lookup(&server, "", 443, at_revision(0)).await.unwrap();
     assert_eq!(then, server.lookup(443).await);
 }
@@ -95,7 +95,7 @@ async fn the_former_holder_is_found_by_revision_and_by_time() {
 #[tokio::test]
 async fn the_former_ports_of_a_service_are_found() {
     let server = Server::start();
-    tell_a_story(&mut server.writes().await).await;
+    write_history(&mut server.writes().await).await;
     let names = ["first", "second", "third"];
     for (revision, found) in (0..).zip([None, Some("first"), None, Some("second"), Some("third")]) {
         for name in names {
@@ -105,14 +105,14 @@ async fn the_former_ports_of_a_service_are_found() {
                 ..Default::default()
             };
             match server.reads().await.lookup_service(request).await {
-                Ok(answer) => {
-                    let answer = answer.into_inner();
-                    assert_eq!((Some(name), answer.revision), (found, revision));
-                    assert_eq!(answer.assignments[0].ports, ports(FREE, FREE));
-                    assert_eq!(answer.total_size, 1);
+                Ok(response) => {
+                    let response = response.into_inner();
+                    assert_eq!((Some(name), response.revision), (found, revision));
+                    assert_eq!(response.assignments[0].ports, ports(FREE, FREE));
+                    assert_eq!(response.total_size, 1);
                 }
                 refusal => {
-                    denied(refusal, Code::NotFound, "SERVICE_NOT_FOUND");
+                    assert_refused(refusal, Code::NotFound, "SERVICE_NOT_FOUND");
                     assert_ne!(Some(name), found);
                 }
             }
@@ -142,10 +142,10 @@ async fn a_deleted_namespace_can_be_queried() {
         assert_eq!(server.registered(filter.clone(), at_revision(2)).await, held);
         assert_eq!(server.registered(filter, at_revision(3)).await, []);
         for revision in [0, 4] {
-            let answer = lookup(&server, "lab", FREE, at_revision(revision)).await;
-            denied(answer, Code::NotFound, "NAMESPACE_NOT_FOUND");
+            let response = lookup(&server, "lab", FREE, at_revision(revision)).await;
+            assert_refused(response, Code::NotFound, "NAMESPACE_NOT_FOUND");
         }
-        // One of that name that was made since is another one.
+        // A namespace created later with that name is a different one.
         writes.create_namespace(lab()).await.ok();
     }
 }
@@ -156,8 +156,8 @@ async fn a_historical_list_is_paginated() {
     let mut writes = server.writes().await;
     let mut uids = Vec::new();
     for port in QUIET..QUIET + 30 {
-        let answer = writes.register_port(register("stays", port)).await.unwrap();
-        uids.push(answer.into_inner().assignments.remove(0).uid);
+        let response = writes.register_port(register("stays", port)).await.unwrap();
+        uids.push(response.into_inner().assignments.remove(0).uid);
     }
     let mut request = proto::ListAssignmentsRequest {
         filter: Some(proto::AssignmentFilter { sources: vec![1], ..Default::default() }),
@@ -165,34 +165,34 @@ async fn a_historical_list_is_paginated() {
         as_of: at_revision(30),
         ..Default::default()
     };
-    let (mut reads, mut told) = (server.reads().await, Vec::new());
+    let (mut reads, mut output) = (server.reads().await, Vec::new());
     loop {
         let page = reads.list_assignments(request.clone()).await.unwrap().into_inner();
         assert_eq!((page.total_size, page.revision), (30, 30));
-        told.extend(page.assignments.into_iter().map(|record| record.uid));
+        output.extend(page.assignments.into_iter().map(|record| record.uid));
         request.page_token = page.next_page_token;
         if request.page_token.is_empty() {
             break;
         }
-        // The present goes on meanwhile.
-        for uid in uids.iter().rev().skip(told.len()).step_by(3).take(2) {
+        // The current state changes meanwhile.
+        for uid in uids.iter().rev().skip(output.len()).step_by(3).take(2) {
             writes.release_port(release(uid)).await.ok();
         }
     }
-    assert_eq!(told, uids);
+    assert_eq!(output, uids);
     assert!(server.info().await.revision > 35);
 }
 
-/// One write by chance. What is refused changes nothing, and is fine too.
-async fn write(dice: &mut Dice, writes: &mut Writes, uids: &mut Vec<String>) {
-    let space = ["default", "a", "b"][dice.roll(3) as usize].to_owned();
-    let port = QUIET + dice.roll(12);
-    let name = ["billing", "orders", "web"][dice.roll(3) as usize];
+/// A random write. A refusal changes nothing and is accepted.
+async fn write(random: &mut Random, writes: &mut Writes, uids: &mut Vec<String>) {
+    let space = ["default", "a", "b"][random.below(3) as usize].to_owned();
+    let port = QUIET + random.below(12);
+    let name = ["billing", "orders", "web"][random.below(3) as usize];
     let uid = match uids.len() as u32 {
         0 => String::new(),
-        count => uids[dice.roll(count) as usize].clone(),
+        count => uids[random.below(count) as usize].clone(),
     };
-    match dice.roll(12) {
+    match random.below(12) {
         0 => drop(
             writes.create_namespace(namespace(&space, proto::NamespacePolicy::default())).await,
         ),
@@ -212,20 +212,20 @@ async fn write(dice: &mut Dice, writes: &mut Writes, uids: &mut Vec<String>) {
         }
         4 | 5 => {
             let request = proto::EnsurePortRequest { namespace: space, ..ensure("web", name) };
-            if let Ok(answer) = writes.ensure_port(request).await {
-                uids.extend(answer.into_inner().assignments.into_iter().map(|record| record.uid));
+            if let Ok(response) = writes.ensure_port(request).await {
+                uids.extend(response.into_inner().assignments.into_iter().map(|record| record.uid));
             }
         }
         6 => {
-            let wish = proto::Assignment {
+            let desired = proto::Assignment {
                 uid,
                 service_name: name.into(),
-                description: format!("d{}", dice.roll(9)),
+                description: format!("d{}", random.below(9)),
                 ..Default::default()
             };
             let request = proto::UpdateAssignmentRequest {
-                assignment: Some(wish),
-                acknowledge: whatever(register("", 0)).acknowledge,
+                assignment: Some(desired),
+                acknowledge: acknowledge_all(register("", 0)).acknowledge,
                 ..Default::default()
             };
             drop(writes.update_assignment(request).await);
@@ -234,12 +234,12 @@ async fn write(dice: &mut Dice, writes: &mut Writes, uids: &mut Vec<String>) {
         _ => {
             let request = proto::RegisterPortRequest {
                 namespace: space,
-                ports: ports(port, port + dice.roll(3)),
-                transports: [vec![1], vec![1, 2]][dice.roll(2) as usize].clone(),
-                ..whatever(register(name, port))
+                ports: ports(port, port + random.below(3)),
+                transports: [vec![1], vec![1, 2]][random.below(2) as usize].clone(),
+                ..acknowledge_all(register(name, port))
             };
-            if let Ok(answer) = writes.register_port(request).await {
-                uids.extend(answer.into_inner().assignments.into_iter().map(|record| record.uid));
+            if let Ok(response) = writes.register_port(request).await {
+                uids.extend(response.into_inner().assignments.into_iter().map(|record| record.uid));
             }
         }
     }
@@ -249,19 +249,20 @@ async fn write(dice: &mut Dice, writes: &mut Writes, uids: &mut Vec<String>) {
 async fn a_historical_query_returns_the_response_of_that_time() {
     let server = Server::start();
     let mut writes = server.writes().await;
-    let (mut dice, mut uids) = (Dice::new(11), Vec::new());
+    let (mut random, mut uids) = (Random::new(11), Vec::new());
     let all = || proto::AssignmentFilter { namespace: "-".into(), ..Default::default() };
-    let place =
-        |dice: &mut Dice| (["default", "a", "b"][dice.roll(3) as usize], QUIET + dice.roll(14));
-    let code = |answer: Result<(proto::PortInfo, u64), tonic::Status>| {
-        answer.map(|(info, _)| info).map_err(|status| status.code())
+    let position = |random: &mut Random| {
+        (["default", "a", "b"][random.below(3) as usize], QUIET + random.below(14))
+    };
+    let code = |response: Result<(proto::PortInfo, u64), tonic::Status>| {
+        response.map(|(info, _)| info).map_err(|status| status.code())
     };
     let mut answered = Vec::new();
     while server.info().await.revision < 200 {
-        write(&mut dice, &mut writes, &mut uids).await;
+        write(&mut random, &mut writes, &mut uids).await;
         let revision = server.info().await.revision;
         let mut ports = Vec::new();
-        for (space, port) in [place(&mut dice), place(&mut dice)] {
+        for (space, port) in [position(&mut random), position(&mut random)] {
             ports.push((space, port, code(lookup(&server, space, port, None).await)));
         }
         answered.push((revision, ports, server.registered(all(), None).await));

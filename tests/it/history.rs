@@ -1,4 +1,4 @@
-//! The history: who changed what, when and why, page by page, and nothing of it missing.
+//! ListChanges: actor, resource, time and reason of each change, complete and paginated.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,16 +6,16 @@ use portbook::grpc::proto::{self, Change, ChangeFilter, ChangeKind, Transport};
 use tonic::Code;
 
 use crate::harness::{
-    Dice, FREE, Fold, QUIET, Server, create_pool, denied, ensure, first_port, in_time, namespace,
-    pool, ports, register, release, seconds,
+    FREE, QUIET, Random, Replay, Server, assert_refused, create_pool, ensure, first_port,
+    namespace, pool, ports, register, release, seconds, within_timeout,
 };
 
-fn everywhere() -> ChangeFilter {
+fn all_namespaces() -> ChangeFilter {
     ChangeFilter { namespace: "-".into(), ..Default::default() }
 }
 
-/// One change of each kind, and some more, in three namespaces of which one is gone.
-async fn tell_a_story(server: &Server) {
+/// Makes at least one change of each kind, in three namespaces, one of which is deleted.
+async fn write_history(server: &Server) {
     let mut writes = server.writes().await;
     let mut watch = server.watch(1, proto::WatchFilter::default()).await;
     for name in ["lab", "prod"] {
@@ -71,7 +71,7 @@ async fn tell_a_story(server: &Server) {
     writes.delete_pool(remove).await.unwrap();
     let end = proto::DeleteNamespaceRequest { name: "lab".into(), ..Default::default() };
     writes.delete_namespace(end).await.unwrap();
-    in_time(async {
+    within_timeout(async {
         let is_expired = |change: &Change| change.kind() == ChangeKind::Expired;
         while !watch.message().await.unwrap().unwrap().changes.iter().any(is_expired) {}
     })
@@ -82,15 +82,15 @@ async fn tell_a_story(server: &Server) {
 async fn each_change_has_actor_kind_time_and_reason() {
     use ChangeKind as Kind;
     let server = Server::start();
-    tell_a_story(&server).await;
-    let changes = server.history(everywhere()).await;
+    write_history(&server).await;
+    let changes = server.history(all_namespaces()).await;
     let kinds: BTreeSet<_> = changes.iter().map(|change| change.kind() as i32).collect();
-    assert_eq!(kinds, (1..=11).collect::<BTreeSet<_>>(), "one of each kind at least");
-    let place = |change: &Change| (change.revision, change.position);
-    assert!(changes.is_sorted_by(|a, b| place(a) < place(b)));
+    assert_eq!(kinds, (1..=11).collect::<BTreeSet<_>>(), "at least one of each kind");
+    let position = |change: &Change| (change.revision, change.position);
+    assert!(changes.is_sorted_by(|a, b| position(a) < position(b)));
     let time = |change: &Change| change.time.map(|time| (time.seconds, time.nanos));
     assert!(changes.is_sorted_by_key(time));
-    // What was registered on two transports at once.
+    // Registrations on two transports are one revision.
     let together = |change: &Change| {
         change.after.as_ref().is_some_and(|after| after.ports == ports(FREE, FREE + 4))
     };
@@ -131,11 +131,11 @@ async fn each_change_has_actor_kind_time_and_reason() {
     let names = [&renamed.before, &renamed.after].map(|side| &side.as_ref().unwrap().service_name);
     assert_eq!(names, ["billing", "Orders"]);
     let together: Vec<_> =
-        changes.iter().filter(|change| change.reason == "new service").map(place).collect();
+        changes.iter().filter(|change| change.reason == "new service").map(position).collect();
     assert_eq!(together, [(together[0].0, 0), (together[0].0, 1)]);
 }
 
-/// Whether a change passes, found without an index.
+/// Whether a change matches, determined without an index.
 fn passes(filter: &ChangeFilter, change: &Change) -> bool {
     let records: Vec<_> = [&change.before, &change.after].into_iter().flatten().collect();
     let namespaces = [&change.namespace_before, &change.namespace_after];
@@ -145,11 +145,11 @@ fn passes(filter: &ChangeFilter, change: &Change) -> bool {
         places.next().or(namespaces.into_iter().flatten().map(|it| it.name.as_str()).next());
     let namespace =
         namespace.or(pools.into_iter().flatten().map(|it| it.namespace.as_str()).next());
-    let asked = if filter.namespace.is_empty() { "default" } else { &filter.namespace };
+    let requested = if filter.namespace.is_empty() { "default" } else { &filter.namespace };
     let of_record = |test: &dyn Fn(&proto::Assignment) -> bool| records.iter().any(|it| test(it));
     let time = change.time.map(|time| (time.seconds, time.nanos));
     let bound = |time: prost_types::Timestamp| Some((time.seconds, time.nanos));
-    (asked == "-" || namespace == Some(asked))
+    (requested == "-" || namespace == Some(requested))
         && filter.ports.is_none_or(|run| {
             of_record(&|it| {
                 it.ports.unwrap().first() <= run.last() && run.first() <= it.ports.unwrap().last()
@@ -168,12 +168,12 @@ fn passes(filter: &ChangeFilter, change: &Change) -> bool {
 #[tokio::test]
 async fn filters_match_a_naive_scan() {
     let server = Server::start();
-    tell_a_story(&server).await;
-    let all = server.history(everywhere()).await;
+    write_history(&server).await;
+    let all = server.history(all_namespaces()).await;
     let middle = all[all.len() / 2].time;
     let uid = all.iter().find_map(|change| change.before.as_ref()).unwrap().uid.clone();
     let with = |change: &dyn Fn(&mut ChangeFilter)| {
-        let mut filter = everywhere();
+        let mut filter = all_namespaces();
         change(&mut filter);
         filter
     };
@@ -209,31 +209,31 @@ async fn filters_match_a_naive_scan() {
 #[tokio::test]
 async fn pages_contain_each_change_once_in_both_orders() {
     let server = Server::start();
-    tell_a_story(&server).await;
-    let all = server.history(everywhere()).await;
+    write_history(&server).await;
+    let all = server.history(all_namespaces()).await;
     for (page_size, most, newest_first) in
         [(1, 1, false), (1, 1, true), (4, 4, false), (4, 4, true), (0, 50, true)]
     {
         let mut request = proto::ListChangesRequest {
-            filter: Some(everywhere()),
+            filter: Some(all_namespaces()),
             page_size,
             newest_first,
             ..Default::default()
         };
-        let (mut reads, mut told) = (server.reads().await, Vec::new());
+        let (mut reads, mut output) = (server.reads().await, Vec::new());
         loop {
             let page = reads.list_changes(request.clone()).await.unwrap().into_inner();
             assert!((1..=most).contains(&page.changes.len()));
-            told.extend(page.changes);
+            output.extend(page.changes);
             request.page_token = page.next_page_token;
             if request.page_token.is_empty() {
                 break;
             }
         }
         if newest_first {
-            told.reverse();
+            output.reverse();
         }
-        assert_eq!(told, all);
+        assert_eq!(output, all);
     }
 }
 
@@ -247,10 +247,10 @@ async fn pages_are_contiguous_under_concurrent_writes() {
     for newest_first in [false, true] {
         let mut request =
             proto::ListChangesRequest { page_size: 6, newest_first, ..Default::default() };
-        let mut told = Vec::new();
+        let mut output = Vec::new();
         for round in 0..4 {
             let page = reads.list_changes(request.clone()).await.unwrap().into_inner();
-            told.extend(page.changes.iter().map(|change| change.revision));
+            output.extend(page.changes.iter().map(|change| change.revision));
             request.page_token = page.next_page_token;
             let port = QUIET + 20 + u32::from(newest_first) * 10 + round;
             writes.register_port(register("meanwhile", port)).await.unwrap();
@@ -258,27 +258,27 @@ async fn pages_are_contiguous_under_concurrent_writes() {
         let last = if newest_first { 24 } else { 1 };
         let expected: Vec<_> =
             (0..24).map(|n| if newest_first { last - n } else { last + n }).collect();
-        assert_eq!(told, expected[..told.len()]);
-        assert!(told.len() >= 23);
+        assert_eq!(output, expected[..output.len()]);
+        assert!(output.len() >= 23);
     }
 }
 
 #[tokio::test]
 async fn the_history_of_a_deleted_namespace_remains() {
     let mut server = Server::start();
-    tell_a_story(&server).await;
+    write_history(&server).await;
     let of_lab = ChangeFilter { namespace: "lab".into(), ..Default::default() };
-    let told = server.history(of_lab.clone()).await;
-    assert_eq!(told.last().unwrap().kind(), ChangeKind::NamespaceDeleted);
+    let output = server.history(of_lab.clone()).await;
+    assert_eq!(output.last().unwrap().kind(), ChangeKind::NamespaceDeleted);
     let nothing = ChangeFilter { service_name: "nobody".into(), ..of_lab.clone() };
-    assert_eq!(server.history(nothing).await, [], "it was there: that is no error");
+    assert_eq!(server.history(nothing).await, [], "a deleted namespace is not an error");
     server.kill();
     server.launch();
-    assert_eq!(server.history(of_lab).await, told);
+    assert_eq!(server.history(of_lab).await, output);
     let filter = Some(ChangeFilter { namespace: "lap".into(), ..Default::default() });
     let request = proto::ListChangesRequest { filter, ..Default::default() };
-    let answer = server.reads().await.list_changes(request).await;
-    denied(answer, Code::NotFound, "NAMESPACE_NOT_FOUND");
+    let response = server.reads().await.list_changes(request).await;
+    assert_refused(response, Code::NotFound, "NAMESPACE_NOT_FOUND");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -288,13 +288,16 @@ async fn every_refused_writer_gets_the_holder_recorded_in_the_history() {
     for client in 0..64 {
         let mut writes = server.writes().await;
         clients.push(tokio::spawn(async move {
-            let (mut dice, mut won, mut lost) = (Dice::new(client), Vec::new(), Vec::new());
+            let (mut random, mut won, mut lost) = (Random::new(client), Vec::new(), Vec::new());
             for _ in 0..200 {
-                let port = QUIET + dice.roll(100);
+                let port = QUIET + random.below(100);
                 match writes.register_port(register(&format!("client-{client}"), port)).await {
-                    Ok(answer) => won.push((port, answer.into_inner().assignments.remove(0))),
+                    Ok(response) => won.push((port, response.into_inner().assignments.remove(0))),
                     refusal => {
-                        lost.push((port, denied(refusal, Code::AlreadyExists, "PORT_TAKEN")));
+                        lost.push((
+                            port,
+                            assert_refused(refusal, Code::AlreadyExists, "PORT_TAKEN"),
+                        ));
                     }
                 }
             }
@@ -305,22 +308,25 @@ async fn every_refused_writer_gets_the_holder_recorded_in_the_history() {
     for client in clients {
         let (won, lost) = client.await.unwrap();
         for (port, assignment) in won {
-            assert_eq!(holders.insert(port, assignment), None, "{port} was given twice");
+            assert_eq!(holders.insert(port, assignment), None, "{port} was allocated twice");
         }
         losers.extend(lost);
     }
     assert_eq!((holders.len(), losers.len()), (100, 64 * 200 - 100));
-    for (port, facts) in losers {
+    for (port, metadata) in losers {
         let holder = &holders[&port];
-        assert_eq!((&facts["holder"], &facts["holder_uid"]), (&holder.service_name, &holder.uid));
-        assert_eq!(facts["ports"], port.to_string());
+        assert_eq!(
+            (&metadata["holder"], &metadata["holder_uid"]),
+            (&holder.service_name, &holder.uid)
+        );
+        assert_eq!(metadata["ports"], port.to_string());
     }
-    let registered = server.everything().await;
+    let registered = server.all_registrations().await;
     assert!(registered.iter().all(|held| holders[&first_port(held)] == *held));
-    let mut told = Fold::default();
-    for change in server.history(everywhere()).await {
-        told.apply(&change);
+    let mut output = Replay::default();
+    for change in server.history(all_namespaces()).await {
+        output.apply(&change);
     }
-    told.assert_is(registered);
+    output.assert_is(registered);
     assert_eq!(server.info().await.revision, 100);
 }

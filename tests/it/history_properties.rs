@@ -1,5 +1,5 @@
-//! The laws of history: it tells what was changed, in the order and the part asked for, and from it
-//! the past can be told.
+//! Properties of the history: it returns the requested changes in the requested order, and former
+//! states can be restored from it.
 
 use std::collections::BTreeSet;
 
@@ -16,28 +16,28 @@ use tempfile::TempDir;
 
 use crate::decisions::model::Model;
 use crate::decisions::operation::{LOW, Operation, operations, service, time};
-use crate::decisions::{Hand, seen};
+use crate::decisions::{ManualContext, model_of};
+use crate::harness::seeded_store;
 use crate::properties::{NEW, block_on};
 
-/// A store, and all that was written to it.
-struct Written {
+/// A store, and everything written to it.
+struct WrittenStore {
     store: SqliteStore,
     entries: Vec<Entry>,
-    /// The states, from the first one on.
+    /// The states after each revision, starting with the first.
     states: Vec<Snapshot>,
     _folder: TempDir,
 }
 
-async fn write(operations: &[Operation]) -> Written {
-    let folder = TempDir::new().unwrap();
-    let mut store = SqliteStore::open(&folder.path().join("portbook.db")).await.unwrap();
+async fn write(operations: &[Operation]) -> WrittenStore {
+    let (folder, mut store) = seeded_store().await;
     let mut states = vec![NEW.clone()];
-    let mut hand = Hand::default();
+    let mut context = ManualContext::default();
     let mut entries = Vec::new();
-    for (place, operation) in operations.iter().enumerate() {
+    for (position, operation) in operations.iter().enumerate() {
         let snapshot = states.last().unwrap().clone();
-        let model = seen(&snapshot, hand.now);
-        for decision in hand.grant(&snapshot, &model, operation).unwrap_or_default() {
+        let model = model_of(&snapshot, context.now);
+        for decision in context.execute(&snapshot, &model, operation).unwrap_or_default() {
             if decision.changes.is_empty() {
                 continue;
             }
@@ -46,8 +46,8 @@ async fn write(operations: &[Operation]) -> Written {
             entries.push(Entry {
                 revision,
                 time: time(i64::try_from(entries.len()).unwrap() * 10),
-                actor: Actor(["ann", "ben"][place % 2].into()),
-                reason: format!("operation {place}"),
+                actor: Actor(["ann", "ben"][position % 2].into()),
+                reason: format!("operation {position}"),
                 changes: decision.changes.clone(),
                 findings: Vec::new(),
                 request: None,
@@ -56,7 +56,7 @@ async fn write(operations: &[Operation]) -> Written {
         }
     }
     store.append(NEW.revision(), &entries).await.unwrap();
-    Written { store, entries, states, _folder: folder }
+    WrittenStore { store, entries, states, _folder: folder }
 }
 
 fn filters() -> impl Strategy<Value = ChangeFilter> {
@@ -122,15 +122,15 @@ fn passes(filter: &ChangeFilter, entry: &Entry, change: &Change) -> bool {
         && filter.end_time.is_none_or(|end| entry.time < end)
 }
 
-fn told(logged: &[ChangeRecord]) -> Vec<(ChangePosition, String, String)> {
-    let told = logged.iter().map(|logged| {
+fn keys(logged: &[ChangeRecord]) -> Vec<(ChangePosition, String, String)> {
+    let keys = logged.iter().map(|logged| {
         (
             logged.position,
             format!("{:?}", logged.change),
             format!("{:?} {}", logged.actor, logged.reason),
         )
     });
-    told.collect()
+    keys.collect()
 }
 
 async fn pages(
@@ -204,7 +204,7 @@ proptest! {
                     expected.reverse();
                 }
                 let all = pages(&*history, filter, newest_first, limit).await;
-                assert_eq!(told(&all), told(&expected), "{filter:?}");
+                assert_eq!(keys(&all), keys(&expected), "{filter:?}");
             }
         });
     }
@@ -218,19 +218,19 @@ proptest! {
             for state in &written.states {
                 let since = all.iter().filter(|logged| logged.position.revision > state.revision());
                 let past = present.before(state.revision(), since.map(|logged| &logged.change).collect::<Vec<_>>().into_iter());
-                let resting = seen(state, 0).resting;
-                assert_eq!(Model { resting, ..seen(&past, 0) }, seen(state, 0));
+                let cooling_down = model_of(state, 0).cooling_down;
+                assert_eq!(Model { cooling_down, ..model_of(&past, 0) }, model_of(state, 0));
             }
         });
     }
 
     #[test]
-    fn a_time_maps_to_the_last_revision_at_or_before_it(operations in operations(), asked in 0..400i64) {
+    fn a_time_maps_to_the_last_revision_at_or_before_it(operations in operations(), requested in 0..400i64) {
         block_on(async {
             let written = write(&operations).await;
-            let made = written.entries.iter().filter(|entry| entry.time <= time(asked));
+            let made = written.entries.iter().filter(|entry| entry.time <= time(requested));
             let expected = made.map(|entry| entry.revision).max().unwrap_or_default();
-            let found = written.store.history().revision_at(time(asked)).await.unwrap();
+            let found = written.store.history().revision_at(time(requested)).await.unwrap();
             assert_eq!(found, expected);
         });
     }

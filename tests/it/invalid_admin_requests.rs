@@ -1,18 +1,18 @@
-//! Whatever is wrong with namespaces, pools, leases, batches, and with a question before is told too,
-//! and nothing is changed by it.
+//! Invalid requests for namespaces, pools, leases, batches and checks are refused with code, reason
+//! and field, and change nothing.
 
 use portbook::grpc::proto::{self, FindingCode};
 use prost_types::Duration;
 use tonic::{Code, Status};
 
 use crate::harness::{
-    FREE, QUIET, Server, bad_fields, create_pool, denied, ensure, namespace, numbers, pool, ports,
-    refused, register, seconds,
+    FREE, QUIET, Server, assert_refused, bad_fields, create_pool, ensure, error_parts, namespace,
+    numbers, pool, ports, register, seconds,
 };
 
-pub fn invalid<T: std::fmt::Debug>(answer: Result<T, Status>, reason: &str, fields: &[&str]) {
-    let (code, told, details) = refused(answer);
-    assert_eq!((code, told.as_str()), (Code::InvalidArgument, reason));
+pub fn invalid<T: std::fmt::Debug>(response: Result<T, Status>, reason: &str, fields: &[&str]) {
+    let (code, output, details) = error_parts(response);
+    assert_eq!((code, output.as_str()), (Code::InvalidArgument, reason));
     assert_eq!(bad_fields(&details), fields);
 }
 
@@ -23,13 +23,13 @@ async fn pools_name_each_invalid_field() {
     let server = Server::start();
     let mut writes = server.writes().await;
     let changed = |change: &dyn Fn(&mut proto::Pool)| {
-        let mut wish = pool("web", QUIET, QUIET + 9);
-        change(&mut wish);
-        wish
+        let mut desired = pool("web", QUIET, QUIET + 9);
+        change(&mut desired);
+        desired
     };
     let run = |first, last| ports(first, last).unwrap();
     let many = |count: u32| (0..count).map(|n| run(QUIET + 2 * n, QUIET + 2 * n)).collect();
-    for (wish, field) in [
+    for (desired, field) in [
         (changed(&|p| p.ports = vec![run(9, 3)]), "pool.ports[0]"),
         (changed(&|p| p.ports = vec![run(5, 9), run(9, 12)]), "pool.ports"),
         (changed(&|p| p.ports = vec![run(1, 1), run(0, 9)]), "pool.ports[1]"),
@@ -54,11 +54,11 @@ async fn pools_name_each_invalid_field() {
         (changed(&|p| p.accept = numbers(&[FindingCode::PortTaken])), "pool.accept"),
         (changed(&|p| p.accept = vec![99]), "pool.accept"),
     ] {
-        invalid(writes.create_pool(create_pool(wish.clone())).await, FIELD, &[field]);
+        invalid(writes.create_pool(create_pool(desired.clone())).await, FIELD, &[field]);
     }
     invalid(writes.create_pool(proto::CreatePoolRequest::default()).await, FIELD, &["pool"]);
     assert_eq!(server.info().await.revision, 0);
-    // As many as are allowed are fine.
+    // The maximum number is accepted.
     let widest = changed(&|p| {
         (p.ports, p.name) = (many(16), "n".repeat(63));
         p.excluded_ports = (1..257).map(|port| run(2 * port, 2 * port)).collect();
@@ -104,16 +104,16 @@ async fn namespaces_name_each_invalid_field() {
             "namespace.policy.cool_down",
         ),
     ] {
-        let answer = writes.create_namespace(namespace(name, policy.clone())).await;
-        invalid(answer, FIELD, &[field]);
+        let response = writes.create_namespace(namespace(name, policy.clone())).await;
+        invalid(response, FIELD, &[field]);
         if name == "ok" {
-            let wish = proto::Namespace {
+            let desired = proto::Namespace {
                 name: "default".into(),
                 policy: Some(policy),
                 ..Default::default()
             };
             let update =
-                proto::UpdateNamespaceRequest { namespace: Some(wish), ..Default::default() };
+                proto::UpdateNamespaceRequest { namespace: Some(desired), ..Default::default() };
             invalid(writes.update_namespace(update).await, FIELD, &[field]);
         }
     }
@@ -218,8 +218,8 @@ async fn batches_and_checks_have_limits() {
     }
     let bad_name = vec![plain.clone(), register("a--b", FREE + 1)];
     let batch = proto::BatchRegisterPortsRequest { requests: bad_name, ..Default::default() };
-    let answer = writes.batch_register_ports(batch).await;
-    invalid(answer, "INVALID_SERVICE_NAME", &["requests[1].service_name"]);
+    let response = writes.batch_register_ports(batch).await;
+    invalid(response, "INVALID_SERVICE_NAME", &["requests[1].service_name"]);
     let unknown = proto::RegisterPortRequest { namespace: "prod".into(), ..plain.clone() };
     let requests = vec![plain, unknown];
     let check = proto::BatchCheckPortsRequest { requests: requests.clone() };
@@ -228,7 +228,7 @@ async fn batches_and_checks_have_limits() {
         reads.batch_check_ports(check).await.map(drop),
         writes.batch_register_ports(batch).await.map(drop),
     ] {
-        assert_eq!(denied(refusal, Code::NotFound, "NAMESPACE_NOT_FOUND")["index"], "1");
+        assert_eq!(assert_refused(refusal, Code::NotFound, "NAMESPACE_NOT_FOUND")["index"], "1");
     }
 
     let check = |runs: Vec<proto::PortRange>, transports: &[i32]| proto::CheckPortRequest {
@@ -263,7 +263,7 @@ async fn batches_and_checks_have_limits() {
     ] {
         invalid(reads.check_port(request).await, FIELD, &[field]);
     }
-    // The largest question that may be asked is answered.
+    // The largest valid request is answered.
     reads.check_port(check(vec![run(0, 65_535)], &[1, 2, 3, 4])).await.unwrap();
     assert_eq!(server.info().await.revision, 0);
 }

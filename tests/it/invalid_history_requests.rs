@@ -1,11 +1,13 @@
-//! Whatever is wrong with a look at the past, a history, a watch or a page is told too.
+//! Invalid historical queries, histories, watches and page tokens are refused with code, reason and
+//! field.
 
 use portbook::grpc::proto::{self, AsOf, as_of::Moment};
 use prost_types::Timestamp;
 use tonic::Code;
 
 use crate::harness::{
-    FREE, QUIET, Server, bad_fields, create_pool, denied, namespace, pool, ports, refused, register,
+    FREE, QUIET, Server, assert_refused, bad_fields, create_pool, error_parts, namespace, pool,
+    ports, register,
 };
 use crate::invalid_admin_requests::{FIELD, invalid};
 
@@ -46,20 +48,20 @@ async fn as_of_outside_the_history_is_refused() {
             reads.list_assignments(list(moment)).await.map(drop),
             reads.lookup_service(find(moment)).await.map(drop),
         ] {
-            let (told, why, details) = refused(refusal);
-            assert_eq!((told, why.as_str()), (code, reason), "{moment:?}");
-            let facts = &details.error_info().unwrap().metadata;
+            let (found, why, details) = error_parts(refusal);
+            assert_eq!((found, why.as_str()), (code, reason), "{moment:?}");
+            let metadata = &details.error_info().unwrap().metadata;
             match code {
                 Code::InvalidArgument => assert_eq!(bad_fields(&details), [fact]),
-                _ if fact == "revision" => assert_eq!(facts[fact], "1"),
-                _ => drop(facts[fact].parse::<jiff::Timestamp>().unwrap()),
+                _ if fact == "revision" => assert_eq!(metadata[fact], "1"),
+                _ => drop(metadata[fact].parse::<jiff::Timestamp>().unwrap()),
             }
         }
     }
     let watch = |start_revision| proto::WatchAssignmentsRequest { start_revision, filter: None };
     for start in [3, u64::MAX] {
-        let answer = reads.watch_assignments(watch(start)).await;
-        assert_eq!(denied(answer, Code::OutOfRange, "IN_THE_FUTURE")["revision"], "1");
+        let response = reads.watch_assignments(watch(start)).await;
+        assert_eq!(assert_refused(response, Code::OutOfRange, "IN_THE_FUTURE")["revision"], "1");
     }
     reads.watch_assignments(watch(2)).await.unwrap();
 }
@@ -146,7 +148,7 @@ async fn a_page_token_is_valid_only_for_its_rpc() {
     ];
     for (from, token) in tokens.iter().enumerate() {
         assert!(!token.is_empty());
-        for (to, answer) in [
+        for (to, response) in [
             reads.list_assignments(assignments(token)).await.map(drop),
             reads.list_changes(changes(token, false)).await.map(drop),
             reads.list_namespaces(namespaces(token)).await.map(drop),
@@ -155,7 +157,7 @@ async fn a_page_token_is_valid_only_for_its_rpc() {
         .into_iter()
         .enumerate()
         {
-            match answer {
+            match response {
                 Ok(()) => assert_eq!(from, to),
                 refusal => {
                     invalid(refusal, "PAGE_TOKEN_INVALID", &["page_token"]);
@@ -164,7 +166,7 @@ async fn a_page_token_is_valid_only_for_its_rpc() {
             }
         }
     }
-    // Nor is it for the other order, another filter, or another moment.
+    // Nor is it valid for the other order, another filter, or another time.
     let [of_assignments, of_changes, _, of_pools] = &tokens;
     let then = AsOf { moment: Some(Moment::Revision(1)) };
     let past = proto::ListAssignmentsRequest { as_of: Some(then), ..assignments(of_assignments) };

@@ -1,18 +1,17 @@
-//! Whatever is wrong with a request is told, with its code, its reason and its field, and nothing
-//! is changed by it.
+//! Invalid requests are refused with code, reason and field, and change nothing.
 
 use portbook::grpc::proto::{self, FindingCode, Transport};
 use tonic::Code;
 
-use crate::harness::{FREE, Server, bad_fields, failed_start, ports, refused, register, serve};
+use crate::harness::{FREE, Server, bad_fields, error_parts, failed_start, ports, register, serve};
 use crate::raw_calls::call;
 
-/// A uid that nothing has.
+/// A uid that no record has.
 const UID: &str = "7f70d13f-1294-517b-b3ec-000000000000";
 
-fn invalid<T: std::fmt::Debug>(answer: Result<T, tonic::Status>, reason: &str, fields: &[&str]) {
-    let (code, told, details) = refused(answer);
-    assert_eq!((code, told.as_str()), (Code::InvalidArgument, reason));
+fn invalid<T: std::fmt::Debug>(response: Result<T, tonic::Status>, reason: &str, fields: &[&str]) {
+    let (code, output, details) = error_parts(response);
+    assert_eq!((code, output.as_str()), (Code::InvalidArgument, reason));
     assert_eq!(bad_fields(&details), fields);
 }
 
@@ -31,7 +30,7 @@ async fn reads_name_each_invalid_field() {
         invalid(reads.lookup_port(request).await, field, &["namespace"]);
     }
     let unknown = proto::LookupPortRequest { namespace: "defaul".into(), ..port(Some(1), 0) };
-    let (code, reason, details) = refused(reads.lookup_port(unknown).await);
+    let (code, reason, details) = error_parts(reads.lookup_port(unknown).await);
     assert_eq!((code, reason.as_str()), (Code::NotFound, "NAMESPACE_NOT_FOUND"));
     assert_eq!(details.error_info().unwrap().metadata["nearest"], "default");
 
@@ -55,7 +54,7 @@ async fn reads_name_each_invalid_field() {
         invalid(reads.get_assignment(request).await, field, &["uid"]);
     }
     let request = proto::GetAssignmentRequest { uid: UID.into() };
-    let (code, reason, _) = refused(reads.get_assignment(request).await);
+    let (code, reason, _) = error_parts(reads.get_assignment(request).await);
     assert_eq!((code, reason.as_str()), (Code::NotFound, "ASSIGNMENT_NOT_FOUND"));
 
     let query = |port| proto::PortQuery { port, transport: 0 };
@@ -66,8 +65,8 @@ async fn reads_name_each_invalid_field() {
     let second = vec![query(Some(1)), query(None)];
     invalid(reads.batch_lookup_ports(batch(second)).await, field, &["queries[1].port"]);
     let most = vec![query(Some(443)); 10_000];
-    let answer = reads.batch_lookup_ports(batch(most)).await.unwrap().into_inner();
-    assert_eq!(answer.port_infos.len(), 10_000);
+    let response = reads.batch_lookup_ports(batch(most)).await.unwrap().into_inner();
+    assert_eq!(response.port_infos.len(), 10_000);
 }
 
 #[tokio::test]
@@ -112,8 +111,8 @@ async fn registrations_name_each_invalid_field() {
     let server = Server::start();
     let mut writes = server.writes().await;
     for name in ["", "abcdefghijklmnop", "bücher", "123", "-a", "a-", "a--b", "a b", "a\0"] {
-        let answer = writes.register_port(register(name, FREE)).await;
-        invalid(answer, "INVALID_SERVICE_NAME", &["service_name"]);
+        let response = writes.register_port(register(name, FREE)).await;
+        invalid(response, "INVALID_SERVICE_NAME", &["service_name"]);
     }
     let plain = || register("billing", FREE);
     let with = |change: fn(&mut proto::RegisterPortRequest)| {
@@ -154,7 +153,7 @@ async fn registrations_name_each_invalid_field() {
     }
     invalid(writes.register_port(register("billing", 0)).await, "PORT_ZERO", &["ports"]);
     let unknown = with(|r| r.namespace = "prod".into());
-    let (code, reason, _) = refused(writes.register_port(unknown).await);
+    let (code, reason, _) = error_parts(writes.register_port(unknown).await);
     assert_eq!((code, reason.as_str()), (Code::NotFound, "NAMESPACE_NOT_FOUND"));
     assert_eq!(server.info().await.revision, 0);
 }
@@ -163,8 +162,8 @@ async fn registrations_name_each_invalid_field() {
 async fn updates_and_releases_name_each_invalid_field() {
     let server = Server::start();
     let mut writes = server.writes().await;
-    let answer = writes.register_port(register("billing", FREE)).await.unwrap();
-    let held = answer.into_inner().assignments.remove(0);
+    let response = writes.register_port(register("billing", FREE)).await.unwrap();
+    let held = response.into_inner().assignments.remove(0);
     let field = "INVALID_FIELD";
     let update = |assignment, paths: &[&str]| proto::UpdateAssignmentRequest {
         assignment: Some(assignment),
@@ -194,7 +193,7 @@ async fn updates_and_releases_name_each_invalid_field() {
         field,
         &["assignment.description"],
     );
-    // What the mask leaves out is not looked at.
+    // Fields outside the mask are not validated.
     writes.update_assignment(update(bad, &["contact"])).await.unwrap();
     let bad = proto::Assignment { service_name: String::new(), ..held.clone() };
     invalid(
@@ -216,7 +215,7 @@ async fn updates_and_releases_name_each_invalid_field() {
         (release(|r| (r.port, r.transport) = (Some(1), 9)), "transport"),
         (release(|r| (r.uid, r.etag) = (UID.into(), "r01".into())), "etag"),
     ] {
-        let (code, reason, details) = refused(writes.release_port(request).await);
+        let (code, reason, details) = error_parts(writes.release_port(request).await);
         assert_eq!((code, reason.as_str()), (Code::InvalidArgument, field));
         assert!(bad_fields(&details).iter().any(|named| named == bad), "{details:?}");
     }
@@ -229,14 +228,14 @@ async fn undecodable_messages_have_a_reason() {
     let server = Server::start();
     let lookup = "/portbook.v1.PortRegistryService/LookupPort";
     for garbage in [vec![0xff; 40], vec![0x08], vec![0x1a, 0x05, b'a'], vec![0x1a, 0x01, 0xff]] {
-        let (code, reason, _) = refused(call(server.channel().await, lookup, garbage).await);
+        let (code, reason, _) = error_parts(call(server.channel().await, lookup, garbage).await);
         assert_eq!((code, reason.as_str()), (Code::InvalidArgument, "MALFORMED_MESSAGE"));
     }
     let large = call(server.channel().await, lookup, vec![0; 2 * 1024 * 1024]).await;
-    let (code, reason, _) = refused(large);
+    let (code, reason, _) = error_parts(large);
     assert_eq!((code, reason.as_str()), (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"));
     for path in ["/portbook.v1.PortRegistryService/Nonsense", "/no.such.Service/Rpc"] {
-        let (code, reason, _) = refused(call(server.channel().await, path, vec![]).await);
+        let (code, reason, _) = error_parts(call(server.channel().await, path, vec![]).await);
         assert_eq!((code, reason.as_str()), (Code::Unimplemented, "UNKNOWN_METHOD"));
     }
     server.lookup(443).await;
@@ -246,25 +245,25 @@ async fn undecodable_messages_have_a_reason() {
 fn each_unusable_database_has_a_specific_error() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    let said = |path: &std::path::Path| {
-        let (code, said) = failed_start(&mut serve(path));
-        assert_eq!(code, Some(5), "{said}");
-        assert_eq!(said.trim_end().lines().count(), 1, "{said}");
-        said
+    let output = |path: &std::path::Path| {
+        let (code, output) = failed_start(&mut serve(path));
+        assert_eq!(code, Some(5), "{output}");
+        assert_eq!(output.trim_end().lines().count(), 1, "{output}");
+        output
     };
     let no_database = |path: &std::path::Path| {
-        let (code, said) = failed_start(&mut serve(path));
-        assert_eq!(code, Some(6), "{said}");
-        assert!(!said.contains("portbook restore"), "{said}");
-        said
+        let (code, output) = failed_start(&mut serve(path));
+        assert_eq!(code, Some(6), "{output}");
+        assert!(!output.contains("portbook restore"), "{output}");
+        output
     };
-    assert!(said(folder.path()).contains("is a folder"));
-    assert!(said(&at("no/such/file.db")).contains("folder of the database"));
-    assert!(said(std::path::Path::new("/proc/portbook.db")).contains("/proc/portbook.db"));
+    assert!(output(folder.path()).contains("is a folder"));
+    assert!(output(&at("no/such/file.db")).contains("folder of the database"));
+    assert!(output(std::path::Path::new("/proc/portbook.db")).contains("/proc/portbook.db"));
     std::fs::write(at("text.db"), "this is a shopping list, and no database at all\n".repeat(100))
         .unwrap();
     assert!(no_database(&at("text.db")).contains("is not a SQLite database"));
-    assert_eq!(std::fs::read(at("text.db")).unwrap()[..4], *b"this", "left as it was");
+    assert_eq!(std::fs::read(at("text.db")).unwrap()[..4], *b"this", "unchanged");
 }
 
 #[tokio::test]
@@ -282,15 +281,15 @@ async fn a_database_of_another_program_or_a_newer_portbook_is_not_changed() {
         connection.close().await.unwrap();
     };
     sql(&other, "create table recipe (name text)").await;
-    let (_, said) = failed_start(&mut serve(&other));
-    assert!(said.contains("not a Portbook database"), "{said}");
+    let (_, output) = failed_start(&mut serve(&other));
+    assert!(output.contains("not a Portbook database"), "{output}");
     sql(
         &server.database(),
         "insert into _sqlx_migrations (version, description, success, checksum, execution_time) \
          values (9999, 'from the future', true, x'00', 0)",
     )
     .await;
-    let (code, said) = failed_start(&mut serve(&server.database()));
+    let (code, output) = failed_start(&mut serve(&server.database()));
     assert_eq!(code, Some(5));
-    assert!(said.contains("newer Portbook") && said.contains("9999"), "{said}");
+    assert!(output.contains("newer Portbook") && output.contains("9999"), "{output}");
 }

@@ -1,4 +1,4 @@
-//! Leases: ports that are held for a time, renewed, and given back by themselves.
+//! Leases: registrations that expire, are renewed, and are released automatically.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use portbook::grpc::proto::{self, ChangeKind, FindingCode, Transport};
 use tonic::{Code, Streaming};
 
 use crate::harness::{
-    FREE, Fold, QUIET, Server, codes, create_pool, denied, ensure, first_port, in_time, pool,
-    register, release, seconds,
+    FREE, QUIET, Replay, Server, assert_refused, codes, create_pool, ensure, first_port, pool,
+    register, release, seconds, within_timeout,
 };
 
 fn leased(name: &str, port: u32, ttl: i64) -> proto::RegisterPortRequest {
@@ -24,16 +24,16 @@ fn micros(time: Option<prost_types::Timestamp>) -> i64 {
     time.seconds * 1_000_000 + i64::from(time.nanos) / 1000
 }
 
-/// How long the lease of the record goes on from its last change, in microseconds.
+/// The time from the last change of the record to its expiry, in microseconds.
 fn length(held: &proto::Assignment) -> i64 {
     micros(held.expire_time) - micros(held.update_time)
 }
 
-/// The next changes that a watch tells.
+/// The next changes that a watch receives.
 async fn next_changes(
     watch: &mut Streaming<proto::WatchAssignmentsResponse>,
 ) -> Vec<proto::Change> {
-    in_time(async {
+    within_timeout(async {
         loop {
             let message = watch.message().await.unwrap().unwrap();
             if !message.changes.is_empty() {
@@ -56,30 +56,30 @@ async fn a_lease_is_renewed_by_uid_and_by_port() {
         "{held:?}"
     );
 
-    // By uid, for another time; and as long as last time, if nothing is said.
-    let answer = writes.renew_lease(renew(&held[0].uid, Some(60))).await.unwrap().into_inner();
-    let shorter = &answer.assignments[0];
-    assert_eq!((shorter.ttl, answer.revision, shorter.revision), (seconds(60), 2, 2));
-    assert_eq!(length(shorter), 60_000_000, "it may end sooner than before");
-    let answer = writes.renew_lease(renew(&held[0].uid, None)).await.unwrap().into_inner();
-    assert_eq!(answer.assignments[0].ttl, seconds(60));
-    assert_ne!(answer.assignments[0].expire_time, shorter.expire_time);
+    // By uid, with another duration; and with the last duration if none is given.
+    let response = writes.renew_lease(renew(&held[0].uid, Some(60))).await.unwrap().into_inner();
+    let shorter = &response.assignments[0];
+    assert_eq!((shorter.ttl, response.revision, shorter.revision), (seconds(60), 2, 2));
+    assert_eq!(length(shorter), 60_000_000, "a renewal may shorten the lease");
+    let response = writes.renew_lease(renew(&held[0].uid, None)).await.unwrap().into_inner();
+    assert_eq!(response.assignments[0].ttl, seconds(60));
+    assert_ne!(response.assignments[0].expire_time, shorter.expire_time);
 
-    // By port, on all transports together, each as long as it was.
+    // By port, on all transports together, each with its last duration.
     let mut by_port = proto::RenewLeaseRequest { port: Some(FREE), ..Default::default() };
-    let answer = writes.renew_lease(by_port.clone()).await.unwrap().into_inner();
-    let ttls: Vec<_> = answer.assignments.iter().map(|one| one.ttl).collect();
+    let response = writes.renew_lease(by_port.clone()).await.unwrap().into_inner();
+    let ttls: Vec<_> = response.assignments.iter().map(|one| one.ttl).collect();
     assert_eq!(ttls, [seconds(60), seconds(600)]);
     by_port.transport = Transport::Udp.into();
     by_port.ttl = seconds(1);
     by_port.validate_only = true;
-    let answer = writes.renew_lease(by_port).await.unwrap().into_inner();
-    assert_eq!((answer.assignments.len(), answer.revision), (1, 4));
+    let response = writes.renew_lease(by_port).await.unwrap().into_inner();
+    assert_eq!((response.assignments.len(), response.revision), (1, 4));
     assert_eq!(server.lookup(FREE).await.assignments[1].ttl, seconds(600), "nothing was changed");
 
     let stale =
         proto::RenewLeaseRequest { etag: held[0].etag.clone(), ..renew(&held[0].uid, None) };
-    denied(writes.renew_lease(stale).await, Code::Aborted, "ETAG_MISMATCH");
+    assert_refused(writes.renew_lease(stale).await, Code::Aborted, "ETAG_MISMATCH");
     let fresh = proto::RenewLeaseRequest { etag: "r4".into(), ..renew(&held[0].uid, None) };
     writes.renew_lease(fresh).await.unwrap();
     let filter = proto::ChangeFilter { uid: held[0].uid.clone(), ..Default::default() };
@@ -94,10 +94,10 @@ async fn a_registration_without_expiry_cannot_be_renewed() {
     let mut writes = server.writes().await;
     let held = writes.register_port(register("billing", FREE)).await.unwrap().into_inner();
     let uid = &held.assignments[0].uid;
-    let answer = writes.renew_lease(renew(uid, Some(60))).await;
-    assert_eq!(denied(answer, Code::FailedPrecondition, "NO_LEASE")["uid"], *uid);
+    let response = writes.renew_lease(renew(uid, Some(60))).await;
+    assert_eq!(assert_refused(response, Code::FailedPrecondition, "NO_LEASE")["uid"], *uid);
     let nobody = proto::RenewLeaseRequest { port: Some(FREE + 1), ..Default::default() };
-    denied(writes.renew_lease(nobody).await, Code::NotFound, "ASSIGNMENT_NOT_FOUND");
+    assert_refused(writes.renew_lease(nobody).await, Code::NotFound, "ASSIGNMENT_NOT_FOUND");
     assert_eq!(server.info().await.revision, 1);
 }
 
@@ -107,13 +107,14 @@ async fn an_update_does_not_change_the_lease() {
     let mut writes = server.writes().await;
     let held = writes.register_port(leased("billing", FREE, 600)).await.unwrap().into_inner();
     let held = &held.assignments[0];
-    let wish = proto::Assignment {
+    let desired = proto::Assignment {
         uid: held.uid.clone(),
         description: "new".into(),
         service_name: "orders".into(),
         ..Default::default()
     };
-    let request = proto::UpdateAssignmentRequest { assignment: Some(wish), ..Default::default() };
+    let request =
+        proto::UpdateAssignmentRequest { assignment: Some(desired), ..Default::default() };
     let changed = writes.update_assignment(request).await.unwrap().into_inner().assignment.unwrap();
     assert_eq!(changed.service_name, "orders");
     assert_eq!((changed.ttl, changed.expire_time), (held.ttl, held.expire_time));
@@ -133,18 +134,18 @@ async fn a_lease_expires_automatically() {
     held.extend(writes.ensure_port(ensured).await.unwrap().into_inner().assignments);
     writes.register_port(leased("long", FREE + 1, 600)).await.unwrap();
 
-    // Nobody calls while it is waited for.
-    let mut told = Fold::default();
+    // No calls are made while waiting.
+    let mut output = Replay::default();
     let mut expired = Vec::new();
     while expired.len() < 3 {
         for change in next_changes(&mut watch).await {
-            told.apply(&change);
+            output.apply(&change);
             if change.kind() == ChangeKind::Expired {
                 expired.push(change);
             }
         }
     }
-    told.assert_is(server.everything().await);
+    output.assert_is(server.all_registrations().await);
     for change in &expired {
         let before = change.before.as_ref().unwrap();
         assert!(held.contains(before) && change.after.is_none());
@@ -157,22 +158,22 @@ async fn a_lease_expires_automatically() {
     let filter = proto::ChangeFilter { kinds, ..Default::default() };
     assert_eq!(server.history(filter).await, expired);
 
-    // Its ports rest from others, and not from itself.
+    // The cool-down applies to other services, not to the same one.
     for (name, found) in [("other", &[FindingCode::CoolingDown][..]), ("short", &[])] {
-        let question = proto::CheckPortRequest {
+        let check_request = proto::CheckPortRequest {
             service_name: name.into(),
             ports: vec![held[0].ports.unwrap()],
             transports: vec![held[0].transport],
             ..Default::default()
         };
-        let answer = reads.check_port(question).await.unwrap().into_inner();
-        assert_eq!(codes(&answer.verdicts[0].findings), found);
+        let response = reads.check_port(check_request).await.unwrap().into_inner();
+        assert_eq!(codes(&response.verdicts[0].findings), found);
     }
     let other = writes.ensure_port(ensure("web", "other")).await.unwrap().into_inner();
     assert_eq!(first_port(&other.assignments[0]), QUIET + 1);
     let again = writes.ensure_port(ensure("web", "pooled")).await.unwrap().into_inner();
     assert!(again.created && first_port(&again.assignments[0]) == QUIET);
-    denied(
+    assert_refused(
         writes.renew_lease(renew(&held[0].uid, None)).await,
         Code::NotFound,
         "ASSIGNMENT_NOT_FOUND",
@@ -186,12 +187,12 @@ async fn a_renewed_or_released_lease_does_not_expire() {
     let mut watch = server.watch(1, proto::WatchFilter::default()).await;
     let mut uids = Vec::new();
     for (port, ttl) in [(FREE, 1), (FREE + 1, 1), (FREE + 2, 2)] {
-        let answer = writes.register_port(leased("billing", port, ttl)).await.unwrap();
-        uids.push(answer.into_inner().assignments.remove(0).uid);
+        let response = writes.register_port(leased("billing", port, ttl)).await.unwrap();
+        uids.push(response.into_inner().assignments.remove(0).uid);
     }
     writes.renew_lease(renew(&uids[0], Some(600))).await.unwrap();
     writes.release_port(release(&uids[1])).await.unwrap();
-    // By the end of the third one, the first two would have ended too.
+    // When the third one expires, the first two would have expired too.
     let expired = loop {
         let changes = next_changes(&mut watch).await;
         let mut expired = changes.into_iter().filter(|change| change.kind() == ChangeKind::Expired);
@@ -200,7 +201,7 @@ async fn a_renewed_or_released_lease_does_not_expire() {
         }
     };
     assert_eq!(expired.before.unwrap().uid, uids[2]);
-    assert_eq!(server.everything().await.len(), 1);
+    assert_eq!(server.all_registrations().await.len(), 1);
     assert_eq!(server.info().await.revision, 6);
 }
 
@@ -211,7 +212,7 @@ async fn leases_that_expired_while_stopped_end_before_the_first_response() {
     writes.register_port(leased("short", FREE, 1)).await.unwrap();
     writes.register_port(leased("long", FREE + 1, 600)).await.unwrap();
     server.kill();
-    // Nothing tells that time has passed but time.
+    // The lease must expire in real time while no server runs.
     tokio::time::timeout(Duration::from_millis(1200), std::future::pending::<()>())
         .await
         .unwrap_err();
@@ -227,7 +228,7 @@ async fn leases_that_expired_while_stopped_end_before_the_first_response() {
         (ChangeKind::Expired, "portbook", 3)
     );
     assert_eq!(last.before.as_ref().unwrap().service_name, "short");
-    let answer = server.writes().await.register_port(register("other", FREE)).await;
-    let facts = denied(answer, Code::FailedPrecondition, "ACKNOWLEDGEMENT_REQUIRED");
-    assert_eq!(facts["codes"], "FINDING_CODE_COOLING_DOWN");
+    let response = server.writes().await.register_port(register("other", FREE)).await;
+    let metadata = assert_refused(response, Code::FailedPrecondition, "ACKNOWLEDGEMENT_REQUIRED");
+    assert_eq!(metadata["codes"], "FINDING_CODE_COOLING_DOWN");
 }

@@ -1,4 +1,4 @@
-//! Lists: every record once, page by page, and filters that combine.
+//! ListAssignments: every record once, pages, and combined filters.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -7,7 +7,7 @@ use portbook::grpc::proto::{
 };
 use tonic::Code;
 
-use crate::harness::{FREE, Server, ports, refused, register, sql_counts, whatever};
+use crate::harness::{FREE, Server, acknowledge_all, error_parts, ports, register, sql_counts};
 
 async fn list(server: &Server, filter: AssignmentFilter, page_size: i32) -> Vec<Assignment> {
     let mut reads = server.reads().await;
@@ -66,7 +66,7 @@ async fn every_stored_record_is_listed_once() {
 #[tokio::test]
 async fn lists_are_sorted_by_port_transport_and_source() {
     let server = Server::start();
-    server.writes().await.register_port(whatever(register("own", 80))).await.unwrap();
+    server.writes().await.register_port(acknowledge_all(register("own", 80))).await.unwrap();
     let at_80 = AssignmentFilter { ports: ports(80, 80), ..Default::default() };
     let names: Vec<_> = list(&server, at_80, 100)
         .await
@@ -133,8 +133,8 @@ async fn filters_combine() {
         ..Default::default()
     };
     assert_eq!(names(unsaid).await.len(), 1453);
-    let everywhere = AssignmentFilter { namespace: "-".into(), ..custom };
-    assert_eq!(names(everywhere).await, ["billing"]);
+    let all_namespaces = AssignmentFilter { namespace: "-".into(), ..custom };
+    assert_eq!(names(all_namespaces).await, ["billing"]);
 }
 
 #[tokio::test]
@@ -142,12 +142,13 @@ async fn pages_contain_each_record_once_under_concurrent_writes() {
     let server = Server::start();
     let mut writes = server.writes().await;
     for port in (20_000..20_200).step_by(2) {
-        writes.register_port(whatever(register("stays", port))).await.unwrap();
+        writes.register_port(acknowledge_all(register("stays", port))).await.unwrap();
     }
     let writing = tokio::spawn(async move {
         for port in (20_001..20_200).step_by(2) {
-            let answer = writes.register_port(whatever(register("comes", port))).await.unwrap();
-            let uid = answer.into_inner().assignments.remove(0).uid;
+            let response =
+                writes.register_port(acknowledge_all(register("comes", port))).await.unwrap();
+            let uid = response.into_inner().assignments.remove(0).uid;
             if port % 4 == 1 {
                 let request =
                     portbook::grpc::proto::ReleasePortRequest { uid, ..Default::default() };
@@ -225,8 +226,8 @@ async fn a_page_token_is_valid_only_for_its_list() {
         (&server, "a", "5"),
         (&server, "a", "ü"),
     ] {
-        let answer = server.reads().await.list_assignments(request(prefix, token)).await;
-        let (code, reason, _) = refused(answer);
+        let response = server.reads().await.list_assignments(request(prefix, token)).await;
+        let (code, reason, _) = error_parts(response);
         assert_eq!((code, reason.as_str()), (Code::InvalidArgument, "PAGE_TOKEN_INVALID"));
     }
 }

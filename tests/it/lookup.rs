@@ -1,9 +1,9 @@
-//! What is on a port, where a service is, what an endpoint means.
+//! Lookups of ports, services and endpoints.
 
 use portbook::grpc::proto::{self, HostKind, PortClass, Source, State, Transport};
 use tonic::Code;
 
-use crate::harness::{FREE, Server, decode, refused, register, whatever};
+use crate::harness::{FREE, Server, acknowledge_all, decode, error_parts, register};
 
 fn named(info: &proto::PortInfo) -> Vec<(&str, Transport, Source)> {
     info.assignments
@@ -106,8 +106,8 @@ async fn a_record_without_a_transport_matches_queries_without_one() {
         transport: Transport::Tcp.into(),
         ..Default::default()
     };
-    let answer = server.reads().await.lookup_port(request).await.unwrap().into_inner();
-    let info: proto::PortInfo = decode(&answer.port_info);
+    let response = server.reads().await.lookup_port(request).await.unwrap().into_inner();
+    let info: proto::PortInfo = decode(&response.port_info);
     let iana = info.assignments.iter().find(|a| a.source() == Source::Iana).unwrap();
     assert_eq!(iana.service_name, "vrml-multi-use");
     assert_eq!(iana.transport(), Transport::Unspecified);
@@ -115,12 +115,12 @@ async fn a_record_without_a_transport_matches_queries_without_one() {
 
 async fn service(server: &Server, name: &str) -> Vec<(String, Option<u32>, String)> {
     let request = proto::LookupServiceRequest { service_name: name.into(), ..Default::default() };
-    let answer = server.reads().await.lookup_service(request).await.unwrap().into_inner();
+    let response = server.reads().await.lookup_service(request).await.unwrap().into_inner();
     let first = |ports: proto::PortRange| ports.first();
     let tuple = |assignment: proto::Assignment| {
         (assignment.service_name, assignment.ports.map(first), assignment.description)
     };
-    answer.assignments.into_iter().map(tuple).collect()
+    response.assignments.into_iter().map(tuple).collect()
 }
 
 #[tokio::test]
@@ -166,7 +166,7 @@ async fn an_unknown_service_error_suggests_the_nearest_names() {
     let server = Server::start();
     let request =
         proto::LookupServiceRequest { service_name: "postgresq".into(), ..Default::default() };
-    let (code, reason, details) = refused(server.reads().await.lookup_service(request).await);
+    let (code, reason, details) = error_parts(server.reads().await.lookup_service(request).await);
     assert_eq!((code, reason.as_str()), (Code::NotFound, "SERVICE_NOT_FOUND"));
     let nearest = &details.error_info().unwrap().metadata["nearest"];
     assert!(nearest.split(',').any(|name| name == "postgresql"), "{nearest}");
@@ -174,10 +174,10 @@ async fn an_unknown_service_error_suggests_the_nearest_names() {
 
 async fn endpoint(server: &Server, text: &str) -> (String, HostKind, Transport, String) {
     let request = proto::LookupEndpointRequest { endpoint: text.into(), ..Default::default() };
-    let answer = server.reads().await.lookup_endpoint(request).await.unwrap().into_inner();
-    let info: proto::PortInfo = decode(&answer.port_info);
+    let response = server.reads().await.lookup_endpoint(request).await.unwrap().into_inner();
+    let info: proto::PortInfo = decode(&response.port_info);
     let name = info.assignments[0].service_name.clone();
-    (answer.host.clone(), answer.host_kind(), answer.transport(), name)
+    (response.host.clone(), response.host_kind(), response.transport(), name)
 }
 
 #[tokio::test]
@@ -197,8 +197,8 @@ async fn endpoints_are_parsed_in_every_form() {
         ("wss://example.com/chat", "example.com", HostKind::Name, any, "https"),
         ("postgres://u@db:5433/x", "db", HostKind::Name, any, "pyrrho"),
     ] {
-        let answer = endpoint(&server, text).await;
-        assert_eq!(answer, (host.to_owned(), kind, transport, name.to_owned()), "{text}");
+        let response = endpoint(&server, text).await;
+        assert_eq!(response, (host.to_owned(), kind, transport, name.to_owned()), "{text}");
     }
 }
 
@@ -212,9 +212,9 @@ async fn an_endpoint_with_an_ambiguous_service_name_needs_a_number() {
     ] {
         let request =
             proto::LookupEndpointRequest { endpoint: endpoint.into(), ..Default::default() };
-        let answer = server.reads().await.lookup_endpoint(request).await;
-        let (code, told, details) = refused(answer);
-        assert_eq!((code, told.as_str()), (Code::FailedPrecondition, reason), "{endpoint}");
+        let response = server.reads().await.lookup_endpoint(request).await;
+        let (code, output, details) = error_parts(response);
+        assert_eq!((code, output.as_str()), (Code::FailedPrecondition, reason), "{endpoint}");
         let named = details.error_info().unwrap().metadata.get("ports").map(String::as_str);
         assert_eq!(named, ports, "{endpoint}");
     }
@@ -223,34 +223,35 @@ async fn an_endpoint_with_an_ambiguous_service_name_needs_a_number() {
 #[tokio::test]
 async fn a_url_scheme_keeps_its_port_when_the_name_is_registered_elsewhere() {
     let server = Server::start();
-    server.writes().await.register_port(whatever(register("https", FREE))).await.unwrap();
+    server.writes().await.register_port(acknowledge_all(register("https", FREE))).await.unwrap();
     assert_eq!(endpoint(&server, "https://example.com").await.3, "https");
     let request =
         proto::LookupEndpointRequest { endpoint: "host:https".into(), ..Default::default() };
-    let (_, reason, _) = refused(server.reads().await.lookup_endpoint(request).await);
+    let (_, reason, _) = error_parts(server.reads().await.lookup_endpoint(request).await);
     assert_eq!(reason, "SERVICE_AMBIGUOUS");
 }
 
 #[tokio::test]
 async fn a_batch_preserves_the_order_of_the_request() {
     let server = Server::start();
-    let asked = [443, 0, 60001, 443, 22];
-    let queries = asked.map(|port| proto::PortQuery { port: Some(port), transport: 0 }).to_vec();
+    let requested = [443, 0, 60001, 443, 22];
+    let queries =
+        requested.map(|port| proto::PortQuery { port: Some(port), transport: 0 }).to_vec();
     let request = proto::BatchLookupPortsRequest { queries, ..Default::default() };
-    let answer = server.reads().await.batch_lookup_ports(request).await.unwrap().into_inner();
-    let infos: Vec<proto::PortInfo> = answer.port_infos.iter().map(|b| decode(b)).collect();
-    assert_eq!(infos.iter().map(|info| info.port).collect::<Vec<_>>(), asked);
-    assert!(infos.iter().all(|info| info.guide.is_none()), "guides come once, beside");
-    let guides: Vec<proto::Guide> = answer.guides.iter().map(|bytes| decode(bytes)).collect();
+    let response = server.reads().await.batch_lookup_ports(request).await.unwrap().into_inner();
+    let infos: Vec<proto::PortInfo> = response.port_infos.iter().map(|b| decode(b)).collect();
+    assert_eq!(infos.iter().map(|info| info.port).collect::<Vec<_>>(), requested);
+    assert!(infos.iter().all(|info| info.guide.is_none()), "guides are returned once, separately");
+    let guides: Vec<proto::Guide> = response.guides.iter().map(|bytes| decode(bytes)).collect();
     assert_eq!(guides.iter().map(|guide| guide.id.as_str()).collect::<Vec<_>>(), ["https", "ssh"]);
 }
 
 #[tokio::test]
 async fn a_record_is_found_by_uid() {
     let server = Server::start();
-    let asked = server.lookup(443).await.assignments.remove(0);
-    let request = proto::GetAssignmentRequest { uid: asked.uid.to_uppercase() };
-    let answer = server.reads().await.get_assignment(request).await.unwrap().into_inner();
-    assert_eq!(answer.assignment, Some(asked));
-    assert_eq!(answer.guide.unwrap().id, "https");
+    let requested = server.lookup(443).await.assignments.remove(0);
+    let request = proto::GetAssignmentRequest { uid: requested.uid.to_uppercase() };
+    let response = server.reads().await.get_assignment(request).await.unwrap().into_inner();
+    assert_eq!(response.assignment, Some(requested));
+    assert_eq!(response.guide.unwrap().id, "https");
 }

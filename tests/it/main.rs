@@ -1,8 +1,8 @@
-//! Stories told by real clients to a real server on a real database file, and laws that the parts
-//! keep.
+//! Scenario tests with real clients, a real server and a database file, and property tests of the
+//! layers.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on has failed")]
-#![expect(unreachable_pub, reason = "one binary: what a file shares, it shares with all others")]
+#![expect(unreachable_pub, reason = "one binary: shared items are visible to all modules")]
 
 mod harness;
 

@@ -1,11 +1,11 @@
-//! Namespaces: made, changed and deleted, and each for itself.
+//! Namespaces: created, updated, deleted, and isolated from each other.
 
 use portbook::grpc::proto::{self, FindingCode, NamespacePolicy};
 use tonic::Code;
 
 use crate::harness::{
-    FREE, QUIET, Server, create_pool, denied, namespace, numbers, pool, ports, register, release,
-    seconds,
+    FREE, QUIET, Server, assert_refused, create_pool, namespace, numbers, pool, ports, register,
+    release, seconds,
 };
 
 pub fn within(namespace: &str, request: proto::RegisterPortRequest) -> proto::RegisterPortRequest {
@@ -42,40 +42,41 @@ async fn a_namespace_is_created_updated_and_deleted() {
     let mut request = namespace("prod", policy);
     request.namespace.as_mut().unwrap().description = "Production".into();
     request.validate_only = true;
-    let answer = writes.create_namespace(request.clone()).await.unwrap().into_inner();
-    assert_eq!((answer.namespace.unwrap().name.as_str(), answer.revision), ("prod", 0));
+    let response = writes.create_namespace(request.clone()).await.unwrap().into_inner();
+    assert_eq!((response.namespace.unwrap().name.as_str(), response.revision), ("prod", 0));
     request.validate_only = false;
-    let answer = writes.create_namespace(request.clone()).await.unwrap().into_inner();
-    let made = answer.namespace.unwrap();
-    assert_eq!((made.description.as_str(), made.revision, answer.revision), ("Production", 1, 1));
-    assert_eq!(made.policy.as_ref().unwrap().cool_down, seconds(86_400), "if it is left out");
+    let response = writes.create_namespace(request.clone()).await.unwrap().into_inner();
+    let made = response.namespace.unwrap();
+    assert_eq!((made.description.as_str(), made.revision, response.revision), ("Production", 1, 1));
+    assert_eq!(made.policy.as_ref().unwrap().cool_down, seconds(86_400), "the default");
     assert!(made.create_time.is_some() && made.create_time == made.update_time);
-    let facts = denied(
+    let metadata = assert_refused(
         writes.create_namespace(request).await,
         Code::AlreadyExists,
         "NAMESPACE_ALREADY_EXISTS",
     );
-    assert_eq!(facts["namespace"], "prod");
+    assert_eq!(metadata["namespace"], "prod");
 
-    // What the mask leaves out stays, and so does what is the same.
-    let wish = proto::Namespace { description: "Live".into(), policy: None, ..made.clone() };
-    let answer = writes.update_namespace(update(wish.clone(), &["description"])).await.unwrap();
-    let changed = answer.into_inner().namespace.unwrap();
+    // Fields outside the mask and equal values stay unchanged.
+    let desired = proto::Namespace { description: "Live".into(), policy: None, ..made.clone() };
+    let response =
+        writes.update_namespace(update(desired.clone(), &["description"])).await.unwrap();
+    let changed = response.into_inner().namespace.unwrap();
     assert_eq!((changed.description.as_str(), changed.revision), ("Live", 2));
     assert_eq!(changed.policy, made.policy);
     assert_eq!((changed.create_time, changed.name.as_str()), (made.create_time, "prod"));
-    let fresh = proto::Namespace { etag: changed.etag.clone(), ..wish.clone() };
-    let answer = writes.update_namespace(update(fresh.clone(), &[])).await.unwrap().into_inner();
-    assert_eq!((answer.revision, answer.namespace.as_ref()), (2, Some(&changed)));
-    let answer = writes.update_namespace(update(fresh, &["*"])).await.unwrap().into_inner();
-    let plain = answer.namespace.unwrap();
+    let fresh = proto::Namespace { etag: changed.etag.clone(), ..desired.clone() };
+    let response = writes.update_namespace(update(fresh.clone(), &[])).await.unwrap().into_inner();
+    assert_eq!((response.revision, response.namespace.as_ref()), (2, Some(&changed)));
+    let response = writes.update_namespace(update(fresh, &["*"])).await.unwrap().into_inner();
+    let plain = response.namespace.unwrap();
     assert!(plain.policy.as_ref().unwrap().accept.is_empty());
 
     for stale in [made.etag, changed.etag] {
-        let wish = proto::Namespace { etag: stale.clone(), ..wish.clone() };
-        let answer = writes.update_namespace(update(wish, &["description"])).await;
-        assert_eq!(denied(answer, Code::Aborted, "ETAG_MISMATCH")["etag"], plain.etag);
-        denied(
+        let desired = proto::Namespace { etag: stale.clone(), ..desired.clone() };
+        let response = writes.update_namespace(update(desired, &["description"])).await;
+        assert_eq!(assert_refused(response, Code::Aborted, "ETAG_MISMATCH")["etag"], plain.etag);
+        assert_refused(
             writes.delete_namespace(delete("prod", &stale)).await,
             Code::Aborted,
             "ETAG_MISMATCH",
@@ -87,8 +88,8 @@ async fn a_namespace_is_created_updated_and_deleted() {
     let mut writes = server.writes().await;
     let gone = writes.delete_namespace(delete("prod", &plain.etag)).await.unwrap().into_inner();
     assert_eq!((gone.namespace, gone.revision), (Some(plain), 4));
-    let answer = writes.delete_namespace(delete("prod", "")).await;
-    denied(answer, Code::NotFound, "NAMESPACE_NOT_FOUND");
+    let response = writes.delete_namespace(delete("prod", "")).await;
+    assert_refused(response, Code::NotFound, "NAMESPACE_NOT_FOUND");
 }
 
 #[tokio::test]
@@ -100,20 +101,21 @@ async fn only_an_empty_namespace_can_be_deleted() {
     writes.create_pool(create_pool(own)).await.unwrap();
     let mut held = Vec::new();
     for port in [FREE, FREE + 1] {
-        let answer = writes.register_port(within("lab", register("billing", port))).await.unwrap();
-        held.extend(answer.into_inner().assignments);
+        let response =
+            writes.register_port(within("lab", register("billing", port))).await.unwrap();
+        held.extend(response.into_inner().assignments);
     }
     let summary = get(&server, "lab").await;
     assert_eq!((summary.assignments, summary.pools), (2, 1));
-    let answer = writes.delete_namespace(delete("lab", "")).await;
-    let facts = denied(answer, Code::FailedPrecondition, "NAMESPACE_NOT_EMPTY");
-    assert_eq!((facts["namespace"].as_str(), facts["assignments"].as_str()), ("lab", "2"));
-    assert_eq!(facts["pools"], "1");
+    let response = writes.delete_namespace(delete("lab", "")).await;
+    let metadata = assert_refused(response, Code::FailedPrecondition, "NAMESPACE_NOT_EMPTY");
+    assert_eq!((metadata["namespace"].as_str(), metadata["assignments"].as_str()), ("lab", "2"));
+    assert_eq!(metadata["pools"], "1");
     for assignment in held {
         writes.release_port(release(&assignment.uid)).await.unwrap();
     }
-    let answer = writes.delete_namespace(delete("lab", "")).await;
-    denied(answer, Code::FailedPrecondition, "NAMESPACE_NOT_EMPTY");
+    let response = writes.delete_namespace(delete("lab", "")).await;
+    assert_refused(response, Code::FailedPrecondition, "NAMESPACE_NOT_EMPTY");
     let request = proto::DeletePoolRequest {
         namespace: "lab".into(),
         name: "web".into(),
@@ -126,8 +128,8 @@ async fn only_an_empty_namespace_can_be_deleted() {
         namespace: "lab".into(),
         ..Default::default()
     };
-    let answer = server.reads().await.lookup_port(lookup).await;
-    denied(answer, Code::NotFound, "NAMESPACE_NOT_FOUND");
+    let response = server.reads().await.lookup_port(lookup).await;
+    assert_refused(response, Code::NotFound, "NAMESPACE_NOT_FOUND");
 }
 
 #[tokio::test]
@@ -137,12 +139,12 @@ async fn the_default_namespace_is_permanent_but_its_policy_can_change() {
     let untouched = get(&server, "").await.namespace.unwrap();
     assert_eq!((untouched.name.as_str(), untouched.revision), ("default", 0));
     assert_eq!((untouched.create_time, untouched.update_time), (None, None));
-    let answer = writes.delete_namespace(delete("default", "")).await;
-    denied(answer, Code::FailedPrecondition, "NAMESPACE_PERMANENT");
+    let response = writes.delete_namespace(delete("default", "")).await;
+    assert_refused(response, Code::FailedPrecondition, "NAMESPACE_PERMANENT");
     let policy =
         NamespacePolicy { accept: numbers(&[FindingCode::IanaAssigned]), ..Default::default() };
-    let wish = proto::Namespace { policy: Some(policy), ..untouched };
-    writes.update_namespace(update(wish, &["policy"])).await.unwrap();
+    let desired = proto::Namespace { policy: Some(policy), ..untouched };
+    writes.update_namespace(update(desired, &["policy"])).await.unwrap();
     writes.register_port(register("mine", 5432)).await.unwrap();
     let changed = get(&server, "default").await.namespace.unwrap();
     assert!(changed.create_time.is_none() && changed.update_time.is_some());
@@ -180,7 +182,7 @@ async fn an_unknown_namespace_error_suggests_the_nearest_names() {
     let get = proto::GetNamespaceRequest { name: name() };
     let lookup =
         proto::LookupPortRequest { port: Some(1), namespace: name(), ..Default::default() };
-    let wish = proto::Namespace { name: name(), description: "d".into(), ..Default::default() };
+    let desired = proto::Namespace { name: name(), description: "d".into(), ..Default::default() };
     let list = proto::ListPoolsRequest { namespace: name(), ..Default::default() };
     let check = proto::CheckPortRequest {
         namespace: name(),
@@ -202,13 +204,13 @@ async fn an_unknown_namespace_error_suggests_the_nearest_names() {
         reads.list_changes(changes).await.map(drop),
         reads.watch_assignments(watch).await.map(drop),
         writes.register_port(mine).await.map(drop),
-        writes.update_namespace(update(wish, &["description"])).await.map(drop),
+        writes.update_namespace(update(desired, &["description"])).await.map(drop),
         writes.delete_namespace(delete("prod-us", "")).await.map(drop),
         writes.create_pool(create_pool(own)).await.map(drop),
     ] {
-        let facts = denied(refusal, Code::NotFound, "NAMESPACE_NOT_FOUND");
+        let metadata = assert_refused(refusal, Code::NotFound, "NAMESPACE_NOT_FOUND");
         assert_eq!(
-            (facts["namespace"].as_str(), facts["nearest"].as_str()),
+            (metadata["namespace"].as_str(), metadata["nearest"].as_str()),
             ("prod-us", "prod-eu")
         );
     }
@@ -221,10 +223,10 @@ async fn a_port_can_be_held_once_in_each_namespace() {
     writes.create_namespace(namespace("lab", NamespacePolicy::default())).await.unwrap();
     for name in ["default", "lab"] {
         let request = within(name, register(&format!("in-{name}"), FREE));
-        let answer = writes.register_port(request).await.unwrap().into_inner();
-        assert_eq!(answer.findings, []);
-        let answer = writes.register_port(within(name, register("late", FREE))).await;
-        assert_eq!(denied(answer, Code::AlreadyExists, "PORT_TAKEN")["namespace"], name);
+        let response = writes.register_port(request).await.unwrap().into_inner();
+        assert_eq!(response.findings, []);
+        let response = writes.register_port(within(name, register("late", FREE))).await;
+        assert_eq!(assert_refused(response, Code::AlreadyExists, "PORT_TAKEN")["namespace"], name);
         let request = proto::LookupPortRequest {
             port: Some(FREE),
             namespace: name.into(),
@@ -235,16 +237,16 @@ async fn a_port_can_be_held_once_in_each_namespace() {
         assert_eq!(info.assignments[0].service_name, format!("in-{name}"));
         assert!(info.assignments[1..].iter().all(|other| other.namespace.is_empty()));
     }
-    assert_eq!(server.everything().await.len(), 2);
+    assert_eq!(server.all_registrations().await.len(), 2);
 }
 
 #[tokio::test]
 async fn a_repeated_write_of_a_namespace_or_pool_gets_the_first_response() {
     let mut server = Server::start();
     let mut create = namespace("lab", NamespacePolicy::default());
-    let wish =
+    let desired =
         proto::Namespace { name: "lab".into(), description: "d".into(), ..Default::default() };
-    let mut change = update(wish, &["description"]);
+    let mut change = update(desired, &["description"]);
     let mut make =
         create_pool(proto::Pool { namespace: "lab".into(), ..pool("web", QUIET, QUIET) });
     let grown = proto::Pool { namespace: "lab".into(), ..pool("web", QUIET, QUIET + 9) };
@@ -264,7 +266,7 @@ async fn a_repeated_write_of_a_namespace_or_pool_gets_the_first_response() {
     let mut first = None;
     for _ in 0..3 {
         let mut writes = server.writes().await;
-        let answers = (
+        let responses = (
             writes.create_namespace(create.clone()).await.unwrap().into_inner(),
             writes.update_namespace(change.clone()).await.unwrap().into_inner(),
             writes.create_pool(make.clone()).await.unwrap().into_inner(),
@@ -272,14 +274,14 @@ async fn a_repeated_write_of_a_namespace_or_pool_gets_the_first_response() {
             writes.delete_pool(remove.clone()).await.unwrap().into_inner(),
             writes.delete_namespace(end.clone()).await.unwrap().into_inner(),
         );
-        assert_eq!((answers.0.revision, answers.5.revision), (1, 6));
-        assert!(answers.5.namespace.is_some() && answers.4.pool.is_some());
-        assert_eq!(*first.get_or_insert_with(|| answers.clone()), answers);
+        assert_eq!((responses.0.revision, responses.5.revision), (1, 6));
+        assert!(responses.5.namespace.is_some() && responses.4.pool.is_some());
+        assert_eq!(*first.get_or_insert_with(|| responses.clone()), responses);
         server.kill();
         server.launch();
     }
     assert_eq!(server.info().await.revision, 6);
     end.name = "other".into();
-    let answer = server.writes().await.delete_namespace(end).await;
-    denied(answer, Code::InvalidArgument, "REQUEST_ID_REUSED");
+    let response = server.writes().await.delete_namespace(end).await;
+    assert_refused(response, Code::InvalidArgument, "REQUEST_ID_REUSED");
 }

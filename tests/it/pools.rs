@@ -1,11 +1,11 @@
-//! Pools: what may be one, what it keeps for itself, and how much of it is used.
+//! Pools: validation, exclusivity, and usage.
 
 use portbook::grpc::proto::{self, FindingCode, Transport};
 use tonic::Code;
 
 use crate::harness::{
-    FREE, QUIET, Server, bad_fields, create_pool, denied, ensure, namespace, numbers, pool, ports,
-    refused, register, release, seconds,
+    FREE, QUIET, Server, assert_refused, bad_fields, create_pool, ensure, error_parts, namespace,
+    numbers, pool, ports, register, release, seconds,
 };
 
 fn update(pool: proto::Pool, paths: &[&str]) -> proto::UpdatePoolRequest {
@@ -36,7 +36,7 @@ async fn usage(server: &Server, name: &str) -> [u32; 5] {
 async fn a_pool_is_created_updated_and_deleted() {
     let mut server = Server::start();
     let mut writes = server.writes().await;
-    let wish = proto::Pool {
+    let desired = proto::Pool {
         description: "Web backends".into(),
         ports: [ports(QUIET + 20, QUIET + 29), ports(QUIET, QUIET + 9)].map(Option::unwrap).into(),
         transports: vec![Transport::Udp.into(), Transport::Tcp.into()],
@@ -46,28 +46,31 @@ async fn a_pool_is_created_updated_and_deleted() {
         accept: numbers(&[FindingCode::IanaAssigned]),
         ..pool("web", 1, 1)
     };
-    let answer = writes.create_pool(create_pool(wish.clone())).await.unwrap().into_inner();
-    let made = answer.pool.unwrap();
-    assert_eq!((made.namespace.as_str(), made.revision, answer.revision), ("default", 1, 1));
-    assert_eq!(made.ports, [wish.ports[1], wish.ports[0]], "lowest first");
-    assert_eq!(made.excluded_ports, [wish.excluded_ports[1], wish.excluded_ports[0]]);
+    let response = writes.create_pool(create_pool(desired.clone())).await.unwrap().into_inner();
+    let made = response.pool.unwrap();
+    assert_eq!((made.namespace.as_str(), made.revision, response.revision), ("default", 1, 1));
+    assert_eq!(made.ports, [desired.ports[1], desired.ports[0]], "lowest first");
+    assert_eq!(made.excluded_ports, [desired.excluded_ports[1], desired.excluded_ports[0]]);
     assert_eq!(made.transports, [1, 2]);
     assert_eq!(made.cool_down, seconds(86_400), "if it is left out");
-    assert_eq!((made.accept.clone(), made.description.clone()), (wish.accept, wish.description));
-    let facts = denied(
+    assert_eq!(
+        (made.accept.clone(), made.description.clone()),
+        (desired.accept, desired.description)
+    );
+    let metadata = assert_refused(
         writes.create_pool(create_pool(pool("web", 5, 5))).await,
         Code::AlreadyExists,
         "POOL_ALREADY_EXISTS",
     );
-    assert_eq!((facts["namespace"].as_str(), facts["pool"].as_str()), ("default", "web"));
+    assert_eq!((metadata["namespace"].as_str(), metadata["pool"].as_str()), ("default", "web"));
 
-    let wish = proto::Pool { cool_down: seconds(60), accept: vec![], ..made.clone() };
-    let answer = writes.update_pool(update(wish.clone(), &["cool_down"])).await.unwrap();
-    let changed = answer.into_inner().pool.unwrap();
+    let desired = proto::Pool { cool_down: seconds(60), accept: vec![], ..made.clone() };
+    let response = writes.update_pool(update(desired.clone(), &["cool_down"])).await.unwrap();
+    let changed = response.into_inner().pool.unwrap();
     assert_eq!((changed.cool_down, changed.revision), (seconds(60), 2));
     assert_eq!((&changed.accept, changed.create_time), (&made.accept, made.create_time));
-    let answer = writes.update_pool(update(wish, &["cool_down"])).await;
-    assert_eq!(denied(answer, Code::Aborted, "ETAG_MISMATCH")["etag"], changed.etag);
+    let response = writes.update_pool(update(desired, &["cool_down"])).await;
+    assert_eq!(assert_refused(response, Code::Aborted, "ETAG_MISMATCH")["etag"], changed.etag);
     let same = writes.update_pool(update(changed.clone(), &["*"])).await.unwrap().into_inner();
     assert_eq!((same.pool.as_ref(), same.revision), (Some(&changed), 2));
 
@@ -76,12 +79,12 @@ async fn a_pool_is_created_updated_and_deleted() {
     assert_eq!(get(&server, "web").await.pool, Some(changed.clone()));
     let mut writes = server.writes().await;
     let stale = proto::DeletePoolRequest { etag: made.etag, ..delete("web") };
-    denied(writes.delete_pool(stale).await, Code::Aborted, "ETAG_MISMATCH");
+    assert_refused(writes.delete_pool(stale).await, Code::Aborted, "ETAG_MISMATCH");
     let gone = writes.delete_pool(delete("web")).await.unwrap().into_inner();
     assert_eq!((gone.pool, gone.revision), (Some(changed), 3));
-    // Its ports are anybody's again.
+    // Its ports can be registered without a pool again.
     writes.register_port(register("mine", QUIET)).await.unwrap();
-    denied(writes.delete_pool(delete("web")).await, Code::NotFound, "POOL_NOT_FOUND");
+    assert_refused(writes.delete_pool(delete("web")).await, Code::NotFound, "POOL_NOT_FOUND");
 }
 
 #[tokio::test]
@@ -97,18 +100,18 @@ async fn an_unknown_pool_error_suggests_the_nearest_names() {
         pool: "web-us".into(),
         ..Default::default()
     };
-    let wish = proto::Pool { description: "d".into(), ..pool("web-us", 1, 1) };
+    let desired = proto::Pool { description: "d".into(), ..pool("web-us", 1, 1) };
     for refusal in [
         reads.get_pool(get).await.map(drop),
         reads.check_port(check).await.map(drop),
         writes.register_port(through).await.map(drop),
         writes.ensure_port(ensure("web-us", "mine")).await.map(drop),
-        writes.update_pool(update(wish, &["description"])).await.map(drop),
+        writes.update_pool(update(desired, &["description"])).await.map(drop),
         writes.delete_pool(delete("web-us")).await.map(drop),
     ] {
-        let facts = denied(refusal, Code::NotFound, "POOL_NOT_FOUND");
-        let facts = ["namespace", "pool", "nearest"].map(|name| facts[name].as_str());
-        assert_eq!(facts, ["default", "web-us", "web-eu"]);
+        let metadata = assert_refused(refusal, Code::NotFound, "POOL_NOT_FOUND");
+        let metadata = ["namespace", "pool", "nearest"].map(|name| metadata[name].as_str());
+        assert_eq!(metadata, ["default", "web-us", "web-eu"]);
     }
 }
 
@@ -163,18 +166,18 @@ async fn a_pool_overlaps_no_other_pool_and_no_outside_registration() {
     };
     let held = writes.register_port(holder).await.unwrap().into_inner().assignments.remove(0);
 
-    let answer = writes.create_pool(create_pool(pool("db", QUIET + 9, QUIET + 12))).await;
-    let facts = denied(answer, Code::FailedPrecondition, "POOL_OVERLAP");
-    let told = ["namespace", "pool", "transport"].map(|name| facts[name].as_str());
-    assert_eq!(told, ["default", "web", "tcp"]);
-    assert_eq!(facts["ports"], format!("{}-{}", QUIET, QUIET + 9));
+    let response = writes.create_pool(create_pool(pool("db", QUIET + 9, QUIET + 12))).await;
+    let metadata = assert_refused(response, Code::FailedPrecondition, "POOL_OVERLAP");
+    let output = ["namespace", "pool", "transport"].map(|name| metadata[name].as_str());
+    assert_eq!(output, ["default", "web", "tcp"]);
+    assert_eq!(metadata["ports"], format!("{}-{}", QUIET, QUIET + 9));
     let wide = pool("db", QUIET + 10, QUIET + 21);
-    let answer = writes.create_pool(create_pool(wide.clone())).await;
-    let facts = denied(answer, Code::FailedPrecondition, "POOL_OVERLAP");
-    assert_eq!((facts["holder"].as_str(), &facts["holder_uid"]), ("outside", &held.uid));
-    assert_eq!(facts["ports"], format!("{}-{}", QUIET + 20, QUIET + 22));
+    let response = writes.create_pool(create_pool(wide.clone())).await;
+    let metadata = assert_refused(response, Code::FailedPrecondition, "POOL_OVERLAP");
+    assert_eq!((metadata["holder"].as_str(), &metadata["holder_uid"]), ("outside", &held.uid));
+    assert_eq!(metadata["ports"], format!("{}-{}", QUIET + 20, QUIET + 22));
 
-    // Excluded ports are outside, and so are other transports and other namespaces.
+    // Excluded ports, other transports and other namespaces are outside the pool.
     let excluded_ports = ports(QUIET + 20, QUIET + 21).into_iter().collect();
     let spared = proto::Pool { excluded_ports, ..wide.clone() };
     writes.create_pool(create_pool(spared.clone())).await.unwrap();
@@ -183,14 +186,14 @@ async fn a_pool_overlaps_no_other_pool_and_no_outside_registration() {
     writes.create_namespace(namespace("lab", proto::NamespacePolicy::default())).await.unwrap();
     let other = proto::Pool { namespace: "lab".into(), ..wide.clone() };
     writes.create_pool(create_pool(other)).await.unwrap();
-    // An update keeps to the same rules.
-    for wish in
+    // Updates follow the same rules.
+    for desired in
         [wide, proto::Pool { ports: ports(QUIET + 5, QUIET + 12).into_iter().collect(), ..spared }]
     {
-        let answer = writes.update_pool(update(wish, &["ports", "excluded_ports"])).await;
-        denied(answer, Code::FailedPrecondition, "POOL_OVERLAP");
+        let response = writes.update_pool(update(desired, &["ports", "excluded_ports"])).await;
+        assert_refused(response, Code::FailedPrecondition, "POOL_OVERLAP");
     }
-    let (code, reason, details) = refused({
+    let (code, reason, details) = error_parts({
         let excluded_ports = ports(QUIET + 30, QUIET + 39).into_iter().collect();
         let nothing = proto::Pool { excluded_ports, ..pool("none", QUIET + 30, QUIET + 39) };
         writes.create_pool(create_pool(nothing)).await
@@ -220,25 +223,25 @@ async fn an_update_cannot_exclude_allocated_ports() {
     let whole = || both.ports.clone();
     let run = |first, last| ports(QUIET + first, QUIET + last).into_iter().collect::<Vec<_>>();
     let paths = ["ports", "excluded_ports", "transports"];
-    for (wish, count, first) in [
+    for (desired, count, first) in [
         (without(run(1, 9), vec![], vec![1, 2]), "2", "ensured"),
         (without(run(0, 4), vec![], vec![1, 2]), "1", "direct"),
         (without(whole(), run(5, 5), vec![1, 2]), "1", "direct"),
         (without(whole(), vec![], vec![1]), "1", "ensured"),
     ] {
-        let answer = writes.update_pool(update(wish, &paths)).await;
-        let facts = denied(answer, Code::FailedPrecondition, "POOL_NOT_EMPTY");
-        assert_eq!((facts["pool"].as_str(), facts["namespace"].as_str()), ("web", "default"));
-        assert_eq!((facts["assignments"].as_str(), facts["holder"].as_str()), (count, first));
+        let response = writes.update_pool(update(desired, &paths)).await;
+        let metadata = assert_refused(response, Code::FailedPrecondition, "POOL_NOT_EMPTY");
+        assert_eq!((metadata["pool"].as_str(), metadata["namespace"].as_str()), ("web", "default"));
+        assert_eq!((metadata["assignments"].as_str(), metadata["holder"].as_str()), (count, first));
     }
-    let answer = writes.delete_pool(delete("web")).await;
-    let facts = denied(answer, Code::FailedPrecondition, "POOL_NOT_EMPTY");
-    assert_eq!((facts["assignments"].as_str(), facts["holder"].as_str()), ("3", "ensured"));
-    // It may shrink around them, and grow.
-    let wish = without(run(0, 7), run(1, 4), vec![1, 2, 3]);
-    writes.update_pool(update(wish, &paths)).await.unwrap();
+    let response = writes.delete_pool(delete("web")).await;
+    let metadata = assert_refused(response, Code::FailedPrecondition, "POOL_NOT_EMPTY");
+    assert_eq!((metadata["assignments"].as_str(), metadata["holder"].as_str()), ("3", "ensured"));
+    // It may shrink around the allocated ports, and grow.
+    let desired = without(run(0, 7), run(1, 4), vec![1, 2, 3]);
+    writes.update_pool(update(desired, &paths)).await.unwrap();
     assert_eq!(usage(&server, "web").await, [4, 2, 0, 0, 2]);
-    for assignment in server.everything().await {
+    for assignment in server.all_registrations().await {
         writes.release_port(release(&assignment.uid)).await.unwrap();
     }
     writes.delete_pool(delete("web")).await.unwrap();
@@ -254,9 +257,12 @@ async fn ports_of_a_pool_are_registered_only_through_the_pool() {
     for (first, last) in [(0, 0), (9, 9), (9, 12), (5, 6)] {
         let run = ports(QUIET + first, QUIET + last);
         let request = proto::RegisterPortRequest { ports: run, ..register("mine", QUIET) };
-        let facts =
-            denied(writes.register_port(request).await, Code::FailedPrecondition, "PORT_IN_POOL");
-        assert_eq!((facts["namespace"].as_str(), facts["pool"].as_str()), ("default", "web"));
+        let metadata = assert_refused(
+            writes.register_port(request).await,
+            Code::FailedPrecondition,
+            "PORT_IN_POOL",
+        );
+        assert_eq!((metadata["namespace"].as_str(), metadata["pool"].as_str()), ("default", "web"));
     }
     let through = |first, last| proto::RegisterPortRequest {
         ports: ports(QUIET + first, QUIET + last),
@@ -264,9 +270,9 @@ async fn ports_of_a_pool_are_registered_only_through_the_pool() {
         ..register("mine", QUIET)
     };
     for (first, last) in [(9, 10), (3, 5), (4, 4), (20, 20)] {
-        let answer = writes.register_port(through(first, last)).await;
-        let facts = denied(answer, Code::FailedPrecondition, "OUTSIDE_POOL");
-        assert_eq!(facts["pool"], "web");
+        let response = writes.register_port(through(first, last)).await;
+        let metadata = assert_refused(response, Code::FailedPrecondition, "OUTSIDE_POOL");
+        assert_eq!(metadata["pool"], "web");
     }
     let held = writes.register_port(through(5, 7)).await.unwrap().into_inner().assignments;
     assert_eq!((held[0].pool.as_str(), held[0].ports), ("web", ports(QUIET + 5, QUIET + 7)));
@@ -280,7 +286,7 @@ async fn ports_of_a_pool_are_registered_only_through_the_pool() {
 async fn the_usage_of_a_pool_counts_each_port_once() {
     let server = Server::start();
     let mut writes = server.writes().await;
-    // 5432 and 5433 are IANA's, 5434 and 5435 too; 5436 is free, as is 5438.
+    // 5432 - 5435 are assigned by IANA; 5436 and 5438 are free.
     let both = proto::Pool { transports: vec![1, 2], ..pool("db", QUIET, QUIET + 9) };
     let with_iana = proto::Pool {
         ports: [ports(5432, 5433), ports(QUIET, QUIET + 9)].map(Option::unwrap).into(),
@@ -295,12 +301,12 @@ async fn the_usage_of_a_pool_counts_each_port_once() {
     };
     writes.register_port(through(QUIET, Transport::Tcp)).await.unwrap();
     writes.register_port(through(QUIET, Transport::Udp)).await.unwrap();
-    let answer = writes.register_port(through(QUIET + 1, Transport::Udp)).await.unwrap();
+    let response = writes.register_port(through(QUIET + 1, Transport::Udp)).await.unwrap();
     assert_eq!(usage(&server, "db").await, [12, 2, 0, 2, 8]);
-    let uid = answer.into_inner().assignments.remove(0).uid;
+    let uid = response.into_inner().assignments.remove(0).uid;
     writes.release_port(release(&uid)).await.unwrap();
     assert_eq!(usage(&server, "db").await, [12, 1, 1, 2, 8]);
-    // What rests on one transport may be held on the other.
+    // A port in cool-down on one transport may be held on the other.
     writes.register_port(through(QUIET + 1, Transport::Tcp)).await.unwrap();
     assert_eq!(usage(&server, "db").await, [12, 2, 0, 2, 8]);
     let accept = numbers(&[FindingCode::IanaAssigned]);
@@ -319,14 +325,14 @@ async fn a_changed_namespace_policy_applies_to_its_pools() {
     assert_eq!(usage(&server, "edge").await, [10, 0, 0, 0, 10]);
     let forbid = numbers(&[FindingCode::NodePortRange]);
     let policy = Some(proto::NamespacePolicy { forbid, ..Default::default() });
-    let wish = proto::Namespace { name: "default".into(), policy, ..Default::default() };
-    let request = proto::UpdateNamespaceRequest { namespace: Some(wish), ..Default::default() };
+    let desired = proto::Namespace { name: "default".into(), policy, ..Default::default() };
+    let request = proto::UpdateNamespaceRequest { namespace: Some(desired), ..Default::default() };
     writes.update_namespace(request).await.unwrap();
     assert_eq!(usage(&server, "edge").await, [10, 0, 0, 5, 5]);
     for number in 0..5 {
         writes.ensure_port(ensure("edge", &format!("service-{number}"))).await.unwrap();
     }
-    let answer = writes.ensure_port(ensure("edge", "late")).await;
-    let facts = denied(answer, Code::ResourceExhausted, "POOL_EXHAUSTED");
-    assert_eq!((facts["held"].as_str(), facts["skipped"].as_str()), ("5", "5"));
+    let response = writes.ensure_port(ensure("edge", "late")).await;
+    let metadata = assert_refused(response, Code::ResourceExhausted, "POOL_EXHAUSTED");
+    assert_eq!((metadata["held"].as_str(), metadata["skipped"].as_str()), ("5", "5"));
 }

@@ -1,5 +1,5 @@
-//! Laws: what an index answers is what a naive scan of the stored records answers, and what is
-//! decided, kept and loaded again is one and the same.
+//! Properties: the indexes give the same results as a naive scan of the stored records, and decided
+//! changes are unchanged after they are stored and loaded.
 
 use std::sync::{Arc, LazyLock};
 
@@ -20,7 +20,7 @@ use proptest::prelude::*;
 use prost::Message;
 use uuid::Uuid;
 
-/// What a new database holds.
+/// The contents of a new database.
 pub async fn stored() -> Contents {
     SqliteStore::in_memory().await.unwrap().load(Timestamp::UNIX_EPOCH).await.unwrap()
 }
@@ -29,9 +29,9 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
-/// A new registry, which all laws may begin with.
+/// The snapshot of a new registry, shared by all property tests.
 pub static NEW: LazyLock<Snapshot> = LazyLock::new(|| {
-    // On a thread of its own: whoever asks first may be within a runtime.
+    // On a separate thread: the first caller may be within a runtime.
     let load = std::thread::spawn(|| block_on(stored()).into_loaded().snapshot);
     load.join().unwrap()
 });
@@ -73,12 +73,12 @@ fn the_port_index_matches_a_scan_of_the_stored_records() {
                 Source::Common => (1, width(record)),
                 _ => (0, 0),
             });
-            let answer = view.lookup_port(port, transport);
-            let uids: Vec<Uid> = answer.records.iter().map(|record| record.uid).collect();
+            let response = view.lookup_port(port, transport);
+            let uids: Vec<Uid> = response.records.iter().map(|record| record.uid).collect();
             let expected_uids: Vec<Uid> = expected.iter().map(|record| record.uid).collect();
             assert_eq!(uids, expected_uids, "{port} {transport:?}");
             let strongest = expected.iter().map(|record| record.state).min();
-            assert_eq!(answer.state, strongest.unwrap_or(State::Unlisted), "{port}");
+            assert_eq!(response.state, strongest.unwrap_or(State::Unlisted), "{port}");
             answered += uids.len();
         }
     }
@@ -91,8 +91,8 @@ fn every_record_is_found_by_name_and_uid() {
     for record in NEW.reference().records() {
         assert_eq!(NEW.by_uid(record.uid).unwrap().uid, record.uid);
         if let Some(name) = &record.service_name {
-            let answer = view.lookup_service(&name.to_uppercase(), record.transport).unwrap();
-            assert!(answer.records.iter().any(|found| found.uid == record.uid), "{name}");
+            let response = view.lookup_service(&name.to_uppercase(), record.transport).unwrap();
+            assert!(response.records.iter().any(|found| found.uid == record.uid), "{name}");
         }
     }
 }
@@ -102,15 +102,15 @@ fn an_encoded_response_decodes_to_the_expected_message() {
     let reference = NEW.reference();
     let view = NEW.view(&NamespaceName::default()).unwrap();
     for port in PortRange::ALL.iter() {
-        let answer = view.lookup_port(port, None);
-        let records = || answer.records.iter().copied();
+        let response = view.lookup_port(port, None);
+        let records = || response.records.iter().copied();
         let guides = convert::guides_of(reference, records());
-        let encoded = wire::encode_port_info(reference, &answer, &guides);
+        let encoded = wire::encode_port_info(reference, &response, &guides);
         let mut texts = guides.iter().map(|guide| convert::guide(guide));
         let message = proto::PortInfo {
             port: port.number().into(),
             port_class: convert::port_class(port.class()).into(),
-            state: convert::state(answer.state).into(),
+            state: convert::state(response.state).into(),
             assignments: convert::assignments(reference, records()),
             guide: texts.next(),
             more_guides: texts.collect(),
@@ -122,9 +122,9 @@ fn an_encoded_response_decodes_to_the_expected_message() {
 
 #[test]
 fn the_raw_response_type_encodes_as_the_proto_message() {
-    // Tag and length as the proto has them: field 1, then field 2.
-    let answer = wire::LookupPortResponse { port_info: vec![0x08, 0x16].into(), revision: 7 };
-    assert_eq!(answer.encode_to_vec(), [0x0a, 2, 0x08, 0x16, 0x10, 7]);
+    // Tags and lengths of the proto: field 1, then field 2.
+    let response = wire::LookupPortResponse { port_info: vec![0x08, 0x16].into(), revision: 7 };
+    assert_eq!(response.encode_to_vec(), [0x0a, 2, 0x08, 0x16, 0x10, 7]);
     let batch = wire::BatchLookupPortsResponse {
         port_infos: vec![vec![0x08, 0x16].into(), vec![].into()],
         guides: vec![vec![0x0a, 0].into()],
@@ -188,7 +188,7 @@ fn the_database_refuses_an_overlap() {
     block_on(async {
         let mut store = SqliteStore::in_memory().await.unwrap();
         let snapshot = store.load(Timestamp::UNIX_EPOCH).await.unwrap().into_loaded().snapshot;
-        // Two commands, each decided as if it were alone: what a faulty writer would do.
+        // Two commands, each decided against the same state: what a faulty writer would do.
         for (first, width, is_kept) in
             [(7450, 5, true), (7454, 1, false), (7440, 20, false), (7455, 2, true)]
         {
@@ -199,7 +199,7 @@ fn the_database_refuses_an_overlap() {
             let entry = Entry {
                 revision: last.next(),
                 time: context.now,
-                actor: portbook::access::Actor("law".into()),
+                actor: portbook::access::Actor("test".into()),
                 reason: String::new(),
                 changes: decision.changes,
                 findings: decision.findings,
@@ -246,7 +246,7 @@ fn a_clock_set_back_does_not_block_writes() {
             let entry = Entry {
                 revision: base.next(),
                 time: now,
-                actor: portbook::access::Actor("law".into()),
+                actor: portbook::access::Actor("test".into()),
                 reason: String::new(),
                 changes: decision.changes,
                 findings: decision.findings,

@@ -1,11 +1,11 @@
-//! Calls as no generated client would make them: bytes for messages, and frames by hand.
+//! Calls that no generated client makes: arbitrary bytes as messages, and raw frames.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
-/// Sends bytes as they are to an rpc of any kind, and takes the first message of its answer.
+/// Sends raw bytes to an rpc of any kind, and returns the first message of the response.
 pub async fn call(channel: Channel, path: &str, body: Vec<u8>) -> Result<Option<Vec<u8>>, Status> {
     call_with(channel, path, body, None).await
 }
@@ -28,7 +28,7 @@ pub async fn call_with(
     grpc.streaming(request, path, RawCodec).await?.into_inner().message().await
 }
 
-/// The bytes of a message, as they are.
+/// Passes the bytes of messages through unchanged.
 #[derive(Default)]
 pub struct RawCodec;
 
@@ -73,7 +73,7 @@ impl tonic::codec::Decoder for RawCodec {
     }
 }
 
-/// A connection on which frames are sent as they are given (RFC 9113, section 4).
+/// A connection for raw HTTP/2 frames (RFC 9113, section 4).
 pub struct Frames {
     pub stream: TcpStream,
 }
@@ -91,7 +91,7 @@ pub const CONTINUATION: u8 = 9;
 pub const END_HEADERS: u8 = 4;
 
 impl Frames {
-    /// A connection that has begun.
+    /// Connects and sends the preface.
     pub async fn open(address: &str) -> Self {
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(PREFACE).await.unwrap();
@@ -99,7 +99,7 @@ impl Frames {
         Self { stream }
     }
 
-    /// The kind and the payload of the next frame, unless the server has ended the connection.
+    /// The type and the payload of the next frame; `None` if the server has closed the connection.
     pub async fn next(&mut self) -> Option<(u8, Vec<u8>)> {
         let mut head = [0; 9];
         self.stream.read_exact(&mut head).await.ok()?;
@@ -118,7 +118,7 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// The header block of a lookup (RFC 7541): indexed fields, and literals that are not kept.
+/// The header block of a lookup (RFC 7541): indexed fields, and literals without indexing.
 pub fn lookup_headers() -> Vec<u8> {
     let path = b"/portbook.v1.PortRegistryService/LookupPort";
     let mut block = vec![0x83, 0x86, 0x04, u8::try_from(path.len()).unwrap()];

@@ -1,4 +1,4 @@
-//! Who may call what: every rpc with every kind of caller.
+//! Access control: every rpc with every kind of caller.
 
 use std::fmt::Write as _;
 
@@ -10,12 +10,12 @@ use tonic::{Code, Request};
 use tonic_prost::ProstCodec;
 
 use crate::harness::{
-    FREE, Server, TOKEN, create_pool, denied, ensure, namespace, pool, ports, register, seconds,
-    whatever,
+    FREE, Server, TOKEN, acknowledge_all, assert_refused, create_pool, ensure, namespace, pool,
+    ports, register, seconds,
 };
 use crate::raw_calls::RawCodec;
 
-/// A token of the tests: its secret, and the `authorization` that has it.
+/// The secret of a test token.
 struct Secret(String);
 
 impl Secret {
@@ -35,8 +35,8 @@ fn grant(namespace: &str, pools: &[&str]) -> proto::Grant {
 
 async fn create(server: &Server, token: proto::Token) -> Secret {
     let request = proto::CreateTokenRequest { token: Some(token) };
-    let answer = server.writes().await.create_token(request).await.unwrap();
-    Secret(answer.into_inner().secret)
+    let response = server.writes().await.create_token(request).await.unwrap();
+    Secret(response.into_inner().secret)
 }
 
 /// Every rpc of both services.
@@ -53,8 +53,8 @@ fn rpcs() -> Vec<String> {
     rpcs
 }
 
-/// What comes of a call with an empty message: the code of a refusal for its caller, or that it may
-/// be made, whatever comes of it then.
+/// The result of a call with an empty message: the code of an access error, or `Ok` if the call is
+/// permitted, whatever its result.
 async fn attempt(server: &Server, rpc: &str, authorization: Option<&str>) -> Code {
     let mut client = tonic::client::Grpc::new(server.channel().await);
     client.ready().await.unwrap();
@@ -65,7 +65,7 @@ async fn attempt(server: &Server, rpc: &str, authorization: Option<&str>) -> Cod
     let path = PathAndQuery::try_from(format!("/{rpc}")).unwrap();
     let codec = ProstCodec::<(), ()>::default();
     let Err(status) = client.server_streaming(request, path, codec).await else {
-        // A watch has begun.
+        // The watch has started.
         return Code::Ok;
     };
     match status.code() {
@@ -87,22 +87,22 @@ async fn matrix(server: &Server) -> String {
         Some(&registrar),
         Some(&admin),
     ];
-    let mut told = String::new();
+    let mut output = String::new();
     for rpc in rpcs() {
         let (_, name) = rpc.split_once('/').unwrap();
-        write!(told, "{name:22}").unwrap();
+        write!(output, "{name:22}").unwrap();
         for caller in callers {
             let word = match attempt(server, &rpc, caller).await {
                 Code::Unauthenticated => "unauthenticated",
                 Code::PermissionDenied => "denied",
                 _ => "may",
             };
-            write!(told, "{word:16}").unwrap();
+            write!(output, "{word:16}").unwrap();
         }
-        told.truncate(told.trim_end().len());
-        told.push('\n');
+        output.truncate(output.trim_end().len());
+        output.push('\n');
     }
-    told
+    output
 }
 
 #[tokio::test]
@@ -113,8 +113,7 @@ async fn every_rpc_requires_its_role() {
         "", "no token", "wrong", "viewer", "registrar", "admin"
     );
     insta::assert_snapshot!("roles", header.clone() + &matrix(&server).await);
-    let mut server = Server::stopped();
-    server.launch_with(&["--require-token-for-reads"]);
+    let server = Server::start_with(&["--require-token-for-reads"]);
     insta::assert_snapshot!("roles_with_closed_reads", header + &matrix(&server).await);
 }
 
@@ -131,16 +130,16 @@ async fn only_a_currently_valid_token_is_accepted() {
     let mut admin = server.writes().await;
     admin.revoke_token(proto::RevokeTokenRequest { name: "gone".into() }).await.unwrap();
     let rotate = proto::RotateTokenRequest { name: "rotated".into(), overlap: None };
-    let anew = admin.rotate_token(rotate).await.unwrap().into_inner().secret;
+    let recreated = admin.rotate_token(rotate).await.unwrap().into_inner().secret;
 
-    // Another registry's token says nothing here.
+    // A token of another registry is invalid here.
     let elsewhere = Server::start();
     let foreign = create(&elsewhere, token("foreign", proto::Role::Admin, vec![])).await;
-    let truncated = Secret(anew[..anew.len() - 1].to_owned());
-    let longer = Secret(format!("{anew}A"));
+    let truncated = Secret(recreated[..recreated.len() - 1].to_owned());
+    let longer = Secret(format!("{recreated}A"));
     for secret in [&gone, &rotated, &foreign, &truncated, &longer] {
         let mut writes = server.writes_as(Some(&secret.bearer())).await;
-        denied(
+        assert_refused(
             writes.register_port(register("x", FREE)).await,
             Code::Unauthenticated,
             "TOKEN_INVALID",
@@ -148,18 +147,18 @@ async fn only_a_currently_valid_token_is_accepted() {
     }
     for header in ["Basic cG9ydDpib29r", "Bearer", "Bearer ", "pbk_x", &format!("Token {TOKEN}")] {
         let mut writes = server.writes_as(Some(header)).await;
-        denied(
+        assert_refused(
             writes.register_port(register("x", FREE)).await,
             Code::Unauthenticated,
             "TOKEN_INVALID",
         );
     }
-    denied(
+    assert_refused(
         server.writes_as(None).await.register_port(register("x", FREE)).await,
         Code::Unauthenticated,
         "TOKEN_MISSING",
     );
-    // Its time has passed while the server was down: nobody has to wait for that.
+    // Set the expiry into the past while the server is down, to avoid a wait.
     let mut server = server;
     server.kill();
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(server.database());
@@ -169,11 +168,11 @@ async fn only_a_currently_valid_token_is_accepted() {
     file.close().await.unwrap();
     server.launch();
     let mut writes = server.writes_as(Some(&brief.bearer())).await;
-    let told = writes.register_port(register("x", FREE)).await;
-    let facts = denied(told, Code::Unauthenticated, "TOKEN_EXPIRED");
-    assert!(facts.contains_key("expire_time"), "{facts:?}");
-    // What was given in place of an older one is taken after a restart too.
-    let mut writes = server.writes_as(Some(&Secret(anew).bearer())).await;
+    let output = writes.register_port(register("x", FREE)).await;
+    let metadata = assert_refused(output, Code::Unauthenticated, "TOKEN_EXPIRED");
+    assert!(metadata.contains_key("expire_time"), "{metadata:?}");
+    // A rotated secret is accepted after a restart too.
+    let mut writes = server.writes_as(Some(&Secret(recreated).bearer())).await;
     writes.register_port(register("x", FREE)).await.unwrap();
 }
 
@@ -182,9 +181,9 @@ async fn a_rotated_token_overlaps_for_the_requested_time() {
     let server = Server::start();
     let old = create(&server, token("ci", proto::Role::Admin, vec![])).await;
     let rotate = proto::RotateTokenRequest { name: "ci".into(), overlap: seconds(3600) };
-    let answer = server.writes().await.rotate_token(rotate).await.unwrap().into_inner();
-    assert!(answer.token.unwrap().former_expire_time.is_some());
-    for secret in [old, Secret(answer.secret)] {
+    let response = server.writes().await.rotate_token(rotate).await.unwrap().into_inner();
+    assert!(response.token.unwrap().former_expire_time.is_some());
+    for secret in [old, Secret(response.secret)] {
         let mut writes = server.writes_as(Some(&secret.bearer())).await;
         writes.get_caller(proto::GetCallerRequest {}).await.unwrap();
     }
@@ -209,11 +208,11 @@ async fn a_registrar_is_limited_to_its_grants() {
     let within = |namespace: &str, request: proto::RegisterPortRequest| {
         proto::RegisterPortRequest { namespace: namespace.into(), ..request }
     };
-    let refused = |facts: std::collections::HashMap<String, String>| {
-        ["namespace", "pool"].map(|fact| facts.get(fact).cloned().unwrap_or_default())
+    let grant_of = |metadata: std::collections::HashMap<String, String>| {
+        ["namespace", "pool"].map(|fact| metadata.get(fact).cloned().unwrap_or_default())
     };
 
-    // All of prod; of staging what comes from its pool; nothing elsewhere, be it there or not.
+    // All of prod; in staging only ports of its pool; nothing in other namespaces, existing or not.
     let mine = team.register_port(within("prod", register("a", FREE))).await.unwrap().into_inner();
     let mine = mine.assignments[0].uid.clone();
     for (at, request) in [
@@ -221,8 +220,11 @@ async fn a_registrar_is_limited_to_its_grants() {
         (["default", ""], register("a", FREE)),
         (["nowhere", ""], within("nowhere", register("a", FREE))),
     ] {
-        let answer = team.register_port(request).await;
-        assert_eq!(refused(denied(answer, Code::PermissionDenied, "PERMISSION_DENIED")), at);
+        let response = team.register_port(request).await;
+        assert_eq!(
+            grant_of(assert_refused(response, Code::PermissionDenied, "PERMISSION_DENIED")),
+            at
+        );
     }
     let of = |namespace: &str, pool: &str| proto::EnsurePortRequest {
         namespace: namespace.into(),
@@ -231,22 +233,29 @@ async fn a_registrar_is_limited_to_its_grants() {
     for (namespace, pool) in [("prod", "apps"), ("prod", "edge"), ("staging", "apps")] {
         team.ensure_port(of(namespace, pool)).await.unwrap();
     }
-    let answer = team.ensure_port(of("staging", "edge")).await;
-    let facts = denied(answer, Code::PermissionDenied, "PERMISSION_DENIED");
-    assert_eq!(refused(facts), ["staging", "edge"]);
+    let response = team.ensure_port(of("staging", "edge")).await;
+    let metadata = assert_refused(response, Code::PermissionDenied, "PERMISSION_DENIED");
+    assert_eq!(grant_of(metadata), ["staging", "edge"]);
 
-    // One of a batch is enough.
+    // One item without a grant refuses the batch.
     let requests = vec![within("prod", register("b", FREE + 1)), register("b", FREE + 1)];
     let batch = proto::BatchRegisterPortsRequest { requests, ..Default::default() };
-    denied(team.batch_register_ports(batch).await, Code::PermissionDenied, "PERMISSION_DENIED");
+    assert_refused(
+        team.batch_register_ports(batch).await,
+        Code::PermissionDenied,
+        "PERMISSION_DENIED",
+    );
 
-    // What others hold is not told more of than that it is not theirs to touch.
+    // Registrations of others are refused without details.
     let theirs = admin.register_port(register("secretive", FREE)).await.unwrap().into_inner();
     let theirs = theirs.assignments[0].uid.clone();
     let by_uid = proto::ReleasePortRequest { uid: theirs.clone(), ..Default::default() };
-    let facts =
-        denied(team.release_port(by_uid).await, Code::PermissionDenied, "PERMISSION_DENIED");
-    assert!(facts.is_empty(), "{facts:?}");
+    let metadata = assert_refused(
+        team.release_port(by_uid).await,
+        Code::PermissionDenied,
+        "PERMISSION_DENIED",
+    );
+    assert!(metadata.is_empty(), "{metadata:?}");
     let update = proto::UpdateAssignmentRequest {
         assignment: Some(proto::Assignment {
             uid: theirs.clone(),
@@ -255,11 +264,15 @@ async fn a_registrar_is_limited_to_its_grants() {
         }),
         ..Default::default()
     };
-    denied(team.update_assignment(update).await, Code::PermissionDenied, "PERMISSION_DENIED");
+    assert_refused(
+        team.update_assignment(update).await,
+        Code::PermissionDenied,
+        "PERMISSION_DENIED",
+    );
     let renew = proto::RenewLeaseRequest { uid: theirs, ..Default::default() };
-    denied(team.renew_lease(renew).await, Code::PermissionDenied, "PERMISSION_DENIED");
+    assert_refused(team.renew_lease(renew).await, Code::PermissionDenied, "PERMISSION_DENIED");
     let by_port = proto::ReleasePortRequest { port: Some(FREE), ..Default::default() };
-    denied(team.release_port(by_port).await, Code::PermissionDenied, "PERMISSION_DENIED");
+    assert_refused(team.release_port(by_port).await, Code::PermissionDenied, "PERMISSION_DENIED");
     let outside_pool =
         proto::RegisterPortRequest { namespace: "staging".into(), ..register("c", FREE) };
     admin.register_port(outside_pool).await.unwrap();
@@ -268,12 +281,12 @@ async fn a_registrar_is_limited_to_its_grants() {
         port: Some(FREE),
         ..Default::default()
     };
-    denied(team.release_port(by_port).await, Code::PermissionDenied, "PERMISSION_DENIED");
+    assert_refused(team.release_port(by_port).await, Code::PermissionDenied, "PERMISSION_DENIED");
 
-    // What is theirs they give back.
+    // They can release their own registrations.
     let by_uid = proto::ReleasePortRequest { uid: mine, ..Default::default() };
     team.release_port(by_uid).await.unwrap();
-    assert_eq!(server.info().await.revision, 13, "nothing refused has left a trace");
+    assert_eq!(server.info().await.revision, 13, "refused calls changed nothing");
 }
 
 #[tokio::test]
@@ -290,12 +303,15 @@ async fn only_an_admin_can_acknowledge_or_accept_system_ports() {
     let low = |namespace: &str| proto::RegisterPortRequest {
         namespace: namespace.into(),
         ports: ports(1000, 1000),
-        ..whatever(register("a", 1000))
+        ..acknowledge_all(register("a", 1000))
     };
-    let facts =
-        denied(team.register_port(low("prod")).await, Code::PermissionDenied, "PERMISSION_DENIED");
-    assert_eq!(facts["role"], "admin");
-    // Where an admin has allowed them for all, they are allowed.
+    let metadata = assert_refused(
+        team.register_port(low("prod")).await,
+        Code::PermissionDenied,
+        "PERMISSION_DENIED",
+    );
+    assert_eq!(metadata["role"], "admin");
+    // A namespace policy set by an admin accepts them for every caller.
     team.register_port(low("lab")).await.unwrap();
     admin.register_port(low("prod")).await.unwrap();
 }
@@ -308,7 +324,7 @@ async fn token_lists_have_no_secrets_and_changes_apply_immediately() {
     let mut ci = server.writes_as(Some(&secret.bearer())).await;
     let caller = ci.get_caller(proto::GetCallerRequest {}).await.unwrap().into_inner();
     assert_eq!(caller.token.unwrap().name, "ci");
-    denied(
+    assert_refused(
         ci.register_port(register("a", FREE)).await,
         Code::PermissionDenied,
         "PERMISSION_DENIED",
@@ -347,10 +363,10 @@ async fn token_lists_have_no_secrets_and_changes_apply_immediately() {
     let all = admin.list_tokens(list(true)).await.unwrap().into_inner();
     assert!(all.tokens.iter().any(|token| token.name == "ci" && token.revoke_time.is_some()));
     let only_one = proto::RevokeTokenRequest { name: "admin".into() };
-    denied(admin.revoke_token(only_one).await, Code::FailedPrecondition, "LAST_ADMIN");
+    assert_refused(admin.revoke_token(only_one).await, Code::FailedPrecondition, "LAST_ADMIN");
     let get = |name: &str| proto::GetTokenRequest { name: name.into() };
-    denied(admin.get_token(get("nobody")).await, Code::NotFound, "TOKEN_NOT_FOUND");
-    assert!(!format!("{all:?}").contains(&secret.0), "no secret is told");
+    assert_refused(admin.get_token(get("nobody")).await, Code::NotFound, "TOKEN_NOT_FOUND");
+    assert!(!format!("{all:?}").contains(&secret.0), "no secret is returned");
 }
 
 #[tokio::test]
@@ -358,7 +374,7 @@ async fn a_call_in_progress_is_refused_when_its_token_is_revoked() {
     let server = Server::start();
     let secret = create(&server, token("leaving", proto::Role::Admin, vec![])).await;
     let channel = server.channel().await;
-    // Its head is sent, its message not yet.
+    // The headers are sent, the message is not.
     let (message, messages) = tokio::sync::mpsc::channel(1);
     let mut request = Request::new(tokio_stream::wrappers::ReceiverStream::new(messages));
     request.metadata_mut().insert("authorization", secret.bearer().parse().unwrap());
@@ -366,36 +382,36 @@ async fn a_call_in_progress_is_refused_when_its_token_is_revoked() {
     grpc.ready().await.unwrap();
     let path = PathAndQuery::from_static("/portbook.v1.PortAdminService/CreateToken");
     let begun = tokio::spawn(async move {
-        let answer = grpc.streaming(request, path, RawCodec).await;
-        match answer {
-            Ok(mut answers) => answers.get_mut().message().await.map(drop),
+        let response = grpc.streaming(request, path, RawCodec).await;
+        match response {
+            Ok(mut responses) => responses.get_mut().message().await.map(drop),
             Err(status) => Err(status),
         }
     });
-    // On the same connection, so behind it.
+    // On the same connection, so that it is processed later.
     let mut health = tonic_health::pb::health_client::HealthClient::new(channel);
     health.check(tonic_health::pb::HealthCheckRequest::default()).await.unwrap();
     let revoke = proto::RevokeTokenRequest { name: "leaving".into() };
     server.writes().await.revoke_token(revoke).await.unwrap();
-    let back_door = token("back-door", proto::Role::Admin, vec![]);
-    let request = proto::CreateTokenRequest { token: Some(back_door) };
+    let direct = token("back-door", proto::Role::Admin, vec![]);
+    let request = proto::CreateTokenRequest { token: Some(direct) };
     message.send(request.encode_to_vec()).await.unwrap();
     drop(message);
-    denied(begun.await.unwrap(), Code::Unauthenticated, "TOKEN_INVALID");
+    assert_refused(begun.await.unwrap(), Code::Unauthenticated, "TOKEN_INVALID");
     let get = proto::GetTokenRequest { name: "back-door".into() };
-    denied(server.writes().await.get_token(get).await, Code::NotFound, "TOKEN_NOT_FOUND");
+    assert_refused(server.writes().await.get_token(get).await, Code::NotFound, "TOKEN_NOT_FOUND");
 }
 
 #[tokio::test]
 async fn a_secret_passed_as_a_name_is_not_stored_or_shown() {
-    let mut server = Server::stopped();
+    let mut server = Server::seeded();
     let log = server.launch_logged(&["--log", "info"]);
     let secret = create(&server, token("ci", proto::Role::Viewer, vec![])).await;
-    let slip = proto::GetTokenRequest { name: secret.0.clone() };
-    server.writes().await.get_token(slip).await.unwrap_err();
-    let slip = token(&secret.0, proto::Role::Viewer, vec![]);
-    let slip = proto::CreateTokenRequest { token: Some(slip) };
-    let refused = server.writes().await.create_token(slip).await.unwrap_err();
+    let mistake = proto::GetTokenRequest { name: secret.0.clone() };
+    server.writes().await.get_token(mistake).await.unwrap_err();
+    let mistake = token(&secret.0, proto::Role::Viewer, vec![]);
+    let mistake = proto::CreateTokenRequest { token: Some(mistake) };
+    let refused = server.writes().await.create_token(mistake).await.unwrap_err();
     assert!(!format!("{refused:?}").contains(&secret.0));
     assert!(server.signal("TERM").await.success());
     let log = std::fs::read_to_string(log).unwrap();

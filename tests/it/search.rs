@@ -1,4 +1,4 @@
-//! Search leads to what a person means, and says why.
+//! SearchAssignments: hits, their order, and the reason of each hit.
 
 use portbook::grpc::proto::{MatchReason, SearchAssignmentsRequest, SearchHit};
 
@@ -77,7 +77,7 @@ async fn the_limit_is_respected() {
     for (limit, most) in [(0, 20), (3, 3), (1000, 100)] {
         let request =
             SearchAssignmentsRequest { query: "server".into(), limit, ..Default::default() };
-        let answer = server.reads().await.search_assignments(request).await.unwrap();
-        assert_eq!(answer.into_inner().hits.len(), most, "{limit}");
+        let response = server.reads().await.search_assignments(request).await.unwrap();
+        assert_eq!(response.into_inner().hits.len(), most, "{limit}");
     }
 }

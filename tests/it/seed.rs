@@ -1,4 +1,4 @@
-//! The seed: IANA's registry whole, and counted the same by everybody.
+//! The seed: IANA's complete registry, and its counts.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ async fn the_server_and_sql_agree_with_iana_on_the_counts() {
     let info = server.info().await;
     let iana = info.sources.iter().find(|counts| counts.source() == Source::Iana).unwrap();
     assert_eq!(info.iana_date, "2024-06-12");
-    let told: BTreeMap<String, i64> =
+    let reported: BTreeMap<String, i64> =
         [
             ("records", iana.assignments),
             ("with a port", iana.with_port),
@@ -52,7 +52,7 @@ async fn the_server_and_sql_agree_with_iana_on_the_counts() {
         ("STATE_UNASSIGNED", 879),
     ]
     .map(|(what, count)| (what.to_owned(), count));
-    assert_eq!(told, published.into_iter().collect());
+    assert_eq!(reported, published.into_iter().collect());
 
     let query = "select 'records', count(*) from iana_record \
         union all select 'with a port', count(first_port) from iana_record \
@@ -65,7 +65,7 @@ async fn the_server_and_sql_agree_with_iana_on_the_counts() {
             from iana_record group by transport \
         union all select 'STATE_' || state, count(*) from iana_record group by state";
     let stored: BTreeMap<_, _> = sql_counts(&server.database(), query).await.into_iter().collect();
-    assert_eq!(told, stored);
+    assert_eq!(reported, stored);
     let transports: Vec<_> = iana.transports.iter().map(|count| count.transport()).collect();
     assert_eq!(transports[0], Transport::Unspecified);
 }

@@ -1,5 +1,5 @@
-//! A stop under full load: nothing that was acknowledged is lost, every watch is told where to go
-//! on, and nobody holds it up beyond the grace.
+//! Shutdown under full load: no acknowledged write is lost, every watch gets its resume revision,
+//! and no client delays it beyond the grace period.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -12,64 +12,67 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tonic::Code;
 use tonic_types::StatusExt;
 
-use crate::harness::{Dice, Server, Writes, denied, in_time, register, release, serve, whatever};
+use crate::harness::{
+    Random, Server, Writes, acknowledge_all, assert_refused, register, release, serve,
+    within_timeout,
+};
 
 const CONNECTIONS: u64 = 10;
 const WATCHES: u64 = 10;
 const WRITERS: u32 = 8;
-/// After how many acknowledgements the server is told to stop, while the writers go on.
+/// The number of acknowledgements after which the server is stopped, while the writers continue.
 const WRITTEN: usize = 400;
 
-/// A watch, and everything that it told of complete revisions.
+/// A watch, and all changes of complete revisions that it received.
 struct Followed {
-    /// From where on it tells.
+    /// The start revision.
     start: u64,
-    told: Vec<Change>,
-    /// The last revision that is complete.
+    received: Vec<Change>,
+    /// The last complete revision.
     revision: u64,
 }
 
 impl Followed {
-    /// Takes what comes until the end, or until it is complete up to a revision.
+    /// Reads until the end, or until it is complete up to a revision.
     async fn read(&mut self, server: &Server, until: u64) -> Result<(), tonic::Status> {
         let mut watch = server.watch(self.revision + 1, WatchFilter::default()).await;
         while self.revision < until {
-            let message = in_time(watch.message()).await?.unwrap();
-            self.told.extend(message.changes);
+            let message = within_timeout(watch.message()).await?.unwrap();
+            self.received.extend(message.changes);
             self.revision = message.revision;
         }
         Ok(())
     }
 }
 
-/// Registers and releases until the server stops; the revisions that were acknowledged.
+/// Registers and releases until the server stops; returns the acknowledged revisions.
 async fn write(mut writes: Writes, number: u32, acknowledged: UnboundedSender<()>) -> Vec<u64> {
-    let (mut revisions, mut dice) = (Vec::new(), Dice::new(number.into()));
+    let (mut revisions, mut random) = (Vec::new(), Random::new(number.into()));
     let mut held: Vec<String> = Vec::new();
     for port in 10_000 + number * 2_000.. {
-        let answer = if held.len() > 5 && dice.roll(2) == 0 {
+        let response = if held.len() > 5 && random.below(2) == 0 {
             let request = release(&held.remove(0));
-            writes.release_port(request).await.map(|answer| answer.into_inner().revision)
+            writes.release_port(request).await.map(|response| response.into_inner().revision)
         } else {
-            let mut request = whatever(register("load", port));
+            let mut request = acknowledge_all(register("load", port));
             request.transports = vec![1, 2];
-            writes.register_port(request).await.map(|answer| {
-                let answer = answer.into_inner();
-                held.extend(answer.assignments.into_iter().map(|record| record.uid));
-                answer.revision
+            writes.register_port(request).await.map(|response| {
+                let response = response.into_inner();
+                held.extend(response.assignments.into_iter().map(|record| record.uid));
+                response.revision
             })
         };
-        match answer {
+        match response {
             Ok(revision) => revisions.push(revision),
             Err(status) => {
-                // Refused as the server stops; else it never arrived there, in the client's words.
+                // Refused because the server stops, or never received (an error of the client).
                 let details = status.get_error_details();
                 let reason = details.error_info().map(|info| info.reason.as_str());
                 assert!(matches!(reason, None | Some("SHUTTING_DOWN")), "{status:?}");
                 break;
             }
         }
-        // The test has heard enough.
+        // The test stops counting.
         let _ = acknowledged.send(());
     }
     revisions
@@ -84,23 +87,23 @@ async fn a_hundred_watches_can_resume_after_shutdown_and_nothing_is_lost() {
     let mut server = Server::start();
     let mut writes = server.writes().await;
     for port in 30_000..30_020 {
-        writes.register_port(whatever(register("before", port))).await.unwrap();
+        writes.register_port(acknowledge_all(register("before", port))).await.unwrap();
     }
     let mut watches = Vec::new();
     for connection in 0..CONNECTIONS {
         let reads = server.reads().await;
         for watch in 0..WATCHES {
-            // Some from the beginning, some from within, some from now on.
+            // Some from the first revision, some from the middle, some from the current one.
             let start = [1, 11, 21][((connection + watch) % 3) as usize];
             let request = proto::WatchAssignmentsRequest { start_revision: start, filter: None };
             let mut stream = reads.clone().watch_assignments(request).await.unwrap().into_inner();
-            let mut followed = Followed { start, told: Vec::new(), revision: start - 1 };
+            let mut followed = Followed { start, received: Vec::new(), revision: start - 1 };
             watches.push(tokio::spawn(async move {
                 loop {
-                    match in_time(stream.message()).await {
+                    match within_timeout(stream.message()).await {
                         Ok(message) => {
                             let message = message.unwrap();
-                            followed.told.extend(message.changes);
+                            followed.received.extend(message.changes);
                             followed.revision = message.revision;
                         }
                         Err(end) => return (followed, end),
@@ -109,24 +112,27 @@ async fn a_hundred_watches_can_resume_after_shutdown_and_nothing_is_lost() {
             }));
         }
     }
-    let (acknowledged, mut heard) = unbounded_channel();
+    let (acknowledged, mut results) = unbounded_channel();
     let mut writing = Vec::new();
     for number in 0..WRITERS {
         let writes = server.writes().await;
         writing.push(tokio::spawn(write(writes, number, acknowledged.clone())));
     }
     for _ in 0..WRITTEN {
-        in_time(heard.recv()).await.unwrap();
+        within_timeout(results.recv()).await.unwrap();
     }
     let started = Instant::now();
     let status = server.signal("TERM").await;
     let stopped = started.elapsed();
     assert!(status.success(), "{status}");
-    assert!(stopped < Duration::from_secs(10), "within the grace, and not by it: {stopped:?}");
-    assert!(!log_of(&server).exists(), "all that the log held is in the file");
+    assert!(
+        stopped < Duration::from_secs(10),
+        "the stop must not need the full grace period: {stopped:?}"
+    );
+    assert!(!log_of(&server).exists(), "the WAL is checkpointed");
     let mut revisions = Vec::new();
     for writer in writing {
-        revisions.extend(in_time(writer).await.unwrap());
+        revisions.extend(within_timeout(writer).await.unwrap());
     }
 
     server.launch();
@@ -138,12 +144,12 @@ async fn a_hundred_watches_can_resume_after_shutdown_and_nothing_is_lost() {
     let mut resumed = Vec::new();
     for watch in join_all(watches).await {
         let (mut followed, end) = watch.unwrap();
-        let facts = denied::<()>(Err(end), Code::Unavailable, "SHUTTING_DOWN");
-        let next: u64 = facts["start_revision"].parse().unwrap();
+        let metadata = assert_refused::<()>(Err(end), Code::Unavailable, "SHUTTING_DOWN");
+        let next: u64 = metadata["start_revision"].parse().unwrap();
         assert_eq!(next, followed.revision + 1);
         assert!(next > followed.start);
-        // What was told of a revision that is not complete is told again.
-        followed.told.retain(|change| change.revision < next);
+        // Changes of an incomplete revision are sent again.
+        followed.received.retain(|change| change.revision < next);
         resumed.push(followed);
     }
     let server = &server;
@@ -154,7 +160,7 @@ async fn a_hundred_watches_can_resume_after_shutdown_and_nothing_is_lost() {
     let followed = join_all(reading).await;
     for followed in &followed {
         let from = all.iter().position(|change| change.revision >= followed.start).unwrap();
-        assert!(followed.told == all[from..], "missed or repeated, from {}", followed.start);
+        assert!(followed.received == all[from..], "missed or repeated, from {}", followed.start);
     }
     println!(
         "stopped in {stopped:.0?} with {} watches and {WRITERS} writers: {} writes acknowledged, \
@@ -169,19 +175,19 @@ async fn a_hundred_watches_can_resume_after_shutdown_and_nothing_is_lost() {
 
 #[tokio::test]
 async fn a_client_that_never_reads_delays_shutdown_only_for_the_grace_period() {
-    let mut server = Server::stopped();
+    let mut server = Server::seeded();
     let mut command = serve(&server.database());
     command.args(["--shutdown-grace", "2"]);
     server.launch_as(&mut command);
     let requests = (0..400).map(|number| proto::RegisterPortRequest {
         transports: vec![1, 2, 3, 4],
         assignment_notes: "n".repeat(2000),
-        ..whatever(register("large", 10_000 + number))
+        ..acknowledge_all(register("large", 10_000 + number))
     });
     let batch =
         proto::BatchRegisterPortsRequest { requests: requests.collect(), ..Default::default() };
     server.writes().await.batch_register_ports(batch).await.unwrap();
-    // A message is far larger than what a client makes room for as long as it takes nothing.
+    // A message is far larger than the flow control window of a client that does not read.
     let stream = TcpStream::connect(&server.address).await.unwrap();
     let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
     let connection = tokio::spawn(connection);
@@ -191,13 +197,14 @@ async fn a_client_that_never_reads_delays_shutdown_only_for_the_grace_period() {
         .header("te", "trailers")
         .body(())
         .unwrap();
-    let (answer, mut body) = client.send_request(request, false).unwrap();
-    let asked = proto::WatchAssignmentsRequest { start_revision: 1, filter: None }.encode_to_vec();
-    let mut message = vec![0, 0, 0, 0, u8::try_from(asked.len()).unwrap()];
-    message.extend(asked);
+    let (response, mut body) = client.send_request(request, false).unwrap();
+    let requested =
+        proto::WatchAssignmentsRequest { start_revision: 1, filter: None }.encode_to_vec();
+    let mut message = vec![0, 0, 0, 0, u8::try_from(requested.len()).unwrap()];
+    message.extend(requested);
     body.send_data(message.into(), true).unwrap();
-    let mut unread = in_time(answer).await.unwrap().into_body();
-    in_time(unread.data()).await.unwrap().unwrap();
+    let mut unread = within_timeout(response).await.unwrap().into_body();
+    within_timeout(unread.data()).await.unwrap().unwrap();
     server.lookup(443).await;
     let started = Instant::now();
     let status = server.signal("TERM").await;
@@ -205,9 +212,12 @@ async fn a_client_that_never_reads_delays_shutdown_only_for_the_grace_period() {
     println!("stopped in {stopped:.1?} with a client that does not read, and a grace of 2 s");
     assert!(status.success(), "{status}");
     let grace = Duration::from_secs(2);
-    assert!(stopped >= Duration::from_secs(1), "it was there to be waited for: {stopped:?}");
+    assert!(
+        stopped >= Duration::from_secs(1),
+        "the server must have waited for the client: {stopped:?}"
+    );
     assert!(stopped < grace + Duration::from_secs(3), "{stopped:?}");
-    assert!(!log_of(&server).exists(), "all that the log held is in the file");
+    assert!(!log_of(&server).exists(), "the WAL is checkpointed");
     drop((client, unread));
     connection.abort();
 }

@@ -1,4 +1,4 @@
-//! Starting, stopping, and what is still there afterwards.
+//! Start, stop, and the state after a restart.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-use crate::harness::{FREE, Server, failed_start, portbook, refused, register, serve};
+use crate::harness::{FREE, Server, error_parts, failed_start, portbook, register, serve};
 
 #[tokio::test]
 async fn a_restart_preserves_the_revision_and_the_responses() {
@@ -33,11 +33,11 @@ async fn a_restart_preserves_the_revision_and_the_responses() {
 #[tokio::test]
 async fn a_database_file_has_one_server() {
     let mut server = Server::start();
-    let (code, said) = failed_start(&mut serve(&server.database()));
+    let (code, text) = failed_start(&mut serve(&server.database()));
     assert_eq!(code, Some(5));
-    assert!(said.contains("in use by another portbook server"), "{said}");
+    assert!(text.contains("in use by another portbook server"), "{text}");
     server.lookup(443).await;
-    // The lock goes with the process, however it ends.
+    // The lock is released with the process, however it ends.
     server.kill();
     server.launch();
 }
@@ -46,7 +46,7 @@ async fn a_database_file_has_one_server() {
 fn a_link_to_the_database_shares_its_lock() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    // The link stands before the file does.
+    // The link exists before the file.
     std::os::unix::fs::symlink("real.db", at("link.db")).unwrap();
     let mut first = serve(&at("link.db")).spawn().unwrap();
     let mut line = String::new();
@@ -54,9 +54,9 @@ fn a_link_to_the_database_shares_its_lock() {
     std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line).unwrap();
     std::fs::hard_link(at("real.db"), at("hard.db")).unwrap();
     for name in ["real.db", "hard.db", "link.db"] {
-        let (code, said) = failed_start(&mut serve(&at(name)));
+        let (code, text) = failed_start(&mut serve(&at(name)));
         assert_eq!(code, Some(5), "{name}");
-        assert!(said.contains("in use by another portbook server"), "{name}: {said}");
+        assert!(text.contains("in use by another portbook server"), "{name}: {text}");
     }
     first.kill().unwrap();
     first.wait().unwrap();
@@ -69,9 +69,9 @@ async fn an_address_in_use_is_reported() {
     let mut command = portbook();
     command.args(["serve", "--listen", &server.address, "--database"]);
     command.arg(folder.path().join("portbook.db"));
-    let (code, said) = failed_start(&mut command);
+    let (code, text) = failed_start(&mut command);
     assert_eq!(code, Some(5));
-    assert!(said.contains(&server.address) && said.contains("in use"), "{said}");
+    assert!(text.contains(&server.address) && text.contains("in use"), "{text}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was created");
 }
 
@@ -82,24 +82,24 @@ async fn both_signals_stop_the_server_and_end_its_streams() {
         let mut health = HealthClient::new(server.channel().await);
         let request = HealthCheckRequest { service: "portbook.v1.PortRegistryService".into() };
         let mut watch = health.watch(request).await.unwrap().into_inner();
-        let serving = |answer: Option<HealthCheckResponse>| answer.map(|a| a.status());
+        let serving = |response: Option<HealthCheckResponse>| response.map(|a| a.status());
         assert_eq!(serving(watch.message().await.unwrap()), Some(ServingStatus::Serving));
 
         let (blocks, stream) = tokio::sync::mpsc::channel(1);
         blocks.send(AnnotatePortsRequest { ports: vec![443], ..Default::default() }).await.unwrap();
         let mut reads = server.reads().await;
-        let answers = reads.annotate_ports(ReceiverStream::new(stream)).await.unwrap();
-        let mut answers = answers.into_inner();
-        assert!(answers.message().await.unwrap().is_some());
+        let responses = reads.annotate_ports(ReceiverStream::new(stream)).await.unwrap();
+        let mut responses = responses.into_inner();
+        assert!(responses.message().await.unwrap().is_some());
 
         let started = Instant::now();
         let stopped = tokio::spawn(async move { server.signal(signal).await });
-        let (code, reason, _) = refused(answers.message().await);
+        let (code, reason, _) = error_parts(responses.message().await);
         assert_eq!((code, reason.as_str()), (Code::Unavailable, "SHUTTING_DOWN"));
         assert_eq!(serving(watch.message().await.unwrap()), Some(ServingStatus::NotServing));
-        drop((blocks, answers, watch, reads, health));
+        drop((blocks, responses, watch, reads, health));
         assert!(stopped.await.unwrap().success());
-        assert!(started.elapsed() < Duration::from_secs(10), "within the grace");
+        assert!(started.elapsed() < Duration::from_secs(10), "within the grace period");
     }
 }
 
@@ -109,14 +109,14 @@ async fn every_service_reports_serving() {
     let mut health = HealthClient::new(server.channel().await);
     for service in ["", "portbook.v1.PortRegistryService", "portbook.v1.PortAdminService"] {
         let request = HealthCheckRequest { service: service.into() };
-        let answer = health.check(request).await.unwrap().into_inner();
-        assert_eq!(answer.status(), ServingStatus::Serving, "{service}");
+        let response = health.check(request).await.unwrap().into_inner();
+        assert_eq!(response.status(), ServingStatus::Serving, "{service}");
     }
 }
 
 #[tokio::test]
 async fn an_interrupted_first_start_is_completed_by_the_next() {
-    // The first start is killed at once, at whatever it is doing.
+    // The first start is killed at a random point.
     for delay in [0, 20, 60, 120] {
         let folder = tempfile::tempdir().unwrap();
         let database = folder.path().join("portbook.db");
@@ -142,27 +142,27 @@ fn the_health_command_reports_whether_the_server_serves() {
     let health = |server: &Server, service: Option<&str>| {
         let mut command = portbook();
         command.arg("health").args(service).env("PORTBOOK_ADDR", &server.address);
-        // Who asks for its health need not be known.
+        // Health checks need no token.
         let output = command.env("PORTBOOK_TOKEN", "short").output().unwrap();
-        let said =
-            [&output.stdout, &output.stderr].map(|said| String::from_utf8_lossy(said).into_owned());
-        (output.status.code(), said.concat())
+        let text =
+            [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text).into_owned());
+        (output.status.code(), text.concat())
     };
     for service in [None, Some("portbook.v1.PortAdminService")] {
         assert_eq!(health(&server, service), (Some(0), "serving\n".to_owned()));
     }
-    let (code, said) = health(&server, Some("portbook.v1.Nothing"));
-    assert_eq!(code, Some(3), "{said}");
-    assert!(said.contains("has no service \"portbook.v1.Nothing\"\nservices: "), "{said}");
+    let (code, text) = health(&server, Some("portbook.v1.Nothing"));
+    assert_eq!(code, Some(3), "{text}");
+    assert!(text.contains("has no service \"portbook.v1.Nothing\"\nservices: "), "{text}");
     server.kill();
-    let (code, said) = health(&server, None);
-    assert_eq!(code, Some(4), "{said}");
-    assert!(said.contains("tcp connect error: Connection refused"), "{said}");
+    let (code, text) = health(&server, None);
+    assert_eq!(code, Some(4), "{text}");
+    assert!(text.contains("tcp connect error: Connection refused"), "{text}");
 }
 
 #[test]
 fn a_health_check_of_an_unresponsive_server_times_out() {
-    // It takes connections, and says nothing.
+    // It accepts connections and sends nothing.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut command = portbook();
     command.args(["health", "--addr", &listener.local_addr().unwrap().to_string()]);

@@ -1,5 +1,5 @@
-//! What clients are told while the store fails or is slow, and that nobody else notices: the real
-//! services over a store whose commits wait for the test.
+//! Responses while the store fails or is slow, and isolation of other clients: the real services on
+//! a store whose commits are controlled by the test.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use futures_util::future::join_all;
 use jiff::Timestamp;
-use portbook::access::{Actor, PlainToken, Token};
+use portbook::access::{Actor, Token};
 use portbook::config::ServeArgs;
 use portbook::connection::Acceptor;
 use portbook::grpc::proto;
@@ -28,16 +28,16 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
-use crate::harness::{Server, TOKEN, in_time, refused, register, whatever};
+use crate::harness::{Server, acknowledge_all, error_parts, register, within_timeout};
 
-/// A store whose commits tell how many entries they have, and wait for what is to become of them.
-struct Gated {
+/// A store whose commits report their number of entries, and wait for their result from the test.
+struct GatedStore {
     store: SqliteStore,
-    asked: UnboundedSender<usize>,
+    requested: UnboundedSender<usize>,
     verdicts: UnboundedReceiver<Result<(), StoreError>>,
 }
 
-impl Store for Gated {
+impl Store for GatedStore {
     async fn load(&mut self, now: Timestamp) -> Result<Contents, StoreError> {
         self.store.load(now).await
     }
@@ -47,8 +47,8 @@ impl Store for Gated {
     }
 
     async fn append(&mut self, expected: Revision, entries: &[Entry]) -> Result<(), StoreError> {
-        // Once the test lets go of it, the gate is open.
-        let _ = self.asked.send(entries.len());
+        // When the test drops its end, the gate is open.
+        let _ = self.requested.send(entries.len());
         self.verdicts.recv().await.unwrap_or(Ok(()))?;
         self.store.append(expected, entries).await
     }
@@ -66,29 +66,27 @@ impl Store for Gated {
     }
 }
 
-/// The settings of a server to which nothing is said.
+/// Parses the default server settings.
 #[derive(Parser)]
-struct Line {
+struct ServeSettings {
     #[command(flatten)]
     serve: ServeArgs,
 }
 
-/// A server on such a store.
+/// A server on a gated store.
 struct Running {
     server: Server,
-    asked: UnboundedReceiver<usize>,
+    requested: UnboundedReceiver<usize>,
     verdicts: UnboundedSender<Result<(), StoreError>>,
     stop: CancellationToken,
-    task: JoinHandle<Result<Gated, ServeError>>,
+    task: JoinHandle<Result<GatedStore, ServeError>>,
 }
 
 async fn start() -> Running {
-    let mut server = Server::stopped();
-    let mut store = SqliteStore::open(&server.database()).await.unwrap();
-    let token = PlainToken::parse(TOKEN).unwrap();
-    store.put_token(&Token::first_admin(token.hash(), Timestamp::now())).await.unwrap();
-    let ((asks, asked), (verdicts, waits)) = (unbounded_channel(), unbounded_channel());
-    let mut store = Gated { store, asked: asks, verdicts: waits };
+    let mut server = Server::seeded();
+    let store = SqliteStore::open(&server.database()).await.unwrap();
+    let ((asks, requested), (verdicts, waits)) = (unbounded_channel(), unbounded_channel());
+    let mut store = GatedStore { store, requested: asks, verdicts: waits };
     let loaded = store.load(Timestamp::now()).await.unwrap().into_loaded();
     let metrics = Arc::new(Metrics::new([]).0);
     let clock = Clock::system();
@@ -97,8 +95,8 @@ async fn start() -> Running {
     server.address = listener.local_addr().unwrap().to_string();
     let stop = CancellationToken::new();
     let grace = Duration::from_secs(10);
-    // More may be under way than may wait for the writer.
-    let limits = Line::parse_from(["serve", "--max-calls", "10000"]).serve.limits;
+    // Allow more calls in flight than the writer's queue accepts.
+    let limits = ServeSettings::parse_from(["serve", "--max-calls", "10000"]).serve.limits;
     let listening = Transport {
         acceptor: Acceptor {
             listener,
@@ -112,10 +110,10 @@ async fn start() -> Running {
         tracing: None,
     };
     let task = tokio::spawn(run(listening, app, writer, stop.clone().cancelled_owned(), grace));
-    Running { server, asked, verdicts, stop, task }
+    Running { server, requested, verdicts, stop, task }
 }
 
-/// Faults as SQLite has them.
+/// Errors as SQLite returns them.
 async fn faults(folder: &Path) -> [(&'static str, StoreError); 3] {
     let options = SqliteConnectOptions::new().filename(folder.join("a.db")).create_if_missing(true);
     let fails = async |options: &SqliteConnectOptions, sql: &'static str| {
@@ -134,7 +132,7 @@ async fn faults(folder: &Path) -> [(&'static str, StoreError); 3] {
     ]
 }
 
-/// Again the same fault, for each of several commits.
+/// A copy of the error, for several commits.
 fn again(fault: &StoreError) -> StoreError {
     match fault {
         StoreError::Full(_) => StoreError::Full(sqlx::Error::WorkerCrashed),
@@ -144,23 +142,23 @@ fn again(fault: &StoreError) -> StoreError {
 
 type Call = JoinHandle<Result<proto::RegisterPortResponse, Status>>;
 
-/// A call that is under way.
+/// Starts a call.
 async fn call(server: &Server, request: proto::RegisterPortRequest) -> Call {
     let mut writes = server.writes().await;
     tokio::spawn(async move { Ok(writes.register_port(request).await?.into_inner()) })
 }
 
 async fn calls(server: &Server, ports: std::ops::Range<u32>) -> Vec<Call> {
-    join_all(ports.map(|port| call(server, whatever(register("waiting", port))))).await
+    join_all(ports.map(|port| call(server, acknowledge_all(register("waiting", port))))).await
 }
 
-/// How long so many lookups take, each.
+/// The mean duration of this many lookups.
 async fn lookups(server: &Server, count: usize) -> Duration {
     let mut reads = server.reads().await;
     let started = Instant::now();
     for _ in 0..count {
         let request = proto::LookupPortRequest { port: Some(443), ..Default::default() };
-        in_time(reads.lookup_port(request)).await.unwrap();
+        within_timeout(reads.lookup_port(request)).await.unwrap();
     }
     started.elapsed() / u32::try_from(count).unwrap()
 }
@@ -174,30 +172,30 @@ async fn a_failed_commit_fails_its_callers_and_later_writes_succeed() {
         assert_eq!(matches!(fault, StoreError::Full(_)), name == "full", "{fault:?}");
         let first = 10_000 + number * 100;
         let mut waiting = calls(&running.server, first..first + 1).await;
-        assert_eq!(in_time(running.asked.recv()).await, Some(1));
+        assert_eq!(within_timeout(running.requested.recv()).await, Some(1));
         waiting.extend(calls(&running.server, first + 1..first + 41).await);
         let each = lookups(&running.server, 100).await;
         assert_eq!(running.server.info().await.revision, revision, "nothing was published");
-        // The commit that waits fails, and so do those of whoever waited for the next ones.
+        // The waiting commit fails, and so do the writes that wait for the next ones.
         let repeated = again(&fault);
         running.verdicts.send(Err(fault)).unwrap();
         let mut figures = BTreeMap::<_, usize>::new();
         let mut commits = vec![1];
-        let answers = join_all(waiting);
-        tokio::pin!(answers);
-        let answers = loop {
+        let responses = join_all(waiting);
+        tokio::pin!(responses);
+        let responses = loop {
             tokio::select! {
-                answers = &mut answers => break answers,
-                size = running.asked.recv() => {
+                responses = &mut responses => break responses,
+                size = running.requested.recv() => {
                     commits.push(size.unwrap());
                     running.verdicts.send(Err(again(&repeated))).unwrap();
                 }
             }
         };
-        for answer in answers {
-            let answer = answer.unwrap();
-            let message = answer.as_ref().unwrap_err().message().to_owned();
-            let (code, reason, details) = refused(answer);
+        for response in responses {
+            let response = response.unwrap();
+            let message = response.as_ref().unwrap_err().message().to_owned();
+            let (code, reason, details) = error_parts(response);
             assert!(details.retry_info().is_some());
             assert_eq!(message.contains("the disk of the server is full"), name == "full");
             *figures.entry((format!("{code:?}"), reason)).or_default() += 1;
@@ -206,23 +204,23 @@ async fn a_failed_commit_fails_its_callers_and_later_writes_succeed() {
         let unavailable = ("Unavailable".to_owned(), "STORE_UNAVAILABLE".to_owned());
         assert_eq!(figures, BTreeMap::from([(unavailable, 41)]));
         assert_eq!(running.server.info().await.revision, revision, "nothing was published");
-        // The next are served, and nothing of those before is in their way.
+        // Later writes succeed, and nothing of the failed ones blocks them.
         let waiting = calls(&running.server, first..first + 41).await;
-        let answers = join_all(waiting);
-        tokio::pin!(answers);
-        let answers = loop {
+        let responses = join_all(waiting);
+        tokio::pin!(responses);
+        let responses = loop {
             tokio::select! {
-                answers = &mut answers => break answers,
-                size = running.asked.recv() => {
+                responses = &mut responses => break responses,
+                size = running.requested.recv() => {
                     revision += size.unwrap() as u64;
                     running.verdicts.send(Ok(())).unwrap();
                 }
             }
         };
-        assert!(answers.into_iter().all(|answer| answer.unwrap().is_ok()));
+        assert!(responses.into_iter().all(|response| response.unwrap().is_ok()));
         assert_eq!(running.server.info().await.revision, revision);
     }
-    assert_eq!(running.server.everything().await.len(), 123);
+    assert_eq!(running.server.all_registrations().await.len(), 123);
 }
 
 #[tokio::test]
@@ -231,71 +229,72 @@ async fn a_slow_commit_delays_no_reader_and_survives_a_cancelled_call() {
     let idle = lookups(&running.server, 300).await;
     let request = proto::RegisterPortRequest {
         request_id: "only-once".into(),
-        ..whatever(register("slow", 10_000))
+        ..acknowledge_all(register("slow", 10_000))
     };
     let waiting = call(&running.server, request.clone()).await;
-    assert_eq!(in_time(running.asked.recv()).await, Some(1));
+    assert_eq!(within_timeout(running.requested.recv()).await, Some(1));
     let slow = lookups(&running.server, 300).await;
     println!("a lookup took {idle:?}, and {slow:?} while a commit waited");
     waiting.abort();
     waiting.await.unwrap_err();
-    // The caller is gone, and the commit goes on. The same request waits behind it.
+    // The call is cancelled, and the commit continues. The repeated request waits for it.
     let again = call(&running.server, request.clone()).await;
     running.verdicts.send(Ok(())).unwrap();
-    let answer = in_time(again).await.unwrap().unwrap();
-    assert_eq!((answer.revision, answer.assignments.len()), (1, 1));
-    assert_eq!(running.server.everything().await, answer.assignments);
+    let response = within_timeout(again).await.unwrap().unwrap();
+    assert_eq!((response.revision, response.assignments.len()), (1, 1));
+    assert_eq!(running.server.all_registrations().await, response.assignments);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writes_beyond_the_queue_limit_are_refused_with_a_retry_hint() {
-    // As many as are decided ahead and as the writer's queue has room for, and some more.
+    // As many as the writer decides ahead and its queue accepts, and some more.
     const ROOM: u32 = 512 + 4096;
     const MORE: u32 = 92;
     let mut running = start().await;
     let first = calls(&running.server, 10_000..10_001).await;
-    assert_eq!(in_time(running.asked.recv()).await, Some(1));
-    // A connection may have a hundred calls under way.
-    let (told, mut heard) = unbounded_channel();
+    assert_eq!(within_timeout(running.requested.recv()).await, Some(1));
+    // A connection may have a hundred calls in flight.
+    let (sender, mut receiver) = unbounded_channel();
     for connection in 0..(ROOM + MORE) / 100 {
         let writes = running.server.writes().await;
         for call in 0..100 {
-            let (mut writes, told) = (writes.clone(), told.clone());
+            let (mut writes, sender) = (writes.clone(), sender.clone());
             let port = 10_001 + connection * 100 + call;
             tokio::spawn(async move {
-                let answer = writes.register_port(whatever(register("waiting", port))).await;
-                told.send(answer).unwrap();
+                let response =
+                    writes.register_port(acknowledge_all(register("waiting", port))).await;
+                sender.send(response).unwrap();
             });
         }
     }
-    drop(told);
+    drop(sender);
     for _ in 0..MORE {
-        let answer = in_time(heard.recv()).await.unwrap();
-        let (code, reason, details) = refused(answer);
+        let response = within_timeout(receiver.recv()).await.unwrap();
+        let (code, reason, details) = error_parts(response);
         assert_eq!((code, reason.as_str()), (Code::ResourceExhausted, "OVERLOADED"));
         assert!(details.retry_info().is_some());
     }
     let each = lookups(&running.server, 100).await;
-    // The gate opens, and all who wait are served.
+    // The gate opens, and all waiting calls succeed.
     drop(running.verdicts);
     let mut served = 0;
-    while let Some(answer) = in_time(heard.recv()).await {
-        answer.unwrap();
+    while let Some(response) = within_timeout(receiver.recv()).await {
+        response.unwrap();
         served += 1;
     }
     println!("{served} served, {MORE} OVERLOADED; a lookup took {each:?} meanwhile");
     assert_eq!(served, ROOM);
-    assert!(join_all(first).await.into_iter().all(|answer| answer.unwrap().is_ok()));
+    assert!(join_all(first).await.into_iter().all(|response| response.unwrap().is_ok()));
 }
 
 #[tokio::test]
 async fn a_stop_waits_for_the_running_commit() {
     let mut running = start().await;
-    let waiting = call(&running.server, whatever(register("late", 10_000))).await;
-    assert_eq!(in_time(running.asked.recv()).await, Some(1));
+    let waiting = call(&running.server, acknowledge_all(register("late", 10_000))).await;
+    assert_eq!(within_timeout(running.requested.recv()).await, Some(1));
     running.stop.cancel();
     running.verdicts.send(Ok(())).unwrap();
-    assert_eq!(in_time(waiting).await.unwrap().unwrap().revision, 1);
-    let mut store = in_time(running.task).await.unwrap().unwrap();
+    assert_eq!(within_timeout(waiting).await.unwrap().unwrap().revision, 1);
+    let mut store = within_timeout(running.task).await.unwrap().unwrap();
     assert_eq!(store.load(Timestamp::now()).await.unwrap().revision, Revision(1));
 }

@@ -1,4 +1,4 @@
-//! What the server tells of itself: metrics, probes, the log, and traces.
+//! Metrics, probes, the log, and traces.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -9,21 +9,23 @@ use tokio::sync::mpsc;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Request};
 
-use crate::harness::{FREE, Server, create_pool, denied, ensure, in_time, pool, register};
+use crate::harness::{
+    FREE, Server, assert_refused, create_pool, ensure, pool, register, within_timeout,
+};
 use crate::raw_calls::{END_HEADERS, Frames, HEADERS, frame, lookup_headers};
 
-/// What an HTTP listener answers: its status and its body.
+/// The status and the body of an HTTP response.
 fn get(address: &str, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    let (head, body) = response.split_once("\r\n\r\n").unwrap();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     (status, body.to_owned())
 }
 
-/// The value of a metric with these labels, as they are written.
+/// The value of the metric with this name and labels, in text format.
 fn metric(server: &Server, name: &str) -> Option<f64> {
     let (status, body) = get(server.http(), "/metrics");
     assert_eq!(status, 200);
@@ -32,9 +34,7 @@ fn metric(server: &Server, name: &str) -> Option<f64> {
 }
 
 fn with_http() -> Server {
-    let mut server = Server::stopped();
-    server.launch_with(&["--http-listen", "127.0.0.1:0"]);
-    server
+    Server::start_with(&["--http-listen", "127.0.0.1:0"])
 }
 
 fn calls(rpc: &str, code: &str) -> String {
@@ -51,7 +51,11 @@ async fn calls_are_counted_by_rpc_and_code() {
     server.reads().await.lookup_port(bare).await.unwrap_err();
     let mut writes = server.writes().await;
     writes.register_port(register("billing", FREE)).await.unwrap();
-    denied(writes.register_port(register("late", FREE)).await, Code::AlreadyExists, "PORT_TAKEN");
+    assert_refused(
+        writes.register_port(register("late", FREE)).await,
+        Code::AlreadyExists,
+        "PORT_TAKEN",
+    );
     writes.create_pool(create_pool(pool("apps", 9700, 9709))).await.unwrap();
     writes.ensure_port(ensure("apps", "billing")).await.unwrap();
     let of = |name: &str| metric(&server, name);
@@ -86,19 +90,18 @@ async fn a_cancelled_call_is_counted_as_cancelled() {
             tokio::task::yield_now().await;
         }
     };
-    in_time(counted).await;
+    within_timeout(counted).await;
     assert_eq!(metric(&server, in_flight), Some(0.0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn liveness_and_readiness_probes_differ() {
-    let mut server = Server::stopped();
-    server.launch_with(&["--http-listen", "127.0.0.1:0", "--shutdown-grace", "2"]);
+    let mut server = Server::start_with(&["--http-listen", "127.0.0.1:0", "--shutdown-grace", "2"]);
     let http = server.http().to_owned();
     assert_eq!(get(&http, "/healthz"), (200, "ok\n".into()));
     assert_eq!(get(&http, "/readyz"), (200, "ready\n".into()));
     assert_eq!(get(&http, "/elsewhere").0, 404);
-    // A call whose request is never said to the end is waited for, as long as the grace lasts.
+    // The server waits for a call with an incomplete request until the grace period ends.
     let mut half = Frames::open(&server.address).await;
     let headers = frame(HEADERS, END_HEADERS, 1, &lookup_headers());
     half.stream.write_all(&headers).await.unwrap();
@@ -108,34 +111,34 @@ async fn liveness_and_readiness_probes_differ() {
             tokio::task::yield_now().await;
         }
     };
-    in_time(has_begun).await;
+    within_timeout(has_begun).await;
     let ended = tokio::spawn(async move { server.signal("TERM").await });
-    // Once the process has ended nobody answers, and the question fails.
-    let told = loop {
-        let told = get(&http, "/readyz");
-        if told.0 != 200 {
-            break told;
+    // Once the process has ended, the request fails.
+    let output = loop {
+        let output = get(&http, "/readyz");
+        if output.0 != 200 {
+            break output;
         }
     };
-    assert_eq!(told, (503, "stopping\n".into()));
+    assert_eq!(output, (503, "stopping\n".into()));
     assert_eq!(get(&http, "/healthz"), (200, "ok\n".into()));
     assert!(ended.await.unwrap().success());
 }
 
 #[tokio::test]
 async fn a_refused_write_is_logged_with_actor_and_address() {
-    let mut server = Server::stopped();
+    let mut server = Server::seeded();
     let log = server.launch_logged(&["--log", "info"]);
     let mut writes = server.writes().await;
     let mut request = Request::new(register("billing", FREE));
     request.metadata_mut().insert("x-request-id", MetadataValue::from_static("order-66"));
-    let answer = writes.register_port(request).await.unwrap();
-    assert_eq!(answer.metadata().get("x-request-id").unwrap(), "order-66");
-    let revision = answer.get_ref().revision;
+    let response = writes.register_port(request).await.unwrap();
+    assert_eq!(response.metadata().get("x-request-id").unwrap(), "order-66");
+    let revision = response.get_ref().revision;
     let refused = writes.register_port(register("late", FREE)).await.unwrap_err();
     let id = refused.metadata().get("x-request-id").unwrap().to_str().unwrap().to_owned();
-    let mut stranger = server.writes_as(Some("Bearer wrong-wrong-wrong-wrong")).await;
-    stranger.register_port(register("x", FREE)).await.unwrap_err();
+    let mut unknown_client = server.writes_as(Some("Bearer wrong-wrong-wrong-wrong")).await;
+    unknown_client.register_port(register("x", FREE)).await.unwrap_err();
     server.lookup(443).await;
     assert!(server.signal("TERM").await.success());
     let lines: Vec<serde_json::Value> = std::fs::read_to_string(log)
@@ -165,10 +168,13 @@ async fn a_refused_write_is_logged_with_actor_and_address() {
     let is_write = |line: &&serde_json::Value| !line["revision"].is_null();
     assert_eq!(lines.iter().filter(is_write).count(), 1, "a write is one line: {lines:#?}");
     assert!(taken["revision"].is_null(), "{taken}");
-    assert!(!lines.iter().any(|line| line.to_string().contains("LookupPort")), "reads are quiet");
+    assert!(
+        !lines.iter().any(|line| line.to_string().contains("LookupPort")),
+        "reads are not logged"
+    );
 }
 
-/// A collector of traces, as far as the server sees it.
+/// A minimal trace collector.
 mod collector {
     use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
         TraceService, TraceServiceServer,
@@ -211,15 +217,14 @@ mod collector {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_is_a_span_in_the_trace_of_the_caller() {
     let (endpoint, mut spans) = collector::start().await;
-    let mut server = Server::stopped();
-    server.launch_with(&["--otlp-endpoint", &endpoint, "--trace-ratio", "0"]);
-    // Not one of those that are traced by themselves.
+    let mut server = Server::start_with(&["--otlp-endpoint", &endpoint, "--trace-ratio", "0"]);
+    // Not one of the calls that are sampled anyway.
     server.lookup(22).await;
     let mut request = Request::new(register("billing", FREE));
     let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     request.metadata_mut().insert("traceparent", MetadataValue::from_static(parent));
     server.writes().await.register_port(request).await.unwrap();
-    let (ended, span) = tokio::join!(server.signal("TERM"), in_time(spans.recv()));
+    let (ended, span) = tokio::join!(server.signal("TERM"), within_timeout(spans.recv()));
     let span = span.unwrap();
     assert!(ended.success());
     assert_eq!(span.name, "portbook.v1.PortAdminService/RegisterPort");
@@ -230,5 +235,5 @@ async fn a_call_is_a_span_in_the_trace_of_the_caller() {
     assert_eq!(hex(&span.trace_id), "0af7651916cd43dd8448eb211c80319c");
     assert_eq!(hex(&span.parent_span_id), "b7ad6b7169203331");
     assert!(span.attributes.iter().any(|fact| fact.key == "user.name"), "{span:?}");
-    assert!(spans.try_recv().is_err(), "one call, one span");
+    assert!(spans.try_recv().is_err(), "one span per call");
 }

@@ -1,4 +1,4 @@
-//! A database of an older Portbook is brought up to date, and nothing of it is lost.
+//! Upgrades of databases of older versions lose nothing.
 
 use std::borrow::Cow;
 use std::fs;
@@ -13,12 +13,12 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{Connection, Executor};
 
-use crate::backup::{back_up, done, restore, verify};
+use crate::backup::{assert_success, back_up, restore, verify};
 use crate::harness::{FREE, Server, decode, failed_start, portbook, register, serve};
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
-/// What the first Portbook wrote: a registration, what became of it, and one that was released.
+/// Rows of the first version: a registration with later changes, and one that was released.
 const OLD: &str = r#"
     pragma application_id = 0x50424f4b;
     insert into revision values (1, 1000000, 'admin', 'first'), (2, 1000000, 'admin', ''),
@@ -48,7 +48,7 @@ async fn server_on_an_old_database() -> Server {
     server
 }
 
-/// A database with the third schema, and in it what the statements write.
+/// Creates a database with the third schema, and runs the statements on it.
 async fn write_old_database(database: &Path, statements: &'static str) {
     let options = SqliteConnectOptions::new().filename(database).create_if_missing(true);
     let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
@@ -88,7 +88,7 @@ async fn state_and_history_survive_an_upgrade() {
 
     let all = [Registered, Registered, Updated, Released];
     assert_eq!(kinds(&mut reads, "").await, all);
-    // It was called ledger before, and is found by either name.
+    // It was named ledger before, and is found by either name.
     assert_eq!(kinds(&mut reads, "ledger").await, [Registered, Updated]);
     assert_eq!(kinds(&mut reads, "BILLING").await, [Updated]);
     let past = LookupPortRequest {
@@ -96,8 +96,8 @@ async fn state_and_history_survive_an_upgrade() {
         as_of: Some(AsOf { moment: Some(as_of::Moment::Revision(3)) }),
         ..Default::default()
     };
-    let answer = reads.lookup_port(past).await.unwrap().into_inner();
-    let info: proto::PortInfo = decode(&answer.port_info);
+    let response = reads.lookup_port(past).await.unwrap().into_inner();
+    let info: proto::PortInfo = decode(&response.port_info);
     assert_eq!(info.assignments[0].service_name, "short");
 
     let request = GetNamespaceRequest::default();
@@ -105,18 +105,18 @@ async fn state_and_history_survive_an_upgrade() {
     assert_eq!((namespace.assignments, namespace.pools), (1, 0));
     let policy = namespace.namespace.unwrap().policy.unwrap();
     assert_eq!(policy.cool_down.unwrap().seconds, 24 * 60 * 60);
-    // What was released before there was such a thing does not rest.
+    // A port released before cool-downs existed has no cool-down.
     let mut request = register("other", 7451);
     request.transports = vec![proto::Transport::Udp.into()];
-    let answer = server.writes().await.register_port(request).await.unwrap().into_inner();
-    assert_eq!(answer.revision, 5);
+    let response = server.writes().await.register_port(request).await.unwrap().into_inner();
+    assert_eq!(response.revision, 5);
 }
 
 #[tokio::test]
 async fn an_upgrade_creates_a_backup_first() {
     let mut server = Server::stopped();
     write_old_database(&server.database(), OLD).await;
-    // One of that name is there: it may be somebody's only one.
+    // A file of that name exists and must not be overwritten.
     let first = server.database().with_extension("db.schema-3.backup");
     fs::write(&first, "an earlier one").unwrap();
     let mut command = portbook();
@@ -127,21 +127,24 @@ async fn an_upgrade_creates_a_backup_first() {
     let stdout = child.stdout.take().unwrap();
     std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut ready).unwrap();
     child.kill().unwrap();
-    let said = String::from_utf8(child.wait_with_output().unwrap().stderr).unwrap();
+    let text = String::from_utf8(child.wait_with_output().unwrap().stderr).unwrap();
     let backup = server.database().with_extension("db.schema-3.2.backup");
-    let told = said.lines().find(|line| line.contains("it was backed up")).unwrap();
-    assert!(told.contains(backup.to_str().unwrap()), "{told}");
+    let report = text.lines().find(|line| line.contains("it was backed up")).unwrap();
+    assert!(report.contains(backup.to_str().unwrap()), "{report}");
 
     assert_eq!(fs::read(&first).unwrap(), b"an earlier one");
-    let (code, told) = verify(&backup);
-    assert_eq!(code, Some(0), "{told}");
-    assert!(told.contains("3, older than this Portbook's"), "{told}");
-    assert!(told.contains("up to revision 4, 4 consistent changes"), "looked at in a copy: {told}");
-    let (code, told) = verify(&server.database());
-    assert_eq!(code, Some(0), "what was upgraded is right: {told}");
-    // It is what stood before: restored, it is upgraded again.
+    let (code, report) = verify(&backup);
+    assert_eq!(code, Some(0), "{report}");
+    assert!(report.contains("3, older than this Portbook's"), "{report}");
+    assert!(
+        report.contains("up to revision 4, 4 consistent changes"),
+        "verified in a copy: {report}"
+    );
+    let (code, report) = verify(&server.database());
+    assert_eq!(code, Some(0), "the upgraded database is valid: {report}");
+    // The backup has the old schema: once restored, it is upgraded again.
     let mut elsewhere = Server::stopped();
-    done(&mut restore(&backup, &elsewhere.database()));
+    assert_success(&mut restore(&backup, &elsewhere.database()));
     elsewhere.launch();
     assert!(elsewhere.ready_line.contains("revision 4, 15048 assignments"));
     server.launch();
@@ -157,15 +160,15 @@ async fn without_a_backup_nothing_is_upgraded() {
     let database = server.database();
     write_old_database(&database, OLD).await;
     let before = fs::read(&database).unwrap();
-    // A disk with no room for a second file, as far as the process can see.
+    // A file size limit simulates a disk without space for a second file.
     let mut full = Command::new("sh");
     full.args(["-c", "trap '' XFSZ; ulimit -f 500; exec \"$@\"", "sh"]);
     let command = serve(&database);
     full.arg(command.get_program()).args(command.get_args()).stdout(Stdio::null());
-    let (code, said) = failed_start(&mut full);
-    assert_eq!(code, Some(5), "{said}");
-    assert!(said.contains("could not be backed up before the upgrade"), "{said}");
-    assert!(said.contains("nothing was changed") && said.contains("schema-3.backup"), "{said}");
+    let (code, text) = failed_start(&mut full);
+    assert_eq!(code, Some(5), "{text}");
+    assert!(text.contains("could not be backed up before the upgrade"), "{text}");
+    assert!(text.contains("nothing was changed") && text.contains("schema-3.backup"), "{text}");
     let others = |name: &String| !name.ends_with("-wal") && !name.ends_with("-shm");
     let names: Vec<_> = names_in(database.parent().unwrap()).into_iter().filter(others).collect();
     assert_eq!(names, ["portbook.db"]);
@@ -175,7 +178,7 @@ async fn without_a_backup_nothing_is_upgraded() {
 #[tokio::test]
 async fn an_unused_database_needs_no_backup() {
     let mut server = Server::stopped();
-    // A first start that was cut off after the third migration.
+    // A first start that was interrupted after the third migration.
     write_old_database(&server.database(), "pragma application_id = 0x50424f4b").await;
     server.launch();
     assert!(server.signal("TERM").await.success());
@@ -195,13 +198,13 @@ async fn a_newer_database_is_not_served_backed_up_or_verified() {
                  execution_time) values (99, 'later', true, x'00', 0)";
     connection.execute(newer).await.unwrap();
     connection.close().await.unwrap();
-    let (code, said) = failed_start(&mut serve(&server.database()));
+    let (code, text) = failed_start(&mut serve(&server.database()));
     assert_eq!(code, Some(5));
-    assert!(said.contains("was written by a newer Portbook (schema 99"), "{said}");
-    let (code, told) = verify(&server.database());
+    assert!(text.contains("was written by a newer Portbook (schema 99"), "{text}");
+    let (code, report) = verify(&server.database());
     assert_eq!(code, Some(6));
-    assert!(told.contains("schema 99 is newer than this Portbook"), "{told}");
-    assert!(!told.contains("differs from the history"), "{told}");
+    assert!(report.contains("schema 99 is newer than this Portbook"), "{report}");
+    assert!(!report.contains("differs from the history"), "{report}");
     let refused = back_up(&server.database(), &server.database().with_extension("b")).output();
     assert!(!refused.unwrap().status.success());
     let names = names_in(server.database().parent().unwrap());

@@ -1,4 +1,4 @@
-//! Verifying: what is right passes, what is damaged is found, and nothing is touched by it.
+//! `portbook verify`: valid databases pass, damage is found, and nothing is modified.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,13 +9,13 @@ use portbook::store::sqlite::{self, Outcome, Report};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, Connection, Row};
 
-use crate::backup::{back_up, done, files, verify};
+use crate::backup::{assert_success, back_up, files, verify};
 use crate::harness::{
-    Dice, FREE, QUIET, Server, create_pool, ensure, failed_start, namespace, pool, portbook,
+    FREE, QUIET, Random, Server, create_pool, ensure, failed_start, namespace, pool, portbook,
     register, release, seconds, serve,
 };
 
-/// A database with all there can be, as a server that was stopped leaves it.
+/// A stopped server whose database has every kind of row.
 async fn database_with_everything() -> Server {
     let mut server = Server::start();
     let mut writes = server.writes().await;
@@ -52,7 +52,7 @@ async fn a_valid_database_passes_and_is_not_modified() {
     let mut server = Server::start();
     let folder = server.database().parent().unwrap().to_owned();
     server.writes().await.register_port(register("billing", FREE)).await.unwrap();
-    // While a server has it, after that was killed, after one has ended, and with a log alone.
+    // While a server runs, after a kill, after a clean stop, and with a WAL only.
     for state in ["served", "killed", "ended", "bare"] {
         match state {
             "killed" => server.kill(),
@@ -69,10 +69,10 @@ async fn a_valid_database_passes_and_is_not_modified() {
             _ => {}
         }
         let before = files(&folder);
-        let (code, told) = verify(&server.database());
-        assert_eq!(code, Some(0), "{state}: {told}");
+        let (code, text) = verify(&server.database());
+        assert_eq!(code, Some(0), "{state}: {text}");
         let revision = if state == "bare" { 2 } else { 1 };
-        assert!(told.contains(&format!("up to revision {revision},")), "{state}: {told}");
+        assert!(text.contains(&format!("up to revision {revision},")), "{state}: {text}");
         assert!(files(&folder) == before, "{state}");
     }
 }
@@ -80,9 +80,9 @@ async fn a_valid_database_passes_and_is_not_modified() {
 #[test]
 fn a_missing_file_is_reported_and_not_created() {
     let folder = tempfile::tempdir().unwrap();
-    let (code, told) = verify(&folder.path().join("typo.db"));
+    let (code, text) = verify(&folder.path().join("typo.db"));
     assert_eq!(code, Some(5));
-    assert!(told.contains("does not exist") && told.contains("typo.db"), "{told}");
+    assert!(text.contains("does not exist") && text.contains("typo.db"), "{text}");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
@@ -114,18 +114,18 @@ async fn verification_reads_one_revision_during_writes() {
 async fn any_flipped_byte_of_a_backup_is_found() {
     let server = database_with_everything().await;
     let file = server.database().with_extension("backup");
-    done(&mut back_up(&server.database(), &file));
+    assert_success(&mut back_up(&server.database(), &file));
     assert_right(&file).await;
     let bytes = fs::read(&file).unwrap();
     let length = bytes.len() as u32;
-    let mut dice = Dice::new(4);
-    let anywhere: Vec<_> = (0..200).map(|_| dice.roll(length)).collect();
+    let mut random = Random::new(4);
+    let anywhere: Vec<_> = (0..200).map(|_| random.below(length)).collect();
     let edges = (0..32).chain(length - 48..length).step_by(3);
-    for place in anywhere.into_iter().chain(edges) {
+    for position in anywhere.into_iter().chain(edges) {
         let mut flipped = bytes.clone();
-        flipped[place as usize] ^= 1 << dice.roll(8);
+        flipped[position as usize] ^= 1 << random.below(8);
         fs::write(&file, flipped).unwrap();
-        assert!(!report(&file).await.is_ok(), "the byte at {place} of {length}");
+        assert!(!report(&file).await.is_ok(), "the byte at {position} of {length}");
     }
     for cut in [1, 47, 48 + 1, 48 + 4096, bytes.len() - 10] {
         fs::write(&file, &bytes[..bytes.len() - cut]).unwrap();
@@ -137,23 +137,23 @@ async fn any_flipped_byte_of_a_backup_is_found() {
 async fn flipped_bytes_in_database_content_are_found() {
     let server = database_with_everything().await;
     let database = server.database();
-    // Without what has been there before, which nobody looks at.
+    // Without free pages, whose content is not verified.
     let mut connection = open(&database).await;
     execute(&mut connection, "vacuum").await;
     connection.close().await.unwrap();
     assert_right(&database).await;
     let bytes = fs::read(&database).unwrap();
-    let mut dice = Dice::new(6);
+    let mut random = Random::new(6);
     let mut tried = 0;
-    // Each is found wherever it stands: in the history, and in what stands.
+    // Damage is found in the history and in the current state.
     for text in ["billing", "Invoices", "pooled", "\"tier\":", "create_time\":", "REGISTERED"] {
         let places = bytes.windows(text.len()).enumerate();
-        for (place, _) in places.filter(|(_, found)| *found == text.as_bytes()) {
+        for (position, _) in places.filter(|(_, found)| *found == text.as_bytes()) {
             let mut flipped = bytes.clone();
-            flipped[place + dice.roll(text.len() as u32) as usize] ^= 1 << dice.roll(5);
+            flipped[position + random.below(text.len() as u32) as usize] ^= 1 << random.below(5);
             fs::write(&database, &flipped).unwrap();
             let report = report(&database).await;
-            assert!(!report.is_ok(), "{text:?} at {place}");
+            assert!(!report.is_ok(), "{text:?} at {position}");
             tried += 1;
         }
     }
@@ -170,7 +170,7 @@ pub async fn execute(connection: &mut SqliteConnection, sql: &str) {
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(connection).await.unwrap();
 }
 
-/// Changes a database as no server would: with no rule in the way.
+/// Modifies a database without triggers and constraints.
 pub async fn forge(database: &Path, sql: &str) {
     let mut connection = open(database).await;
     let triggers = "select name, sql from sqlite_schema where type = 'trigger'";
@@ -187,7 +187,7 @@ pub async fn forge(database: &Path, sql: &str) {
     connection.close().await.unwrap();
 }
 
-/// A copy of the database, to be spoiled.
+/// A copy of the database, to be damaged.
 fn copy(database: &Path) -> PathBuf {
     let copy = database.with_extension("copy");
     fs::copy(database, &copy).unwrap();
@@ -210,7 +210,7 @@ async fn any_change_to_history_or_state_is_found() {
     connection.close().await.unwrap();
     assert_right(&copy(&server.database())).await;
     for (table, column, kind) in columns {
-        // The longest text that may be there, or the next number.
+        // The longest valid text, or the next number.
         let other = match (kind.as_str(), column.as_str()) {
             ("INTEGER", _) => format!("coalesce({column}, 999999) + 1"),
             (_, "labels") => r#"'{"tier":"2"}'"#.into(),
@@ -223,7 +223,7 @@ async fn any_change_to_history_or_state_is_found() {
             _ => format!("coalesce({column}, '') || 'x'"),
         };
         let database = copy(&server.database());
-        // The last row alone: a change of all may be one that nobody can tell.
+        // The last row only: a change of all rows may be undetectable.
         let key = if table == "revision" || table == "change" { "revision" } else { "rowid" };
         let last = match (table, column.as_str()) {
             ("change", "before") => {
@@ -268,7 +268,7 @@ async fn missing_history_is_found_even_if_the_state_matches() {
     drop(writes);
     assert!(server.signal("TERM").await.success());
     assert_right(&copy(&server.database())).await;
-    for (sql, place) in [
+    for (sql, position) in [
         (
             "delete from change where revision in (1, 2)",
             "change 0 of revision 3: the change before",
@@ -283,8 +283,8 @@ async fn missing_history_is_found_even_if_the_state_matches() {
     ] {
         let database = copy(&server.database());
         forge(&database, sql).await;
-        let told = wrong(&report(&database).await);
-        assert!(told.starts_with("history: ") && told.contains(place), "{sql}: {told}");
+        let text = wrong(&report(&database).await);
+        assert!(text.starts_with("history: ") && text.contains(position), "{sql}: {text}");
     }
 }
 
@@ -304,8 +304,8 @@ async fn stored_responses_are_verified() {
     ] {
         let database = copy(&server.database());
         forge(&database, sql).await;
-        let told = wrong(&report(&database).await);
-        assert!(told.starts_with("history: ") && told.contains("admin's request once"), "{told}");
+        let text = wrong(&report(&database).await);
+        assert!(text.starts_with("history: ") && text.contains("admin's request once"), "{text}");
     }
 }
 
@@ -316,7 +316,7 @@ async fn an_error_names_its_location_and_the_command_to_run() {
                    last_port, '0197f3a4-5c1e-7b52-9d0e-3f6a1b2c4d5e', 'other', '', '', '', '', '', \
                    '{}', create_time, update_time, revision, null, null, null, null \
                    from custom_assignment where service_name = 'billing'";
-    for (sql, check, place) in [
+    for (sql, check, position) in [
         (overlap, "assignments", "default: 7449-7450/tcp other"),
         (
             "update custom_assignment set pool = null, instance = null where service_name = 'pooled'",
@@ -353,21 +353,21 @@ async fn an_error_names_its_location_and_the_command_to_run() {
     ] {
         let database = copy(&server.database());
         forge(&database, sql).await;
-        let (code, told) = verify(&database);
-        assert_eq!(code, Some(6), "{sql}: {told}");
-        let line = told.lines().find(|line| line.starts_with(check) && line.contains(" WRONG "));
-        assert!(line.is_some_and(|line| line.contains(place)), "{sql}: {told}");
+        let (code, text) = verify(&database);
+        assert_eq!(code, Some(6), "{sql}: {text}");
+        let line = text.lines().find(|line| line.starts_with(check) && line.contains(" WRONG "));
+        assert!(line.is_some_and(|line| line.contains(position)), "{sql}: {text}");
         let name = database.display();
-        assert!(told.contains(&format!("portbook restore BACKUP --database {name} --force")));
-        assert!(told.contains(&format!("sqlite3 {name} .recover")), "{told}");
+        assert!(text.contains(&format!("portbook restore BACKUP --database {name} --force")));
+        assert!(text.contains(&format!("sqlite3 {name} .recover")), "{text}");
     }
     let database = copy(&server.database());
     let mut connection = open(&database).await;
     execute(&mut connection, "drop trigger custom_assignment_overlap").await;
     connection.close().await.unwrap();
-    let (code, told) = verify(&database);
+    let (code, text) = verify(&database);
     assert_eq!(code, Some(6));
-    assert!(told.contains("the trigger custom_assignment_overlap is missing"), "{told}");
+    assert!(text.contains("the trigger custom_assignment_overlap is missing"), "{text}");
 }
 
 #[tokio::test]
@@ -376,11 +376,11 @@ async fn json_report() {
     let mut command = portbook();
     command.args(["verify", "-o", "json"]).env("PORTBOOK_DATABASE", server.database());
     let output = command.output().unwrap();
-    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((&told["is_right"], &told["revision"]), (&true.into(), &6.into()), "{told}");
-    let results = told["checks"].as_array().unwrap().iter().map(|check| check["result"].clone());
+    let text: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&text["is_right"], &text["revision"]), (&true.into(), &6.into()), "{text}");
+    let results = text["checks"].as_array().unwrap().iter().map(|check| check["result"].clone());
     let wrong = results.filter(|result| *result != "OK").count();
-    assert_eq!(wrong, 1, "a database has no checksum: {told}");
+    assert_eq!(wrong, 1, "a database has no checksum: {text}");
     let report = report(&server.database()).await;
     assert_eq!(report.checks[0].outcome, Outcome::Skipped);
 }
@@ -407,24 +407,24 @@ async fn a_start_on_a_damaged_database_names_the_command_to_run() {
         ),
         ("cut", whole[..whole.len() / 2].to_vec(), 6, "is damaged"),
         ("a text", b"127.0.0.1 localhost\n".repeat(100), 6, "is not a SQLite database"),
-        ("what nobody wrote", whole.clone(), 6, "can't be read"),
+        ("never written", whole.clone(), 6, "can't be read"),
     ] {
         fs::write(server.database(), &bytes).unwrap();
-        if what == "what nobody wrote" {
+        if what == "never written" {
             forge(&server.database(), kind).await;
         }
-        let (ended, said) = failed_start(&mut serve(&server.database()));
-        assert_eq!(ended, Some(code), "{what}: {said}");
-        assert!(said.contains(says), "{what}: {said}");
+        let (ended, text) = failed_start(&mut serve(&server.database()));
+        assert_eq!(ended, Some(code), "{what}: {text}");
+        assert!(text.contains(says), "{what}: {text}");
         let name = server.database();
         let name = name.display();
         let is_damaged = what != "a text";
         let check = format!("portbook verify {name}");
-        assert_eq!(said.contains(&check), is_damaged, "{what}: {said}");
+        assert_eq!(text.contains(&check), is_damaged, "{what}: {text}");
         let restore = format!("portbook restore BACKUP --database {name} --force");
-        assert_eq!(said.contains(&restore), is_damaged, "{what}: {said}");
-        let (ended, told) = verify(&server.database());
-        assert_eq!(ended, Some(6), "{what}: {told}");
+        assert_eq!(text.contains(&restore), is_damaged, "{what}: {text}");
+        let (ended, text) = verify(&server.database());
+        assert_eq!(ended, Some(6), "{what}: {text}");
     }
 }
 
@@ -436,7 +436,7 @@ async fn an_unreadable_token_is_reported() {
                  values ('ci', '', 'VIEWER', '{}', zeroblob(32), 0, 0, 'admin', 0)";
     forge(&server.database(), token).await;
     assert_right(&server.database()).await;
-    for (sql, place) in [
+    for (sql, position) in [
         ("update token set role = 'OWNER'", "role \"OWNER\""),
         ("update token set rotate_time = null", "an incomplete secret"),
         ("update token set former_sha256 = zeroblob(32)", "an incomplete secret"),
@@ -448,9 +448,9 @@ async fn an_unreadable_token_is_reported() {
     ] {
         let database = copy(&server.database());
         forge(&database, sql).await;
-        let told = wrong(&report(&database).await);
-        let state = told.lines().find(|line| line.starts_with("state: "));
-        assert!(state.is_some_and(|line| line.contains(place)), "{sql}: {told}");
+        let text = wrong(&report(&database).await);
+        let state = text.lines().find(|line| line.starts_with("state: "));
+        assert!(state.is_some_and(|line| line.contains(position)), "{sql}: {text}");
     }
 }
 
@@ -459,8 +459,8 @@ async fn a_garbage_wal_is_ignored() {
     let mut server = database_with_everything().await;
     for garbage in [vec![], vec![0xa5; 5000]] {
         fs::write(server.database().with_extension("db-wal"), garbage).unwrap();
-        let (code, told) = verify(&server.database());
-        assert_eq!(code, Some(0), "{told}");
+        let (code, text) = verify(&server.database());
+        assert_eq!(code, Some(0), "{text}");
         server.launch();
         assert!(server.ready_line.contains("revision 6, "), "{}", server.ready_line);
         assert!(server.signal("TERM").await.success());

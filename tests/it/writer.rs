@@ -1,4 +1,4 @@
-//! The writer, with a clock that is set by hand and a store that can be made to fail.
+//! The writer, with a manual clock and a store that can fail.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
@@ -25,17 +25,17 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// A store that fails to commit while it is told to, waits with it while the test has the gate, and
-/// notes its largest commit.
-struct Faulty {
+/// A store that fails commits on request, blocks them while the test holds the gate, and
+/// records its largest commit.
+struct FaultyStore {
     store: SqliteStore,
     fails: Arc<AtomicBool>,
     gate: Arc<Mutex<()>>,
-    /// The most changes of one commit.
+    /// The largest number of changes of one commit.
     largest: Arc<AtomicUsize>,
 }
 
-impl Store for Faulty {
+impl Store for FaultyStore {
     async fn load(&mut self, now: Timestamp) -> Result<Contents, StoreError> {
         self.store.load(now).await
     }
@@ -71,20 +71,20 @@ impl Store for Faulty {
 }
 
 struct Running {
-    registrar: RegistryHandle,
+    handle: RegistryHandle,
     followed: broadcast::Receiver<Arc<Entry>>,
     seconds: Arc<AtomicI64>,
     fails: Arc<AtomicBool>,
     gate: Arc<Mutex<()>>,
     largest: Arc<AtomicUsize>,
     stop: CancellationToken,
-    task: JoinHandle<Result<Faulty, StoreError>>,
+    task: JoinHandle<Result<FaultyStore, StoreError>>,
 }
 
 async fn start() -> Running {
     let (seconds, fails) = (Arc::new(AtomicI64::new(1_000)), Arc::new(AtomicBool::new(false)));
     let (gate, largest) = (Arc::new(Mutex::new(())), Arc::new(AtomicUsize::new(0)));
-    let mut store = Faulty {
+    let mut store = FaultyStore {
         store: SqliteStore::in_memory().await.unwrap(),
         fails: Arc::clone(&fails),
         gate: Arc::clone(&gate),
@@ -94,16 +94,16 @@ async fn start() -> Running {
     let secret = PlainToken::generate().unwrap();
     let admin = Token::first_admin(secret.hash(), Timestamp::UNIX_EPOCH);
     loaded.tokens = Tokens::from_iter([admin]);
-    let told = Arc::clone(&seconds);
-    let now = move || Timestamp::from_second(told.load(Ordering::Relaxed)).unwrap();
+    let clock_seconds = Arc::clone(&seconds);
+    let now = move || Timestamp::from_second(clock_seconds.load(Ordering::Relaxed)).unwrap();
     let new_uid = Box::new(|| Uid::new(Uuid::now_v7()));
-    let world =
+    let environment =
         Environment { clock: Clock(Arc::new(now)), new_uid, metrics: Arc::new(Metrics::new([]).0) };
-    let (registrar, writer) = writer(store, loaded, world);
+    let (handle, writer) = writer(store, loaded, environment);
     let stop = CancellationToken::new();
-    let followed = registrar.follow().unwrap();
+    let followed = handle.follow().unwrap();
     let task = tokio::spawn(writer.run(stop.clone()));
-    Running { registrar, followed, seconds, fails, gate, largest, stop, task }
+    Running { handle, followed, seconds, fails, gate, largest, stop, task }
 }
 
 fn register(port: u16, ttl: Option<i64>) -> Proposal {
@@ -128,8 +128,8 @@ fn proposal(command: Command) -> Proposal {
     Proposal { command, actor, reason: String::new(), request: None, validate_only: false }
 }
 
-/// Has all others do what they can: the store has a thread of its own, but all else is on this one.
-async fn yield_to_all() {
+/// Lets all other tasks run: the store has a separate thread, everything else shares this one.
+async fn run_other_tasks() {
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
@@ -137,31 +137,31 @@ async fn yield_to_all() {
 
 impl Running {
     fn is_held(&self, port: u16) -> bool {
-        let snapshot = self.registrar.snapshot();
+        let snapshot = self.handle.snapshot();
         let view = snapshot.view(&NamespaceName::default()).unwrap();
         view.holders(Port::new(port), None).next().is_some()
     }
 
-    /// Proposes, and has the writer look at it as far as it can.
+    /// Proposes a command, and lets the writer process it as far as possible.
     async fn begin(&self, proposal: Proposal) -> JoinHandle<Result<Outcome, WriteError>> {
-        let registrar = self.registrar.clone();
-        let answer = tokio::spawn(async move { registrar.propose(proposal).await });
-        yield_to_all().await;
-        answer
+        let handle = self.handle.clone();
+        let response = tokio::spawn(async move { handle.propose(proposal).await });
+        run_other_tasks().await;
+        response
     }
 }
 
 #[tokio::test]
 async fn an_expired_lease_is_a_separate_change() {
     let mut running = start().await;
-    running.registrar.propose(register(7451, Some(90))).await.unwrap();
-    // The writer wakes by itself after a second, and looks at the clock.
-    running.registrar.propose(register(7450, Some(1))).await.unwrap();
-    running.registrar.propose(register(7452, None)).await.unwrap();
+    running.handle.propose(register(7451, Some(90))).await.unwrap();
+    // The writer wakes after a second and reads the clock.
+    running.handle.propose(register(7450, Some(1))).await.unwrap();
+    running.handle.propose(register(7452, None)).await.unwrap();
     for _ in 0..3 {
         let entry = running.followed.recv().await.unwrap();
         let record = entry.changes[0].after().unwrap();
-        // The clock stands still, and history goes on by the least there is.
+        // The clock stands still, and history times increase by the smallest step.
         let late = entry.time.duration_since(record.registration().unwrap().create_time);
         assert!(late.as_micros() <= 2, "{late:?}");
     }
@@ -169,7 +169,7 @@ async fn an_expired_lease_is_a_separate_change() {
     let entry = running.followed.recv().await.unwrap();
     assert_eq!((entry.revision, &*entry.actor.0), (Revision(4), "portbook"));
     assert_eq!(entry.time, Timestamp::from_second(1_001).unwrap());
-    assert_eq!(entry.changes.len(), 2, "both transports at once");
+    assert_eq!(entry.changes.len(), 2, "both transports in one change");
     for change in &entry.changes {
         let Change::Expired { before, cooling_until } = change else { panic!("{change:?}") };
         assert_eq!(before.ports, Some(PortRange::single(Port::new(7450))));
@@ -181,22 +181,22 @@ async fn an_expired_lease_is_a_separate_change() {
 #[tokio::test]
 async fn an_expired_lease_does_not_block_a_registration() {
     let running = start().await;
-    running.registrar.propose(register(7450, Some(60))).await.unwrap();
-    // Before the writer wakes by itself, somebody else asks for the port.
+    running.handle.propose(register(7450, Some(60))).await.unwrap();
+    // Another service requests the port before the writer wakes.
     running.seconds.store(1_060, Ordering::Relaxed);
-    let outcome = running.registrar.propose(register(7450, None)).await.unwrap();
-    assert_eq!(outcome.revision, Revision(3), "the lease has ended at 2");
+    let outcome = running.handle.propose(register(7450, None)).await.unwrap();
+    assert_eq!(outcome.revision, Revision(3), "the lease expired at  2");
 }
 
 #[tokio::test]
 async fn a_lease_expires_once_the_store_is_writable_again() {
     let mut running = start().await;
-    running.registrar.propose(register(7450, Some(60))).await.unwrap();
+    running.handle.propose(register(7450, Some(60))).await.unwrap();
     running.followed.recv().await.unwrap();
     running.fails.store(true, Ordering::Relaxed);
     running.seconds.store(1_061, Ordering::Relaxed);
-    // Whoever waits for the same commit is told of the fault.
-    let refused = running.registrar.propose(register(7451, None)).await.unwrap_err();
+    // Every call that waits for the same commit gets the error.
+    let refused = running.handle.propose(register(7451, None)).await.unwrap_err();
     assert!(matches!(refused, WriteError::Store(_)), "{refused:?}");
     assert!(running.is_held(7450) && !running.is_held(7451));
     running.fails.store(false, Ordering::Relaxed);
@@ -210,7 +210,7 @@ async fn history_times_increase_for_any_clock() {
     let mut running = start().await;
     for (port, seconds) in [(7450, 1_000), (7451, 1_000), (7452, 10), (7453, 2_000)] {
         running.seconds.store(seconds, Ordering::Relaxed);
-        running.registrar.propose(register(port, None)).await.unwrap();
+        running.handle.propose(register(port, None)).await.unwrap();
     }
     let mut times = Vec::new();
     for _ in 0..4 {
@@ -218,43 +218,43 @@ async fn history_times_increase_for_any_clock() {
     }
     assert!(times.is_sorted_by(|a, b| a < b), "{times:?}");
     assert_eq!(times[3], Timestamp::from_second(2_000).unwrap());
-    // A lease is counted from the clock, though, and not from where history is.
+    // But a lease is counted from the clock, not from the history time.
     running.seconds.store(100, Ordering::Relaxed);
-    running.registrar.propose(register(7454, Some(60))).await.unwrap();
-    let snapshot = running.registrar.snapshot();
+    running.handle.propose(register(7454, Some(60))).await.unwrap();
+    let snapshot = running.handle.snapshot();
     assert_eq!(snapshot.next_lease_expiry(), Timestamp::from_second(160).ok());
 }
 
 #[tokio::test]
 async fn the_store_is_returned_when_the_writer_stops() {
     let running = start().await;
-    running.registrar.propose(register(7450, None)).await.unwrap();
+    running.handle.propose(register(7450, None)).await.unwrap();
     running.stop.cancel();
     let mut store = running.task.await.unwrap().unwrap();
     assert_eq!(store.load(Timestamp::UNIX_EPOCH).await.unwrap().revision, Revision(1));
-    let stopped = running.registrar.propose(register(7451, None)).await.unwrap_err();
+    let stopped = running.handle.propose(register(7451, None)).await.unwrap_err();
     assert!(matches!(stopped, WriteError::Stopping), "{stopped:?}");
 }
 
 #[tokio::test]
 async fn leases_that_expire_together_end_in_commits_of_bounded_size() {
     let mut running = start().await;
-    // Five commands of 2,000 registrations each, all of which end at the same time.
+    // Five commands of 2,000 registrations each, all of which expire at the same time.
     for batch in 0..5u16 {
         let first = 10_000 + batch * 1_000;
         let registers = (first..first + 1_000).map(|port| registration(port, Some(60))).collect();
-        running.registrar.propose(proposal(Command::RegisterAll(registers))).await.unwrap();
+        running.handle.propose(proposal(Command::RegisterAll(registers))).await.unwrap();
         running.followed.recv().await.unwrap();
     }
     running.seconds.store(1_060, Ordering::Relaxed);
-    // Whoever asks for something has all of it end first.
-    running.registrar.propose(register(10_000, None)).await.unwrap();
+    // The next command expires all of them first.
+    running.handle.propose(register(10_000, None)).await.unwrap();
     let (mut ended, mut entries) = (0, 0);
     while ended < 10_000 {
         ended += running.followed.recv().await.unwrap().changes.len();
         entries += 1;
     }
-    assert_eq!((ended, entries), (10_000, 5), "each as it was taken");
+    assert_eq!((ended, entries), (10_000, 5), "one entry for each command");
     let largest = running.largest.load(Ordering::Relaxed);
     assert!((4_096..=6_096).contains(&largest), "{largest}");
 }
@@ -268,20 +268,20 @@ async fn commands_received_during_a_commit_depend_on_it() {
         let first = running.begin(register(7450, None)).await;
         let same = running.begin(register(7450, None)).await;
         let other = running.begin(register(7451, None)).await;
-        assert!(!same.is_finished(), "a refusal waits for what it rests on");
-        assert_eq!(running.registrar.snapshot().revision(), Revision(0));
+        assert!(!same.is_finished(), "a refusal waits for the state that it depends on");
+        assert_eq!(running.handle.snapshot().revision(), Revision(0));
         drop(gate);
-        let answers = [first, same, other].map(async |answer| answer.await.unwrap());
-        let answers = futures_util::future::join_all(answers).await;
+        let responses = [first, same, other].map(async |response| response.await.unwrap());
+        let responses = futures_util::future::join_all(responses).await;
         if fails {
-            let all_failed = answers.iter().all(|it| matches!(it, Err(WriteError::Store(_))));
-            assert!(all_failed, "{answers:?}");
+            let all_failed = responses.iter().all(|it| matches!(it, Err(WriteError::Store(_))));
+            assert!(all_failed, "{responses:?}");
         } else {
-            assert_eq!(answers[0].as_ref().unwrap().revision, Revision(1));
-            assert!(matches!(answers[1], Err(WriteError::Refused(_))), "{:?}", answers[1]);
-            assert_eq!(answers[2].as_ref().unwrap().revision, Revision(2));
+            assert_eq!(responses[0].as_ref().unwrap().revision, Revision(1));
+            assert!(matches!(responses[1], Err(WriteError::Refused(_))), "{:?}", responses[1]);
+            assert_eq!(responses[2].as_ref().unwrap().revision, Revision(2));
         }
-        assert_eq!(running.registrar.snapshot().revision(), Revision(revision));
+        assert_eq!(running.handle.snapshot().revision(), Revision(revision));
     }
 }
 
@@ -297,15 +297,15 @@ async fn a_token_change_is_applied_between_two_commits_under_load() {
         hash: None,
         expire_time: None,
     });
-    running.registrar.change_token(create, admin.clone()).await.unwrap();
+    running.handle.change_token(create, admin.clone()).await.unwrap();
     let write = |first: u16| {
-        let registrar = running.registrar.clone();
+        let handle = running.handle.clone();
         tokio::spawn(async move {
             for port in first..first + EACH {
                 let by_ops = Proposal { actor: Actor("ops".into()), ..register(port, None) };
-                match registrar.propose(by_ops).await {
+                match handle.propose(by_ops).await {
                     Err(WriteError::Unauthenticated(_)) => return,
-                    answer => drop(answer.unwrap()),
+                    response => drop(response.unwrap()),
                 }
             }
         })
@@ -315,47 +315,47 @@ async fn a_token_change_is_applied_between_two_commits_under_load() {
     let mut writing = Vec::new();
     for first in [10_000, 20_000] {
         writing.push(write(first));
-        yield_to_all().await;
+        run_other_tasks().await;
     }
     drop(gate);
-    running.registrar.change_token(TokenCommand::Revoke(name), admin).await.unwrap();
-    let revision = running.registrar.snapshot().revision();
+    running.handle.change_token(TokenCommand::Revoke(name), admin).await.unwrap();
+    let revision = running.handle.snapshot().revision();
     futures_util::future::join_all(writing).await;
-    assert!(revision < Revision(u64::from(2 * EACH)), "it was kept waiting to the end");
-    assert_eq!(running.registrar.snapshot().revision(), revision, "nothing after it was revoked");
+    assert!(revision < Revision(u64::from(2 * EACH)), "the token change waited until the end");
+    assert_eq!(running.handle.snapshot().revision(), revision, "nothing after it was revoked");
 }
 
 #[tokio::test]
 async fn a_lease_that_expires_during_a_commit_ends_before_the_next_write() {
     let running = start().await;
-    running.registrar.propose(register(7450, Some(60))).await.unwrap();
+    running.handle.propose(register(7450, Some(60))).await.unwrap();
     let gate = running.gate.lock().await;
     let first = running.begin(register(7451, None)).await;
     running.seconds.store(1_060, Ordering::Relaxed);
     let next = running.begin(register(7450, None)).await;
     drop(gate);
     assert_eq!(first.await.unwrap().unwrap().revision, Revision(2));
-    assert_eq!(next.await.unwrap().unwrap().revision, Revision(4), "the lease has ended at 3");
+    assert_eq!(next.await.unwrap().unwrap().revision, Revision(4), "the lease expired at  3");
 }
 
 #[tokio::test]
 async fn a_request_repeated_during_its_commit_has_one_effect() {
     let running = start().await;
-    let asked = |port, contents: u8| {
+    let requested = |port, contents: u8| {
         let request = Some(RequestKey { id: "once".into(), fingerprint: [contents; 32] });
         Proposal { request, ..register(port, None) }
     };
     let gate = running.gate.lock().await;
-    let first = running.begin(asked(7450, 1)).await;
-    let again = running.begin(asked(7450, 1)).await;
-    let another = running.begin(asked(7451, 2)).await;
+    let first = running.begin(requested(7450, 1)).await;
+    let again = running.begin(requested(7450, 1)).await;
+    let another = running.begin(requested(7451, 2)).await;
     drop(gate);
-    for answer in [first, again] {
-        assert_eq!(answer.await.unwrap().unwrap().revision, Revision(1));
+    for response in [first, again] {
+        assert_eq!(response.await.unwrap().unwrap().revision, Revision(1));
     }
     let reused = another.await.unwrap().unwrap_err();
     assert!(matches!(reused, WriteError::RequestIdReused(_)), "{reused:?}");
-    assert_eq!(running.registrar.snapshot().revision(), Revision(1));
+    assert_eq!(running.handle.snapshot().revision(), Revision(1));
 }
 
 #[tokio::test]
@@ -367,8 +367,8 @@ async fn queued_commands_are_executed_when_a_stop_arrives_during_a_commit() {
     running.stop.cancel();
     waiting.push(running.begin(register(7452, None)).await);
     drop(gate);
-    for answer in waiting {
-        answer.await.unwrap().unwrap();
+    for response in waiting {
+        response.await.unwrap().unwrap();
     }
     let mut store = running.task.await.unwrap().unwrap();
     assert_eq!(store.load(Timestamp::UNIX_EPOCH).await.unwrap().revision, Revision(3));

@@ -1,35 +1,35 @@
-//! What has to be there after a crash: everything that was acknowledged, and of the rest all or
-//! nothing of each write.
+//! Checks the state after a crash: every acknowledged write is present, and each other write is
+//! present completely or not at all.
 
 use std::collections::{BTreeMap, HashMap};
 
 use portbook::grpc::proto::{self, Change, ChangeKind};
 
-use super::request::{Answer, What};
-use super::workload::{Fate, Sent};
-use crate::harness::{Fold, Server, Writes, sql_counts};
+use super::request::{Resource, Response};
+use super::workload::{Sent, WriteOutcome};
+use crate::harness::{Replay, Server, Writes, sql_counts};
 
-/// How many writes with an id are sent again after each round.
+/// The number of writes with a request id that are repeated after each round.
 const REPEATED: usize = 12;
-/// How often leases may end just while history is compared with what stands.
-const TURNS: usize = 50;
+/// The number of retries if leases expire while history and state are compared.
+const RETRIES: usize = 50;
 
-/// What was written, as far as it is known.
+/// The expected state, derived from the history and the responses.
 #[derive(Default)]
 pub struct Checker {
-    fold: Fold,
-    /// The namespaces and pools that stand.
-    spaces: BTreeMap<String, What>,
-    /// All up to here was looked at.
+    replay: Replay,
+    /// The current namespaces and pools.
+    namespaces_and_pools: BTreeMap<String, Resource>,
+    /// The last revision that was checked.
     revision: u64,
-    /// At which revision each write was carried out, by its tag.
+    /// The revision of each executed write, by tag.
     done: HashMap<String, u64>,
     sent: HashMap<String, Sent>,
     /// The tags of the last round.
     recent: Vec<String>,
     pub acknowledged: usize,
     pub unanswered: usize,
-    /// Unanswered ones that were carried out.
+    /// Executed writes without a response.
     pub carried_out: usize,
     pub repeated: usize,
     pub expired: usize,
@@ -38,35 +38,38 @@ pub struct Checker {
 }
 
 impl Checker {
-    /// Notes what was sent in a round.
-    pub fn note(&mut self, sent: Vec<Sent>) {
+    /// Records the writes of a round.
+    pub fn record(&mut self, sent: Vec<Sent>) {
         for sent in sent {
-            self.acknowledged += usize::from(matches!(sent.fate, Fate::Answered(_)));
-            self.unanswered += usize::from(matches!(sent.fate, Fate::Unanswered));
+            self.acknowledged += usize::from(matches!(sent.outcome, WriteOutcome::Answered(_)));
+            self.unanswered += usize::from(matches!(sent.outcome, WriteOutcome::Unanswered));
             self.recent.push(sent.tag.clone());
             self.sent.insert(sent.tag.clone(), sent);
         }
     }
 
-    /// Whether nothing was lost, and nothing is there by halves.
-    pub fn is_kept(&self) -> bool {
+    /// True if no write was lost and none is partial.
+    pub fn is_complete(&self) -> bool {
         self.lost.is_empty() && self.half_applied.is_empty()
     }
 
-    /// What of it a writer has.
-    pub fn own(&self, name: &str) -> BTreeMap<String, What> {
-        let held = self.fold.0.values().filter(|record| record.service_name == name);
-        let held = held.cloned().map(What::Assignment).map(|what| (what.key(), what));
-        let is_own = |what: &What| match what {
-            What::Namespace(it) => it.name.starts_with(&format!("{name}-")),
-            What::Pool(it) => it.name.starts_with(&format!("{name}-")),
-            What::Assignment(_) => false,
+    /// The registrations and resources of a writer.
+    pub fn owned_by(&self, name: &str) -> BTreeMap<String, Resource> {
+        let held = self.replay.0.values().filter(|record| record.service_name == name);
+        let held =
+            held.cloned().map(Resource::Assignment).map(|resource| (resource.key(), resource));
+        let is_owned = |resource: &Resource| match resource {
+            Resource::Namespace(it) => it.name.starts_with(&format!("{name}-")),
+            Resource::Pool(it) => it.name.starts_with(&format!("{name}-")),
+            Resource::Assignment(_) => false,
         };
-        let spaces = self.spaces.iter().filter(|(_, what)| is_own(what));
-        held.chain(spaces.map(|(key, what)| (key.clone(), what.clone()))).collect()
+        let namespaces_and_pools =
+            self.namespaces_and_pools.iter().filter(|(_, resource)| is_owned(resource));
+        held.chain(namespaces_and_pools.map(|(key, resource)| (key.clone(), resource.clone())))
+            .collect()
     }
 
-    /// Looks at what the server has after a restart, and sends again what was sent before it.
+    /// Checks the state of the server after a restart, and repeats earlier writes.
     pub async fn check(&mut self, server: &Server) {
         let mut writes = server.writes().await;
         loop {
@@ -75,49 +78,50 @@ impl Checker {
             if recent.is_empty() {
                 return;
             }
-            self.look_for(&recent, &news);
-            if !self.is_kept() {
+            self.resolve(&recent, &news);
+            if !self.is_complete() {
                 return;
             }
-            // What is carried out only now is looked for in the next turn.
+            // Writes that are executed only now are checked in the next round.
             self.repeat(&recent, &news, &mut writes).await;
         }
     }
 
-    /// Looks at all of it again, from the beginning.
+    /// Checks the complete history again.
     pub async fn check_all(&mut self, server: &Server) {
         let all = self.sent.keys().cloned().collect::<Vec<_>>();
         let done = std::mem::take(&mut self.done);
-        (self.fold, self.revision, self.expired) = (Fold::default(), 0, 0);
-        self.spaces.clear();
+        (self.replay, self.revision, self.expired) = (Replay::default(), 0, 0);
+        self.namespaces_and_pools.clear();
         let news = self.catch_up(server).await;
-        self.look_for(&all, &news);
+        self.resolve(&all, &news);
         assert!(done.iter().all(|(tag, revision)| self.done.get(tag) == Some(revision)));
     }
 
-    /// Reads what is new in the history, and sees that it leads to what stands.
+    /// Reads new history entries and asserts that they lead to the current state.
     async fn catch_up(&mut self, server: &Server) -> BTreeMap<u64, Vec<Change>> {
         let mut all = BTreeMap::new();
-        for _ in 0..TURNS {
+        for _ in 0..RETRIES {
             let news = self.since(server).await;
             for (revision, changes) in &news {
                 assert_eq!(*revision, self.revision + 1, "a gap in the history");
                 self.revision = *revision;
-                self.take(*revision, changes);
+                self.apply_revision(*revision, changes);
             }
             all.extend(news);
-            let (registered, spaces) = (server.everything().await, spaces(server).await);
-            // A lease may have ended meanwhile.
+            let (registered, namespaces_and_pools) =
+                (server.all_registrations().await, namespaces_and_pools(server).await);
+            // A lease may have expired in the meantime.
             if server.info().await.revision == self.revision {
-                self.fold.assert_is(registered);
-                assert_eq!(self.spaces, spaces);
+                self.replay.assert_is(registered);
+                assert_eq!(self.namespaces_and_pools, namespaces_and_pools);
                 return all;
             }
         }
         panic!("the history ends at {}, and the registry is further", self.revision);
     }
 
-    /// The changes that were not looked at, by revision.
+    /// The changes that were not checked yet, by revision.
     async fn since(&self, server: &Server) -> BTreeMap<u64, Vec<Change>> {
         let filter = proto::ChangeFilter { namespace: "-".into(), ..Default::default() };
         let mut request = proto::ListChangesRequest {
@@ -140,69 +144,74 @@ impl Checker {
         }
     }
 
-    /// Takes over a revision, which has to be the whole of what somebody sent.
-    fn take(&mut self, revision: u64, changes: &[Change]) {
+    /// Applies a revision, which must be one complete write of a writer.
+    fn apply_revision(&mut self, revision: u64, changes: &[Change]) {
         let tag = changes[0].reason.clone();
-        let together = (0..).zip(changes).all(|(place, it)| {
-            (it.position, &it.reason, &it.time) == (place, &tag, &changes[0].time)
+        let together = (0..).zip(changes).all(|(position, it)| {
+            (it.position, &it.reason, &it.time) == (position, &tag, &changes[0].time)
         });
         assert!(together, "{changes:?}");
         for change in changes {
-            let what = What::of(change);
-            match what {
-                What::Assignment(_) => self.fold.apply(change),
-                What::Namespace(_) | What::Pool(_) => {
-                    let before = change.namespace_before.clone().map(What::Namespace);
-                    let before = before.or(change.pool_before.clone().map(What::Pool));
+            let resource = Resource::of(change);
+            match resource {
+                Resource::Assignment(_) => self.replay.apply(change),
+                Resource::Namespace(_) | Resource::Pool(_) => {
+                    let before = change.namespace_before.clone().map(Resource::Namespace);
+                    let before = before.or(change.pool_before.clone().map(Resource::Pool));
                     assert_eq!(
-                        self.spaces.remove(&what.key()).filter(|it| it.key() != "default"),
+                        self.namespaces_and_pools
+                            .remove(&resource.key())
+                            .filter(|it| it.key() != "default"),
                         before
                     );
                     if change.namespace_after.is_some() || change.pool_after.is_some() {
-                        self.spaces.insert(what.key(), what);
+                        self.namespaces_and_pools.insert(resource.key(), resource);
                     }
                 }
             }
         }
         if changes[0].kind() == ChangeKind::Expired {
             self.expired += changes.len();
-            // Leases that were taken together end together.
+            // Leases that were registered together expire together.
             let taken = |it: &proto::Assignment| (it.revision, it.expire_time);
             let ended = changes[0].before.as_ref().map(taken);
-            if self.fold.0.values().any(|record| Some(taken(record)) == ended) {
+            if self.replay.0.values().any(|record| Some(taken(record)) == ended) {
                 self.half_applied.push(format!("revision {revision}: {changes:?}"));
             }
             return;
         }
-        let sent = self.sent.get(&tag).unwrap_or_else(|| panic!("nobody sent {changes:?}"));
-        assert!(!matches!(sent.fate, Fate::Refused), "carried out in spite of all: {sent:?}");
+        let sent = self.sent.get(&tag).unwrap_or_else(|| panic!("no writer sent {changes:?}"));
+        assert!(
+            !matches!(sent.outcome, WriteOutcome::Refused),
+            "executed although it was refused: {sent:?}"
+        );
         if changes.len() != sent.changes {
             self.half_applied.push(format!("{sent:?} became {changes:?}"));
         }
         let twice = self.done.insert(tag, revision);
-        assert_eq!(twice, None, "carried out twice: {sent:?}");
+        assert_eq!(twice, None, "executed twice: {sent:?}");
     }
 
-    /// Looks for each write that was acknowledged, and learns what came of the others.
-    fn look_for(&mut self, tags: &[String], news: &BTreeMap<u64, Vec<Change>>) {
+    /// Asserts that each acknowledged write is present, and determines the outcome of the others.
+    fn resolve(&mut self, tags: &[String], news: &BTreeMap<u64, Vec<Change>>) {
         for tag in tags {
             let sent = self.sent.get_mut(tag).unwrap();
-            match &sent.fate {
-                Fate::Answered(answer) => {
-                    let there = news.get(&answer.revision).filter(|it| it[0].reason == *tag);
-                    if there.is_none_or(|changes| !tells(changes, answer)) {
+            match &sent.outcome {
+                WriteOutcome::Answered(response) => {
+                    let there = news.get(&response.revision).filter(|it| it[0].reason == *tag);
+                    if there.is_none_or(|changes| !contains_changes(changes, response)) {
                         self.lost.push(format!("{sent:?}, there is {there:?}"));
                     }
                 }
-                Fate::Unanswered if self.done.contains_key(tag) => self.carried_out += 1,
-                // It is not there now, and may not come later.
-                Fate::Unanswered if !sent.has_id => sent.fate = Fate::Refused,
-                Fate::Unanswered | Fate::Refused => {}
+                WriteOutcome::Unanswered if self.done.contains_key(tag) => self.carried_out += 1,
+                // It is absent now and must stay absent.
+                WriteOutcome::Unanswered if !sent.has_id => sent.outcome = WriteOutcome::Refused,
+                WriteOutcome::Unanswered | WriteOutcome::Refused => {}
             }
         }
     }
 
-    /// Sends writes again: what was carried out is told again, and the others are carried out.
+    /// Repeats writes: executed ones return the stored response, others are executed.
     async fn repeat(
         &mut self,
         tags: &[String],
@@ -212,24 +221,27 @@ impl Checker {
         let mut left = REPEATED;
         for tag in tags.iter().rev() {
             let sent = &self.sent[tag];
-            match &sent.fate {
-                Fate::Answered(first) if sent.has_id && left > 0 => {
+            match &sent.outcome {
+                WriteOutcome::Answered(first) if sent.has_id && left > 0 => {
                     left -= 1;
                     assert_eq!(&sent.request.send(writes).await.unwrap(), first, "{tag}");
                 }
-                Fate::Unanswered if sent.has_id => {
-                    let fate = Fate::of(sent.request.send(writes).await);
-                    match (&fate, self.done.get(tag)) {
-                        (Fate::Answered(answer), Some(revision)) => {
-                            assert_eq!(answer.revision, *revision, "{sent:?}");
-                            assert!(tells(&news[revision], answer), "{sent:?}: {answer:?}");
+                WriteOutcome::Unanswered if sent.has_id => {
+                    let outcome = WriteOutcome::of(sent.request.send(writes).await);
+                    match (&outcome, self.done.get(tag)) {
+                        (WriteOutcome::Answered(response), Some(revision)) => {
+                            assert_eq!(response.revision, *revision, "{sent:?}");
+                            assert!(
+                                contains_changes(&news[revision], response),
+                                "{sent:?}: {response:?}"
+                            );
                         }
-                        (Fate::Answered(_), None) => self.recent.push(tag.clone()),
-                        (Fate::Refused, None) => {}
-                        _ => panic!("{sent:?} again: {fate:?}"),
+                        (WriteOutcome::Answered(_), None) => self.recent.push(tag.clone()),
+                        (WriteOutcome::Refused, None) => {}
+                        _ => panic!("{sent:?} again: {outcome:?}"),
                     }
-                    self.acknowledged += usize::from(matches!(fate, Fate::Answered(_)));
-                    self.sent.get_mut(tag).unwrap().fate = fate;
+                    self.acknowledged += usize::from(matches!(outcome, WriteOutcome::Answered(_)));
+                    self.sent.get_mut(tag).unwrap().outcome = outcome;
                 }
                 _ => continue,
             }
@@ -238,18 +250,18 @@ impl Checker {
     }
 }
 
-/// Whether the answer tells these changes.
-fn tells(changes: &[Change], answer: &Answer) -> bool {
-    let sorted = |all: Vec<What>| {
-        let mut all: Vec<_> = all.into_iter().map(|what| (what.key(), what)).collect();
+/// True if the response contains these changes.
+fn contains_changes(changes: &[Change], response: &Response) -> bool {
+    let sorted = |all: Vec<Resource>| {
+        let mut all: Vec<_> = all.into_iter().map(|resource| (resource.key(), resource)).collect();
         all.sort_by(|one, other| one.0.cmp(&other.0));
         all
     };
-    sorted(changes.iter().map(What::of).collect()) == sorted(answer.told.clone())
+    sorted(changes.iter().map(Resource::of).collect()) == sorted(response.resources.clone())
 }
 
-/// The namespaces, but for the one that was always there, and the pools.
-async fn spaces(server: &Server) -> BTreeMap<String, What> {
+/// The pools, and the namespaces except the default one.
+async fn namespaces_and_pools(server: &Server) -> BTreeMap<String, Resource> {
     let mut reads = server.reads().await;
     let request = proto::ListNamespacesRequest { page_size: 1000, ..Default::default() };
     let namespaces = reads.list_namespaces(request).await.unwrap().into_inner().namespaces;
@@ -258,15 +270,15 @@ async fn spaces(server: &Server) -> BTreeMap<String, What> {
         proto::ListPoolsRequest { namespace: "-".into(), page_size: 1000, ..Default::default() };
     let pools = reads.list_pools(request).await.unwrap().into_inner().pools;
     let pools = pools.into_iter().filter_map(|it| it.pool);
-    let all = namespaces.filter(|it| it.name != "default").map(What::Namespace);
-    all.chain(pools.map(What::Pool)).map(|what| (what.key(), what)).collect()
+    let all = namespaces.filter(|it| it.name != "default").map(Resource::Namespace);
+    all.chain(pools.map(Resource::Pool)).map(|resource| (resource.key(), resource)).collect()
 }
 
-/// That the file is whole, by SQLite's own account.
-pub async fn assert_whole(server: &Server) {
+/// Asserts that the file passes SQLite's integrity check.
+pub async fn assert_intact(server: &Server) {
     let query = "select integrity_check, 0 from pragma_integrity_check";
-    let said = sql_counts(&server.database(), query).await;
-    assert_eq!(said, [("ok".to_owned(), 0)]);
+    let result = sql_counts(&server.database(), query).await;
+    assert_eq!(result, [("ok".to_owned(), 0)]);
     let query = "select \"table\", rowid from pragma_foreign_key_check";
     assert_eq!(sql_counts(&server.database(), query).await, []);
 }

@@ -1,4 +1,4 @@
-//! Every kind of write, as one type that can be sent, and sent again.
+//! Every kind of write as one type that can be sent repeatedly.
 
 use portbook::grpc::proto::{self, Change};
 use prost::Message;
@@ -24,26 +24,26 @@ pub enum Request {
     DeletePool(proto::DeletePoolRequest),
 }
 
-/// What a write was about.
+/// The resource that a write changes.
 #[expect(clippy::large_enum_variant, reason = "there are few at a time")]
 #[derive(Clone, Debug, PartialEq)]
-pub enum What {
+pub enum Resource {
     Assignment(proto::Assignment),
     Namespace(proto::Namespace),
     Pool(proto::Pool),
 }
 
-/// What a write was answered with.
+/// The response to a write.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Answer {
+pub struct Response {
     pub revision: u64,
-    pub told: Vec<What>,
-    /// The whole answer, encoded.
-    whole: Vec<u8>,
+    pub resources: Vec<Resource>,
+    /// The complete encoded response.
+    encoded: Vec<u8>,
 }
 
-impl What {
-    /// What a change has made of it, or how it was before it went.
+impl Resource {
+    /// The resource after a change, or before its deletion.
     pub fn of(change: &Change) -> Self {
         let change = change.clone();
         let assignment = change.after.or(change.before).map(Self::Assignment);
@@ -52,7 +52,7 @@ impl What {
         assignment.or(namespace).or(pool).unwrap()
     }
 
-    /// Names it, as long as it stands.
+    /// The unique key of the resource while it exists.
     pub fn key(&self) -> String {
         match self {
             Self::Assignment(assignment) => assignment.uid.clone(),
@@ -62,14 +62,22 @@ impl What {
     }
 }
 
-impl Answer {
-    fn of(message: &impl Message, revision: u64, told: impl IntoIterator<Item = What>) -> Self {
-        Self { revision, told: told.into_iter().collect(), whole: message.encode_to_vec() }
+impl Response {
+    fn of(
+        message: &impl Message,
+        revision: u64,
+        resources: impl IntoIterator<Item = Resource>,
+    ) -> Self {
+        Self {
+            revision,
+            resources: resources.into_iter().collect(),
+            encoded: message.encode_to_vec(),
+        }
     }
 }
 
 impl Request {
-    /// What is told in the history as its reason, and taken as its id if it is to have one.
+    /// Sets the reason in the history to the tag, and the request id too if `has_id`.
     pub fn mark(&mut self, tag: &str, has_id: bool) {
         let id = if has_id { tag } else { "" };
         macro_rules! mark {
@@ -85,12 +93,12 @@ impl Request {
             DeleteNamespace CreatePool UpdatePool DeletePool);
     }
 
-    pub async fn send(&self, writes: &mut Writes) -> Result<Answer, Status> {
+    pub async fn send(&self, writes: &mut Writes) -> Result<Response, Status> {
         macro_rules! send {
             ($rpc:ident, $request:ident, $field:ident, $kind:ident) => {{
                 let it = writes.$rpc($request.clone()).await?.into_inner();
-                let told = it.$field.clone().into_iter().map(What::$kind);
-                Answer::of(&it, it.revision, told)
+                let resources = it.$field.clone().into_iter().map(Resource::$kind);
+                Response::of(&it, it.revision, resources)
             }};
         }
         Ok(match self {
@@ -109,8 +117,8 @@ impl Request {
         })
     }
 
-    /// Whether it takes away what its answer tells.
-    pub fn takes_away(&self) -> bool {
+    /// True if the request removes the resources in its response.
+    pub fn removes(&self) -> bool {
         matches!(self, Self::Release(_) | Self::DeleteNamespace(_) | Self::DeletePool(_))
     }
 }

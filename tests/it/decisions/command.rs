@@ -1,4 +1,4 @@
-//! The command that a operation is, as things stand.
+//! Converts an operation to a command, given the current model.
 
 use std::num::NonZeroU16;
 
@@ -16,7 +16,7 @@ use super::operation::{
     service, transports, ttl,
 };
 
-/// The command that a operation is, as things stand.
+/// The command for an operation, given the current model.
 pub fn command(operation: &Operation, model: &Model) -> Option<Command> {
     Some(match operation {
         Operation::Register { .. } => Command::Register(register(&request(operation)?)),

@@ -1,4 +1,4 @@
-//! What the model says a operation leads to.
+//! The effect of an operation according to the model.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -9,35 +9,35 @@ use portbook::registry::port::Transport;
 
 use super::model::{self, Model, PortRequest};
 use super::operation::{
-    LOW, Operation, PORTS, codes, namespace_name, nth, pool_name, request, service, settled,
+    LOW, Operation, PORTS, codes, namespace_name, nth, pool_name, request, resolved, service,
     transports,
 };
 use crate::properties::{block_on, stored};
 
-/// What the model says a operation leads to, with the uids of what is new: none if it is refused.
+/// The model after an operation that creates records with these uids; `None` if it is refused.
 pub fn model_after(model: &Model, operation: &Operation, first_uids: &[Uid]) -> Option<Model> {
     let mut after = model.clone();
-    // What is refused has no uids, and needs none.
+    // A refused operation has no uids.
     let mut uids = first_uids.iter().copied().chain(std::iter::repeat(Uid::MIN));
     match operation {
         Operation::Register { .. } => {
             let request = request(operation)?;
-            if !model.passes(&request, &says) {
+            if !model.passes(&request, &iana_findings) {
                 return None;
             }
-            after.hold(&request, None, &mut uids);
+            after.register(&request, None, &mut uids);
         }
         Operation::RegisterBoth { first, second } => {
             for request in [request(first)?, request(second)?] {
-                if !after.passes(&request, &says) {
+                if !after.passes(&request, &iana_findings) {
                     return None;
                 }
-                after.hold(&request, None, &mut uids);
+                after.register(&request, None, &mut uids);
             }
         }
         Operation::Ensure { .. } => return ensured(model, operation, &mut uids),
         Operation::EnsureAgain { .. } => {
-            return model_after(model, &settled(operation, model)?, first_uids);
+            return model_after(model, &resolved(operation, model)?, first_uids);
         }
         Operation::Renew { nth: which, ttl } => {
             let uid = nth(model, *which)?.uid;
@@ -47,7 +47,7 @@ pub fn model_after(model: &Model, operation: &Operation, first_uids: &[Uid]) -> 
             held.lease = held.lease.map(|_| (ttl, now + ttl));
         }
         Operation::Rename { .. } => return renamed(model, operation),
-        Operation::Release { nth: which } => after.give_back(nth(model, *which)?.uid),
+        Operation::Release { nth: which } => after.release(nth(model, *which)?.uid),
         Operation::Namespace { which, accept, forbid, cool_down } => {
             let policy = model::Policy {
                 accept: codes(*accept),
@@ -64,7 +64,7 @@ pub fn model_after(model: &Model, operation: &Operation, first_uids: &[Uid]) -> 
                 return None;
             }
             after.namespaces.remove(&name)?;
-            after.resting.retain(|(namespace, ..), _| *namespace != name);
+            after.cooling_down.retain(|(namespace, ..), _| *namespace != name);
         }
         Operation::Pool {
             namespace,
@@ -90,7 +90,7 @@ pub fn model_after(model: &Model, operation: &Operation, first_uids: &[Uid]) -> 
                 .cloned()
                 .unwrap_or(model::Pool { changed: model.now, ..pool });
             if !model.namespaces.contains_key(&namespace)
-                || !model.has_room(&namespace, &name, &pool)
+                || !model.is_valid_pool(&namespace, &name, &pool)
             {
                 return None;
             }
@@ -131,7 +131,7 @@ fn renamed(model: &Model, operation: &Operation) -> Option<Model> {
             };
             let mut without = model.clone();
             without.held.retain(|other| other.uid != held.uid);
-            if !without.passes(&request, &says) {
+            if !without.passes(&request, &iana_findings) {
                 return None;
             }
         }
@@ -153,25 +153,27 @@ fn ensured(
     let (namespace, pool, instance) =
         (namespace_name(*namespace), pool_name(*pool), instance.to_string());
     let of = model.pools.get(&(namespace.clone(), pool.clone()))?;
-    let asked =
+    let requested =
         if *bits == 0 { of.transports.iter().copied().collect() } else { transports(*bits) };
     let mut after = model.clone();
-    let is_own = |held: &model::RegistrationSelector| {
+    let is_from_server = |held: &model::RegistrationSelector| {
         held.namespace == namespace
             && held.pool.as_ref() == Some(&pool)
             && held.name == service(*name)
             && held.instance.as_ref() == Some(&instance)
     };
-    let own: Vec<_> = model.held.iter().filter(|held| is_own(held)).collect();
+    let own: Vec<_> = model.held.iter().filter(|held| is_from_server(held)).collect();
     if !own.is_empty() {
         let mut held: Vec<_> = own.iter().map(|held| held.transport).collect();
         held.sort_unstable();
         let is_old = *bits == 0 && own.iter().all(|held| held.since < of.changed);
-        if !is_old && held != asked || own.iter().any(|held| held.last - held.first + 1 != *count) {
+        if !is_old && held != requested
+            || own.iter().any(|held| held.last - held.first + 1 != *count)
+        {
             return None;
         }
         let now = model.now;
-        for held in after.held.iter_mut().filter(|held| is_own(held)) {
+        for held in after.held.iter_mut().filter(|held| is_from_server(held)) {
             held.lease = match (held.lease, ttl) {
                 (Some((_, end)), Some(ttl)) if end < now + ttl => Some((*ttl, now + ttl)),
                 (lease, _) => lease,
@@ -179,7 +181,7 @@ fn ensured(
         }
         return Some(after);
     }
-    if asked.iter().any(|transport| !of.transports.contains(transport))
+    if requested.iter().any(|transport| !of.transports.contains(transport))
         || usize::from(*count) > of.ports.len()
     {
         return None;
@@ -189,23 +191,24 @@ fn ensured(
         name: service(*name),
         first: 0,
         width: *count,
-        transports: asked,
+        transports: requested,
         pool: Some(pool),
         ttl: *ttl,
         acknowledges: false,
     };
-    let first = model.lowest(&request, &says)?;
-    after.hold(&PortRequest { first, ..request }, Some(&instance), uids);
+    let first = model.lowest(&request, &iana_findings)?;
+    after.register(&PortRequest { first, ..request }, Some(&instance), uids);
     Some(after)
 }
 
-/// What IANA says of them.
+/// IANA's findings for each port.
 static IANA: LazyLock<Vec<[BTreeSet<FindingCode>; 4]>> = LazyLock::new(|| {
     let records = block_on(stored()).reference;
-    let says = |port| Transport::ALL.map(|transport| model::iana(&records, port, transport));
-    (LOW..LOW + 2 * PORTS).map(says).collect()
+    let iana_findings =
+        |port| Transport::ALL.map(|transport| model::iana(&records, port, transport));
+    (LOW..LOW + 2 * PORTS).map(iana_findings).collect()
 });
 
-fn says(port: u16, transport: Transport) -> BTreeSet<FindingCode> {
+fn iana_findings(port: u16, transport: Transport) -> BTreeSet<FindingCode> {
     IANA[usize::from(port - LOW)][transport.index()].clone()
 }

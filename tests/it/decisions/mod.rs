@@ -1,5 +1,5 @@
-//! The law of decisions: whatever is asked for in whatever order, `decide` says what a naive model
-//! says, and what it changes can be kept, loaded again and taken back.
+//! Properties of `decide`: for any sequence of operations it agrees with a naive model, and its
+//! changes can be stored, loaded and reverted.
 
 mod command;
 mod expected;
@@ -15,7 +15,6 @@ use portbook::registry::decide::{Context, Decision, Refusal, Unchanged, decide};
 use portbook::registry::port::{Port, PortRange, Transport};
 use portbook::registry::snapshot::Snapshot;
 use portbook::registry::verdict::Outcome;
-use portbook::store::sqlite::SqliteStore;
 use portbook::store::{Entry, Store};
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -24,18 +23,19 @@ use self::command::command;
 use self::expected::model_after;
 use self::model::{Model, PortRequest, Seconds};
 use self::operation::{
-    LOW, Operation, PORTS, acknowledged, operations, request, run, settled, time,
+    LOW, Operation, PORTS, acknowledged, operations, request, resolved, run, time,
 };
+use crate::harness::seeded_store;
 use crate::properties::{NEW, block_on};
 
-/// A world in which time and ids are told by hand.
+/// Decides with a manual clock and sequential ids.
 #[derive(Default)]
-pub struct Hand {
+pub struct ManualContext {
     pub now: Seconds,
     ids: u128,
 }
 
-impl Hand {
+impl ManualContext {
     fn decide(&mut self, snapshot: &Snapshot, command: &Command) -> Result<Decision, Refusal> {
         let Self { now, ids } = self;
         let mut new_uid = || {
@@ -45,8 +45,8 @@ impl Hand {
         decide(snapshot, command, &mut Context { now: time(*now), new_uid: &mut new_uid })
     }
 
-    /// What a operation leads to, leases that end included: each revision's changes.
-    pub fn grant(
+    /// The decisions for an operation, including expired leases: one for each revision.
+    pub fn execute(
         &mut self,
         snapshot: &Snapshot,
         model: &Model,
@@ -63,15 +63,15 @@ impl Hand {
             }
             return Ok(decisions);
         }
-        match settled(operation, model).and_then(|operation| command(&operation, model)) {
+        match resolved(operation, model).and_then(|operation| command(&operation, model)) {
             Some(command) => Ok(vec![self.decide(snapshot, &command)?]),
             None => Ok(Vec::new()),
         }
     }
 }
 
-/// What stands in a snapshot, as the model would keep it.
-pub fn seen(snapshot: &Snapshot, now: Seconds) -> Model {
+/// The state of a snapshot, converted to the model.
+pub fn model_of(snapshot: &Snapshot, now: Seconds) -> Model {
     let mut model = Model { now, namespaces: [].into(), ..Model::new() };
     for view in snapshot.views_after(None) {
         let namespace = view.namespace();
@@ -92,13 +92,13 @@ pub fn seen(snapshot: &Snapshot, now: Seconds) -> Model {
             model.pools.insert((name.clone(), pool.name.to_string()), pool_seen);
         }
         for transport in Transport::ALL {
-            for (port, resting) in view.cooling_down_in(PortRange::ALL, transport, time(now)) {
-                let giver = resting.record.service_name.as_deref().unwrap().to_owned();
-                let place = (name.clone(), port.number(), transport);
-                let until = resting.until.as_second();
-                model.resting.entry(place).or_default().insert(giver, until);
+            for (port, cooling_down) in view.cooling_down_in(PortRange::ALL, transport, time(now)) {
+                let former_holder = cooling_down.record.service_name.as_deref().unwrap().to_owned();
+                let position = (name.clone(), port.number(), transport);
+                let until = cooling_down.until.as_second();
+                model.cooling_down.entry(position).or_default().insert(former_holder, until);
             }
-            // Asked port by port, so that the index has to find the holder of each.
+            // Query each port, so that the index has to find each holder.
             for port in LOW..LOW + 2 * PORTS {
                 for record in view.holders(Port::new(port), Some(transport)) {
                     let held = held(record);
@@ -149,20 +149,20 @@ proptest! {
     fn decisions_match_a_naive_model(operations in operations()) {
         let mut snapshot = NEW.clone();
         let mut model = Model::new();
-        let mut hand = Hand::default();
+        let mut context = ManualContext::default();
         for operation in &operations {
-            let verdict = request(operation).map(|request| dry_run(&snapshot, &request, hand.now));
-            let granted = hand.grant(&snapshot, &model, operation);
+            let verdict = request(operation).map(|request| dry_run(&snapshot, &request, context.now));
+            let granted = context.execute(&snapshot, &model, operation);
             let uids = granted.as_deref().map(new_uids).unwrap_or_default();
             match (granted, model_after(&model, operation, &uids)) {
                 (Ok(decisions), Some(after)) => {
                     prop_assert!(verdict.is_none_or(|outcome| outcome == Ok(Outcome::Accepted)), "{operation:?}");
                     for decision in &decisions {
                         let next = snapshot.after(snapshot.revision().next(), &decision.changes);
-                        // What was changed can be taken back; only rest is not.
+                        // Changes can be reverted, except for cool-downs.
                         let back = next.before(snapshot.revision(), decision.changes.iter());
-                        let resting = seen(&snapshot, hand.now).resting;
-                        prop_assert_eq!(Model { resting, ..seen(&back, hand.now) }, seen(&snapshot, hand.now));
+                        let cooling_down = model_of(&snapshot, context.now).cooling_down;
+                        prop_assert_eq!(Model { cooling_down, ..model_of(&back, context.now) }, model_of(&snapshot, context.now));
                         snapshot = next;
                     }
                     model = after;
@@ -170,14 +170,14 @@ proptest! {
                 (Err(_), None) => {
                     prop_assert!(verdict.is_none_or(|outcome| outcome != Ok(Outcome::Accepted)), "{operation:?}");
                 }
-                // The model knows no operation for nothing.
+                // The model has no operation that does nothing.
                 (Ok(decisions), None) if decisions.is_empty() => {}
                 (granted, expected) => {
                     prop_assert!(false, "{operation:?}: {granted:?}, {}", expected.is_some());
                 }
             }
             model.held.sort_by_key(|held| held.uid);
-            prop_assert_eq!(seen(&snapshot, hand.now), model.clone(), "{:?}", operation);
+            prop_assert_eq!(model_of(&snapshot, context.now), model.clone(), "{:?}", operation);
         }
     }
 }
@@ -200,18 +200,18 @@ proptest! {
 
     #[test]
     fn a_snapshot_is_immutable(operations in operations()) {
-        let mut past = vec![(NEW.clone(), seen(&NEW, 0))];
-        let mut hand = Hand::default();
+        let mut past = vec![(NEW.clone(), model_of(&NEW, 0))];
+        let mut context = ManualContext::default();
         for operation in &operations {
             let (snapshot, model) = past.last().unwrap().clone();
-            for decision in hand.grant(&snapshot, &model, operation).unwrap_or_default() {
+            for decision in context.execute(&snapshot, &model, operation).unwrap_or_default() {
                 let last = &past.last().unwrap().0;
                 let next = last.after(last.revision().next(), &decision.changes);
-                past.push((next.clone(), seen(&next, 0)));
+                past.push((next.clone(), model_of(&next, 0)));
             }
         }
         for (snapshot, model) in past {
-            prop_assert_eq!(seen(&snapshot, 0), model);
+            prop_assert_eq!(model_of(&snapshot, 0), model);
         }
     }
 }
@@ -219,18 +219,18 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// Decides, keeps and loads again; several commands a commit, as the writer does.
+    /// Decides, stores and loads; several commands per commit, like the writer.
     #[test]
     fn the_stored_state_equals_the_decided_state(operations in operations(), batch in 1..8usize) {
         block_on(async {
-            let mut store = SqliteStore::in_memory().await.unwrap();
+            let (_folder, mut store) = seeded_store().await;
             let mut snapshot = NEW.clone();
-            let mut hand = Hand::default();
+            let mut context = ManualContext::default();
             let mut entries: Vec<Entry> = Vec::new();
             let mut base = snapshot.revision();
-            for (place, operation) in operations.iter().enumerate() {
-                let model = seen(&snapshot, hand.now);
-                for decision in hand.grant(&snapshot, &model, operation).unwrap_or_default() {
+            for (position, operation) in operations.iter().enumerate() {
+                let model = model_of(&snapshot, context.now);
+                for decision in context.execute(&snapshot, &model, operation).unwrap_or_default() {
                     if decision.changes.is_empty() {
                         assert!(!matches!(decision.unchanged, Unchanged::Nothing), "{operation:?}");
                         continue;
@@ -239,15 +239,15 @@ proptest! {
                     snapshot = snapshot.after(revision, &decision.changes);
                     entries.push(Entry {
                         revision,
-                        time: time(hand.now),
-                        actor: Actor("law".into()),
+                        time: time(context.now),
+                        actor: Actor("test".into()),
                         reason: String::new(),
                         changes: decision.changes,
                         findings: decision.findings,
                         request: None,
                     });
                 }
-                if place % batch == 0 && !entries.is_empty() {
+                if position % batch == 0 && !entries.is_empty() {
                     store.append(base, &entries).await.unwrap();
                     base = snapshot.revision();
                     entries.clear();
@@ -256,16 +256,16 @@ proptest! {
             if !entries.is_empty() {
                 store.append(base, &entries).await.unwrap();
             }
-            let loaded = store.load(time(hand.now)).await.unwrap().into_loaded().snapshot;
+            let loaded = store.load(time(context.now)).await.unwrap().into_loaded().snapshot;
             assert_eq!(loaded.revision(), snapshot.revision());
-            assert_eq!(seen(&loaded, hand.now), seen(&snapshot, hand.now));
+            assert_eq!(model_of(&loaded, context.now), model_of(&snapshot, context.now));
             assert_eq!(all(&loaded), all(&snapshot));
             assert_eq!(loaded.next_lease_expiry(), snapshot.next_lease_expiry());
         });
     }
 }
 
-/// Every registration, to the last text.
+/// Every registration with all fields.
 fn all(snapshot: &Snapshot) -> Vec<Assignment> {
     let mut all: Vec<Assignment> =
         snapshot.custom().map(|record| Assignment::clone(record)).collect();

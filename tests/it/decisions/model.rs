@@ -1,7 +1,6 @@
 //! A naive model of the registry: everything in plain lists, every rule by trying each port.
 //!
-//! It knows nothing of snapshots, indexes or findings. What it says of a operation is what `decide` has
-//! to say of it.
+//! It does not use snapshots, indexes or findings. `decide` must return what the model returns.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +8,7 @@ use portbook::registry::assignment::{Assignment, Source, State, Uid};
 use portbook::registry::finding::FindingCode;
 use portbook::registry::port::Transport;
 
-/// Seconds since the beginning.
+/// Seconds since the start of the test.
 pub type Seconds = i64;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,9 +21,9 @@ pub struct RegistrationSelector {
     pub transport: Transport,
     pub pool: Option<String>,
     pub instance: Option<String>,
-    /// When it was given.
+    /// When it was allocated.
     pub since: Seconds,
-    /// How long, and until when.
+    /// The duration of the lease, and its expiry.
     pub lease: Option<(Seconds, Seconds)>,
 }
 
@@ -57,7 +56,7 @@ impl Pool {
     }
 }
 
-/// Where a port rests: namespace, port, transport.
+/// The key of a cool-down: namespace, port, transport.
 pub type Place = (String, u16, Transport);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,11 +65,11 @@ pub struct Model {
     pub namespaces: BTreeMap<String, Policy>,
     pub pools: BTreeMap<(String, String), Pool>,
     pub held: Vec<RegistrationSelector>,
-    /// From whom, and until when.
-    pub resting: BTreeMap<Place, BTreeMap<String, Seconds>>,
+    /// The former holder, and the end of the cool-down.
+    pub cooling_down: BTreeMap<Place, BTreeMap<String, Seconds>>,
 }
 
-/// What somebody asks for.
+/// A requested registration.
 #[derive(Clone, Debug)]
 pub struct PortRequest {
     pub namespace: String,
@@ -83,7 +82,7 @@ pub struct PortRequest {
     pub acknowledges: bool,
 }
 
-/// What IANA says of a port on a transport, found by reading every record.
+/// The findings for a port on a transport, from a scan of all IANA records.
 pub fn iana(records: &[Assignment], port: u16, transport: Transport) -> BTreeSet<FindingCode> {
     let width = |record: &Assignment| record.ports.map_or(0, |ports| ports.width());
     let here = |record: &&Assignment| {
@@ -121,7 +120,7 @@ impl Model {
             namespaces: [("default".to_owned(), policy)].into(),
             pools: BTreeMap::new(),
             held: Vec::new(),
-            resting: BTreeMap::new(),
+            cooling_down: BTreeMap::new(),
         }
     }
 
@@ -141,8 +140,8 @@ impl Model {
         own.find(|(_, pool)| pool.has(port, transport)).map(|((_, name), _)| name.as_str())
     }
 
-    /// The findings of an request; none if nothing can make it pass.
-    fn findings(&self, request: &PortRequest, says: &Iana) -> Option<BTreeSet<FindingCode>> {
+    /// The findings of a request; `None` if it is blocked.
+    fn findings(&self, request: &PortRequest, iana: &Iana) -> Option<BTreeSet<FindingCode>> {
         let mut found = BTreeSet::new();
         for &transport in &request.transports {
             for port in request.first..request.first + request.width {
@@ -151,12 +150,14 @@ impl Model {
                 {
                     return None;
                 }
-                let place = (request.namespace.clone(), port, transport);
-                let givers = self.resting.get(&place);
-                if givers.is_some_and(|givers| givers.keys().any(|giver| *giver != request.name)) {
+                let position = (request.namespace.clone(), port, transport);
+                let former_holders = self.cooling_down.get(&position);
+                if former_holders.is_some_and(|former_holders| {
+                    former_holders.keys().any(|former_holder| *former_holder != request.name)
+                }) {
                     found.insert(FindingCode::CoolingDown);
                 }
-                found.extend(says(port, transport));
+                found.extend(iana(port, transport));
                 let twin = Transport::ALL.into_iter().filter(|other| *other != transport);
                 let mut twins =
                     twin.filter_map(|other| self.holder(&request.namespace, port, other));
@@ -168,8 +169,8 @@ impl Model {
         Some(found)
     }
 
-    /// Whether an request passes.
-    pub fn passes(&self, request: &PortRequest, says: &Iana) -> bool {
+    /// Whether a request is granted.
+    pub fn passes(&self, request: &PortRequest, iana: &Iana) -> bool {
         let Some(policy) = self.namespaces.get(&request.namespace) else { return false };
         let pool = request
             .pool
@@ -179,7 +180,7 @@ impl Model {
             Some(None) => return false,
             pool => pool.flatten(),
         };
-        let Some(found) = self.findings(request, says) else { return false };
+        let Some(found) = self.findings(request, iana) else { return false };
         found.into_iter().all(|code| {
             let is_note = code == FindingCode::TransportTwin;
             let by_pool = pool.is_some_and(|pool| pool.accept.contains(&code));
@@ -188,8 +189,8 @@ impl Model {
         })
     }
 
-    /// Holds what was asked for, under these uids.
-    pub fn hold(
+    /// Registers the request under these uids.
+    pub fn register(
         &mut self,
         request: &PortRequest,
         instance: Option<&str>,
@@ -211,23 +212,23 @@ impl Model {
         }
     }
 
-    /// The lowest port from which a pool gives so many.
-    pub fn lowest(&self, request: &PortRequest, says: &Iana) -> Option<u16> {
+    /// The lowest port at which a pool has enough consecutive free ports.
+    pub fn lowest(&self, request: &PortRequest, iana: &Iana) -> Option<u16> {
         let pool = &self.pools[&(request.namespace.clone(), request.pool.clone()?)];
         pool.ports.iter().copied().find(|&first| {
             let mut run = first..first + request.width;
-            let asked = PortRequest { first, acknowledges: false, ..request.clone() };
+            let requested = PortRequest { first, acknowledges: false, ..request.clone() };
             run.clone().all(|port| pool.ports.contains(&port))
-                // A port of which another transport is held is somebody's number.
+                // A port that is held on any transport is not free.
                 && !run.any(|port| {
                     pool.transports.iter().any(|of| self.holder(&request.namespace, port, *of).is_some())
                 })
-                && self.passes(&asked, says)
+                && self.passes(&requested, iana)
         })
     }
 
-    /// Gives back one that is held.
-    pub fn give_back(&mut self, uid: Uid) {
+    /// Releases a registration.
+    pub fn release(&mut self, uid: Uid) {
         let Some(at) = self.held.iter().position(|held| held.uid == uid) else { return };
         let held = self.held.remove(at);
         let pool = held.pool.map(|pool| &self.pools[&(held.namespace.clone(), pool)]);
@@ -238,14 +239,15 @@ impl Model {
         }
         let until = self.now + cool_down;
         for port in held.first..=held.last {
-            let place = (held.namespace.clone(), port, held.transport);
-            let rests = self.resting.entry(place).or_default().entry(held.name.clone());
-            let rests = rests.or_insert(until);
-            *rests = until.max(*rests);
+            let position = (held.namespace.clone(), port, held.transport);
+            let cool_downs =
+                self.cooling_down.entry(position).or_default().entry(held.name.clone());
+            let cool_downs = cool_downs.or_insert(until);
+            *cool_downs = until.max(*cool_downs);
         }
     }
 
-    /// Lets time pass: leases end, and ports have rested.
+    /// Advances the time: leases expire, and cool-downs end.
     pub fn pass_time(&mut self, seconds: Seconds) {
         self.now += seconds;
         let ended =
@@ -254,17 +256,17 @@ impl Model {
             self.held.iter().filter(ended).map(|held| (held.lease, held.uid)).collect();
         ended.sort_unstable_by_key(|(lease, uid)| (lease.map(|(_, end)| end), *uid));
         for (_, uid) in ended {
-            self.give_back(uid);
+            self.release(uid);
         }
         let now = self.now;
-        self.resting.retain(|_, givers| {
-            givers.retain(|_, until| *until > now);
-            !givers.is_empty()
+        self.cooling_down.retain(|_, former_holders| {
+            former_holders.retain(|_, until| *until > now);
+            !former_holders.is_empty()
         });
     }
 
-    /// Whether a pool may be like this: it has ports, and they are nobody else's.
-    pub fn has_room(&self, namespace: &str, name: &str, pool: &Pool) -> bool {
+    /// Whether a pool is valid: it has ports, and no other service or pool has them.
+    pub fn is_valid_pool(&self, namespace: &str, name: &str, pool: &Pool) -> bool {
         let is_foreign = |held: &&RegistrationSelector| {
             held.namespace == namespace && held.pool.as_deref() != Some(name)
         };
@@ -289,5 +291,5 @@ impl Model {
     }
 }
 
-/// Tells what IANA says of a port on a transport.
+/// Returns IANA's findings for a port on a transport.
 pub type Iana<'a> = dyn Fn(u16, Transport) -> BTreeSet<FindingCode> + 'a;

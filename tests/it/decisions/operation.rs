@@ -1,4 +1,4 @@
-//! Wishes: what may be asked of a registry, in few enough places that they get into each other's way.
+//! Random operations on a registry, over few enough ports and names that they conflict.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::model::{self, Model, PortRequest, Seconds};
 
-/// In few enough places that operations get into each other's way; IANA has assigned some of these
+/// Few enough ports that operations conflict; IANA has assigned some of these
 /// ports, reserved others, and differs between tcp and udp on 7420.
 pub const LOW: u16 = 7415;
 pub const PORTS: u16 = 30;
@@ -161,7 +161,7 @@ pub fn transports(bits: u8) -> Vec<Transport> {
     Transport::ALL.into_iter().filter(is_in).collect()
 }
 
-/// Codes that can be accepted, or, with one more bit, forbidden.
+/// Codes that a policy can accept or, with one more bit, forbid.
 pub fn codes(bits: u8) -> BTreeSet<FindingCode> {
     let known = [
         FindingCode::IanaAssigned,
@@ -222,8 +222,9 @@ pub fn nth(model: &Model, nth: usize) -> Option<&model::RegistrationSelector> {
     (!model.held.is_empty()).then(|| &model.held[nth % model.held.len()])
 }
 
-/// The operation itself: to ensure again is to request for what is held in the very words it was asked for.
-pub fn settled(operation: &Operation, model: &Model) -> Option<Operation> {
+/// Resolves `EnsureAgain` to the request of an existing registration; other operations are
+/// unchanged.
+pub fn resolved(operation: &Operation, model: &Model) -> Option<Operation> {
     let Operation::EnsureAgain { nth: which, ttl } = operation else {
         return Some(operation.clone());
     };

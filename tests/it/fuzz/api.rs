@@ -1,4 +1,4 @@
-//! Requests made from the descriptors of the API, by chance.
+//! Random requests, generated from the descriptors of the API.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use prost::encoding::{WireType, encode_key, encode_varint};
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{DescriptorProto, FileDescriptorSet};
 
-/// Numbers at which something may begin or end.
+/// Boundary values.
 pub const NUMBERS: [u64; 22] = [
     0,
     1,
@@ -34,7 +34,7 @@ pub const NUMBERS: [u64; 22] = [
     u64::MAX,
 ];
 
-/// Texts that some field takes, or may stumble on.
+/// Texts that are valid for some field, or likely to break it.
 pub const TEXTS: [&str; 24] = [
     "",
     "default",
@@ -62,7 +62,7 @@ pub const TEXTS: [&str; 24] = [
     "AAAA",
 ];
 
-/// What chance has decided; once all of it is used, the least in everything.
+/// Random choices; once they are used up, every choice is the smallest.
 pub struct Choices<'c>(std::slice::Iter<'c, u8>);
 
 impl<'c> Choices<'c> {
@@ -75,9 +75,9 @@ impl<'c> Choices<'c> {
     }
 }
 
-/// The rpcs of both services, and the messages that they take.
+/// The rpcs of both services, and their request messages.
 pub struct Api {
-    /// The path of each rpc, and what it takes.
+    /// The path of each rpc, and its request message.
     pub methods: Vec<(String, String)>,
     messages: HashMap<String, DescriptorProto>,
 }
@@ -110,7 +110,7 @@ impl Api {
         self.messages.insert(name, message);
     }
 
-    /// A message of that type: of likely values only, or of anything.
+    /// A message of that type, with likely values only or with any.
     pub fn message(&self, name: &str, choices: &mut Choices<'_>, depth: usize) -> Vec<u8> {
         let is_likely = choices.pick(2) == 1;
         self.message_of(name, choices, depth, is_likely)
@@ -161,7 +161,7 @@ impl Api {
     }
 }
 
-/// What a good request may have in a field of that name.
+/// A value that is likely valid for a field of that name.
 fn likely_text(field: &str, choices: &mut Choices<'_>) -> &'static str {
     let texts: &[_] = match field {
         "namespace" => &["", "default", "lab"],

@@ -1,9 +1,10 @@
-//! Whatever arrives, the answer is an answer or a refusal with its reason, in bounded time: no
-//! request makes the server fail.
+//! Any request gets a response or a refusal with a reason, in bounded time; no request causes an
+//! internal error.
 //!
-//! Requests are made from the descriptors, so that a new rpc or field is met as well: none, extreme
-//! and likely values of each field, then bytes of it changed, or no message at all. `PROPTEST_CASES`
-//! (default 256) says how many cases each test has; one of requests has 64 calls.
+//! Requests are generated from the descriptors, so that new rpcs and fields are covered: absent,
+//! extreme
+//! and likely values of each field, then modified bytes, or no message at all. `PROPTEST_CASES`
+//! (default 256) is the number of cases per test; a case of requests has 64 calls.
 
 mod api;
 
@@ -27,12 +28,12 @@ use self::api::{Api, Choices, NUMBERS, TEXTS};
 use crate::harness::{Server, TOKEN, create_pool, namespace, pool, register};
 use crate::raw_calls::call_with;
 
-/// How many calls are made at a time.
+/// The number of concurrent calls.
 const CALLS: usize = 64;
-/// The longest that one call may take while so many share the machine with other tests.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The time limit of a call, while other tests share the machine.
+const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What is sent to which rpc.
+/// A request: the rpc and the body.
 #[derive(Clone, Debug)]
 struct Sent {
     method: usize,
@@ -42,7 +43,7 @@ struct Sent {
 #[derive(Clone, Debug)]
 enum Body {
     Arbitrary(Vec<u8>),
-    /// A message as chance has it, then these bytes of it changed, and what is behind one cut off.
+    /// A random message, then these bytes of it changed, and the rest truncated.
     Message {
         choices: Vec<u8>,
         changed: Vec<(u16, u8)>,
@@ -72,9 +73,9 @@ impl Sent {
             Body::Arbitrary(bytes) => bytes.clone(),
             Body::Message { choices, changed, cut } => {
                 let mut bytes = api.message(input, &mut Choices::of(choices), 5);
-                for (place, byte) in changed {
+                for (position, byte) in changed {
                     let length = bytes.len().max(1);
-                    if let Some(there) = bytes.get_mut(usize::from(*place) % length) {
+                    if let Some(there) = bytes.get_mut(usize::from(*position) % length) {
                         *there = *byte;
                     }
                 }
@@ -86,9 +87,9 @@ impl Sent {
     }
 }
 
-/// That this is an answer, or a refusal as all refusals are; its code.
-fn proper<T>(answer: Result<T, Status>) -> Result<Code, TestCaseError> {
-    let Err(status) = answer else { return Ok(Code::Ok) };
+/// Asserts that this is a response or a well-formed refusal; returns its code.
+fn check_response<T>(response: Result<T, Status>) -> Result<Code, TestCaseError> {
+    let Err(status) = response else { return Ok(Code::Ok) };
     let details = status.get_error_details();
     let known = details.error_info().filter(|info| info.domain == "portbook");
     let is_known = known.is_some_and(|info| {
@@ -99,11 +100,11 @@ fn proper<T>(answer: Result<T, Status>) -> Result<Code, TestCaseError> {
         status.code(),
         Code::Internal | Code::Unknown | Code::DataLoss | Code::Unavailable | Code::Cancelled
     );
-    prop_assert!(!is_fault, "a fault: {status:?}");
+    prop_assert!(!is_fault, "an internal error: {status:?}");
     Ok(status.code())
 }
 
-/// Tells what it found, and keeps no file of it.
+/// Reports failures without writing a file.
 fn runner() -> TestRunner {
     TestRunner::new(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })
 }
@@ -127,23 +128,23 @@ fn any_request_gets_a_response_or_a_refusal() {
     let mut runner = runner();
     let all = proptest::collection::vec(sent(), CALLS);
     let tested = runner.run(&all, |all| {
-        // One for each case: a client ends a connection on which it has ended too many watches.
+        // One for each case: a client closes a connection on which it has reset too many watches.
         let channel = runtime.block_on(server.channel());
         let calls = all.iter().map(|sent| {
             let (path, bytes) = sent.path_and_bytes(&api);
             let channel = channel.clone();
             async move {
-                let asked = Instant::now();
-                let answer = call_with(channel, &path, bytes, Some(TOKEN)).await;
-                (path, answer, asked.elapsed())
+                let requested = Instant::now();
+                let response = call_with(channel, &path, bytes, Some(TOKEN)).await;
+                (path, response, requested.elapsed())
             }
         });
-        let calls = tokio::time::timeout(PATIENCE, join_all(calls));
-        let answers = runtime.block_on(calls);
-        let Ok(answers) = answers else { return Err(TestCaseError::fail("too slow")) };
-        for (path, answer, took) in answers {
-            let code =
-                proper(answer).map_err(|fault| TestCaseError::fail(format!("{path}: {fault}")))?;
+        let calls = tokio::time::timeout(CALL_TIMEOUT, join_all(calls));
+        let responses = runtime.block_on(calls);
+        let Ok(responses) = responses else { return Err(TestCaseError::fail("too slow")) };
+        for (path, response, took) in responses {
+            let code = check_response(response)
+                .map_err(|fault| TestCaseError::fail(format!("{path}: {fault}")))?;
             if took > slowest.borrow().0 {
                 slowest.replace((took, path.clone()));
             }
@@ -152,7 +153,7 @@ fn any_request_gets_a_response_or_a_refusal() {
         Ok(())
     });
     tested.unwrap_or_else(|fault| panic!("{fault}"));
-    // It is the same server, and it serves.
+    // The server is still the same process, and serves.
     runtime.block_on(server.lookup(443));
     let tallies = tallies.into_inner();
     let (took, path) = slowest.into_inner();
@@ -163,12 +164,12 @@ fn any_request_gets_a_response_or_a_refusal() {
     );
     let answered = tallies.keys().filter(|(_, code)| code == "Ok").count();
     println!("{answered} of {} rpcs have answered: {tallies:#?}", api.methods.len());
-    assert!(answered * 3 > api.methods.len() * 2, "hardly any request was a good one");
+    assert!(answered * 3 > api.methods.len() * 2, "too few requests were valid");
 }
 
-/// A place with anything in it, as the place of an assignment or a change is encoded.
+/// Any encoded position of an assignment or a change.
 #[derive(Clone, PartialEq, Message)]
-struct AnyPlace {
+struct AnyPosition {
     #[prost(uint64, tag = "1")]
     one: u64,
     #[prost(uint64, tag = "2")]
@@ -181,7 +182,7 @@ struct AnyPlace {
     five: Option<String>,
 }
 
-/// A place with any names in it.
+/// A position with any names.
 #[derive(Clone, PartialEq, Message)]
 struct AnyNames {
     #[prost(string, tag = "1")]
@@ -194,18 +195,18 @@ struct AnyNames {
 enum Token {
     Text(String),
     Bytes(Vec<u8>),
-    /// Made as the server does, which is no secret, of a place that it would not name.
-    Forged(AnyPlace, AnyNames),
+    /// Encoded like the server does, with a position that the server would not return.
+    Forged(AnyPosition, AnyNames),
 }
 
 impl Token {
-    /// As a request for that list has it, whose places are names or not.
+    /// The token text for a list whose positions are names or not.
     fn text(&self, binding: &Binding, has_names: bool) -> String {
         match self {
             Self::Text(text) => text.clone(),
             Self::Bytes(bytes) => BASE64_URL_SAFE_NO_PAD.encode(bytes),
             Self::Forged(_, names) if has_names => binding.token(names),
-            Self::Forged(place, _) => binding.token(place),
+            Self::Forged(position, _) => binding.token(position),
         }
     }
 }
@@ -213,14 +214,19 @@ impl Token {
 fn tokens() -> impl Strategy<Value = Token> {
     let number = || proptest::sample::select(&NUMBERS[..]);
     let text = || proptest::sample::select(&TEXTS[..]).prop_map(str::to_owned);
-    let place = (number(), number(), number(), number(), proptest::option::of(text()));
-    let place =
-        place.prop_map(|(one, two, three, four, five)| AnyPlace { one, two, three, four, five });
+    let position = (number(), number(), number(), number(), proptest::option::of(text()));
+    let position = position.prop_map(|(one, two, three, four, five)| AnyPosition {
+        one,
+        two,
+        three,
+        four,
+        five,
+    });
     let names = (text(), text()).prop_map(|(one, two)| AnyNames { one, two });
     prop_oneof![
         ".{1,80}".prop_map(Token::Text),
         proptest::collection::vec(any::<u8>(), 1..80).prop_map(Token::Bytes),
-        (place, names).prop_map(|(place, names)| Token::Forged(place, names)),
+        (position, names).prop_map(|(position, names)| Token::Forged(position, names)),
     ]
 }
 
@@ -267,10 +273,10 @@ fn an_invalid_page_token_is_refused() {
         let mut reads = reads.clone();
         let codes = runtime.block_on(async {
             Ok::<_, TestCaseError>([
-                proper(reads.list_assignments(page).await)?,
-                proper(reads.list_changes(history).await)?,
-                proper(reads.list_namespaces(spaces).await)?,
-                proper(reads.list_pools(fleet).await)?,
+                check_response(reads.list_assignments(page).await)?,
+                check_response(reads.list_changes(history).await)?,
+                check_response(reads.list_namespaces(spaces).await)?,
+                check_response(reads.list_pools(fleet).await)?,
             ])
         })?;
         let is_forged = matches!(token, Token::Forged(..));
@@ -285,7 +291,7 @@ fn an_invalid_page_token_is_refused() {
 }
 
 proptest! {
-    /// Endpoints as people write them, with mistakes in them.
+    /// Endpoints as people write them, with mistakes.
     #[test]
     fn a_malformed_endpoint_is_refused_or_parses_to_what_it_prints(
         good in proptest::sample::select(&[
@@ -303,12 +309,12 @@ proptest! {
         times in prop_oneof![9 => Just(1_usize), 1 => 2..200_usize],
     ) {
         let mut text: Vec<char> = good.chars().collect();
-        for (place, kind, character) in mistakes {
-            let place = place % (text.len() + 1);
+        for (position, kind, character) in mistakes {
+            let position = position % (text.len() + 1);
             match kind {
-                0 => text.insert(place, character),
-                1 if place < text.len() => text[place] = character,
-                _ if place < text.len() => drop(text.remove(place)),
+                0 => text.insert(position, character),
+                1 if position < text.len() => text[position] = character,
+                _ if position < text.len() => drop(text.remove(position)),
                 _ => {}
             }
         }
