@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use super::fields::{FieldResult, Fields, MAX_BATCH, parse};
+use super::fields::{Fields, MAX_BATCH, Parsed, parse};
 use super::status::CallError;
 use super::{convert, proto};
 use crate::registry::port::{Port, Transport};
@@ -82,13 +82,13 @@ impl StreamLabels {
 fn keys(
     fields: &mut Fields,
     block: &proto::AnnotatePortsRequest,
-) -> FieldResult<Vec<(Port, Option<Transport>)>> {
+) -> Parsed<Vec<(Port, Option<Transport>)>> {
     fields.batch_size("ports", block.ports.len(), MAX_BATCH)?;
     let transports: Vec<_> = block
         .transports
         .iter()
         .map(|&number| fields.transport("transports", number))
-        .collect::<FieldResult<_>>()?;
+        .collect::<Parsed<_>>()?;
     let (entries, ports) = (transports.len(), block.ports.len());
     if entries > 1 && entries != ports {
         let description = format!(

@@ -40,7 +40,7 @@ const MAX_PORTS: usize = 4 * 65_536;
 ///
 /// # Errors
 /// If a field is missing or not valid.
-pub fn parse<T>(read: impl FnOnce(&mut Fields) -> FieldResult<T>) -> Result<T, CallError> {
+pub fn parse<T>(read: impl FnOnce(&mut Fields) -> Parsed<T>) -> Result<T, CallError> {
     let mut fields = Fields::default();
     match read(&mut fields) {
         Ok(value) if fields.violations.is_empty() => Ok(value),
@@ -49,7 +49,7 @@ pub fn parse<T>(read: impl FnOnce(&mut Fields) -> FieldResult<T>) -> Result<T, C
 }
 
 /// A value, unless a violation was recorded.
-pub type FieldResult<T> = Result<T, Invalid>;
+pub type Parsed<T> = Result<T, Invalid>;
 
 /// A violation was recorded. Only [`Fields::invalid`] creates one.
 #[derive(Clone, Copy, Debug)]
@@ -94,7 +94,7 @@ impl Fields {
     }
 
     /// The value; an error is recorded as a violation.
-    pub fn parsed<T, E: Error>(&mut self, field: &str, parsed: Result<T, E>) -> FieldResult<T> {
+    pub fn parsed<T, E: Error>(&mut self, field: &str, parsed: Result<T, E>) -> Parsed<T> {
         parsed.map_err(|error| match error.source() {
             Some(source) => self.invalid(field, format!("{error}: {source}")),
             None => self.invalid(field, error),
@@ -102,12 +102,12 @@ impl Fields {
     }
 
     /// A required message.
-    pub fn message<T>(&mut self, field: &str, message: Option<T>) -> FieldResult<T> {
+    pub fn message<T>(&mut self, field: &str, message: Option<T>) -> Parsed<T> {
         message.ok_or_else(|| self.invalid(field, "is missing"))
     }
 
     /// An optional value.
-    pub fn optional<T>(&mut self, field: &str, text: &str) -> FieldResult<Option<T>>
+    pub fn optional<T>(&mut self, field: &str, text: &str) -> Parsed<Option<T>>
     where
         T: FromStr<Err: Error>,
     {
@@ -115,7 +115,7 @@ impl Fields {
     }
 
     /// A required port.
-    pub fn port(&mut self, field: &str, number: Option<u32>) -> FieldResult<Port> {
+    pub fn port(&mut self, field: &str, number: Option<u32>) -> Parsed<Port> {
         match number {
             Some(number) => self.parsed(field, Port::try_from(number)),
             None => Err(self.invalid(field, "is missing: expected a port number, 0-65535")),
@@ -127,7 +127,7 @@ impl Fields {
         &mut self,
         field: &str,
         range: Option<proto::PortRange>,
-    ) -> FieldResult<PortRange> {
+    ) -> Parsed<PortRange> {
         let Some(range) = range else {
             return Err(self.invalid(field, "is missing: expected a port or a port range"));
         };
@@ -140,7 +140,7 @@ impl Fields {
     }
 
     /// A transport; UNSPECIFIED is none.
-    pub fn transport(&mut self, field: &str, number: i32) -> FieldResult<Option<Transport>> {
+    pub fn transport(&mut self, field: &str, number: i32) -> Parsed<Option<Transport>> {
         match proto::Transport::try_from(number) {
             Ok(transport) => Ok(convert::transport_from(transport)),
             Err(_) => Err(self.invalid(field, format!("{number} is not a valid Transport"))),
@@ -152,7 +152,7 @@ impl Fields {
         &mut self,
         field: &str,
         numbers: &[i32],
-    ) -> FieldResult<Vec<Transport>> {
+    ) -> Parsed<Vec<Transport>> {
         if numbers.is_empty() {
             return Err(self.invalid(field, "is missing: expected at least one transport"));
         }
@@ -172,12 +172,12 @@ impl Fields {
     }
 
     /// A namespace; empty means the default one.
-    pub fn namespace(&mut self, field: &str, name: &str) -> FieldResult<NamespaceName> {
+    pub fn namespace(&mut self, field: &str, name: &str) -> Parsed<NamespaceName> {
         self.optional(field, name).map(Option::unwrap_or_default)
     }
 
     /// A required name.
-    pub fn required<T>(&mut self, field: &str, name: &str) -> FieldResult<T>
+    pub fn required<T>(&mut self, field: &str, name: &str) -> Parsed<T>
     where
         T: FromStr<Err: Error>,
     {
@@ -188,11 +188,7 @@ impl Fields {
     }
 
     /// A namespace to query; `-` means all of them.
-    pub fn namespace_or_all(
-        &mut self,
-        field: &str,
-        name: &str,
-    ) -> FieldResult<Option<NamespaceName>> {
+    pub fn namespace_or_all(&mut self, field: &str, name: &str) -> Parsed<Option<NamespaceName>> {
         match name {
             "-" => Ok(None),
             name => self.namespace(field, name).map(Some),
@@ -200,11 +196,7 @@ impl Fields {
     }
 
     /// The time to live of a registration; none means no expiry.
-    pub fn ttl(
-        &mut self,
-        field: &str,
-        ttl: Option<prost_types::Duration>,
-    ) -> FieldResult<Option<Ttl>> {
+    pub fn ttl(&mut self, field: &str, ttl: Option<prost_types::Duration>) -> Parsed<Option<Ttl>> {
         ttl.map(|ttl| self.duration(field, ttl)).transpose()
     }
 
@@ -213,7 +205,7 @@ impl Fields {
         &mut self,
         field: &str,
         cool_down: Option<prost_types::Duration>,
-    ) -> FieldResult<CoolDown> {
+    ) -> Parsed<CoolDown> {
         let parsed = cool_down.map(|cool_down| self.duration(field, cool_down)).transpose();
         parsed.map(Option::unwrap_or_default)
     }
@@ -223,7 +215,7 @@ impl Fields {
         &mut self,
         field: &str,
         overlap: Option<prost_types::Duration>,
-    ) -> FieldResult<Overlap> {
+    ) -> Parsed<Overlap> {
         self.duration(field, overlap.unwrap_or_default())
     }
 
@@ -231,7 +223,7 @@ impl Fields {
         &mut self,
         field: &str,
         duration: prost_types::Duration,
-    ) -> FieldResult<BoundedDuration<MIN, MAX>> {
+    ) -> Parsed<BoundedDuration<MIN, MAX>> {
         let prost_types::Duration { seconds, nanos } = duration;
         let has_one_sign = seconds == 0 || nanos == 0 || (seconds < 0) == (nanos < 0);
         if nanos.unsigned_abs() > 999_999_999 || !has_one_sign {
@@ -243,7 +235,7 @@ impl Fields {
     }
 
     /// A time, truncated to microseconds.
-    pub fn time(&mut self, field: &str, time: prost_types::Timestamp) -> FieldResult<Timestamp> {
+    pub fn time(&mut self, field: &str, time: prost_types::Timestamp) -> Parsed<Timestamp> {
         let prost_types::Timestamp { seconds, nanos } = time;
         let valid = (0..1_000_000_000).contains(&nanos).then(|| Timestamp::new(seconds, nanos));
         match valid {
@@ -260,7 +252,7 @@ impl Fields {
         field: &str,
         ranges: &[proto::PortRange],
         allowed: RangeInclusive<usize>,
-    ) -> FieldResult<PortSet> {
+    ) -> Parsed<PortSet> {
         if !allowed.contains(&ranges.len()) {
             let (min, max) = (allowed.start(), allowed.end());
             let description = format!("has {} ranges: {min}-{max} are allowed", ranges.len());
@@ -278,7 +270,7 @@ impl Fields {
                 Ok(range)
             })
             .collect();
-        let ranges = ranges.into_iter().collect::<FieldResult<_>>()?;
+        let ranges = ranges.into_iter().collect::<Parsed<_>>()?;
         self.parsed(field, PortSet::new(ranges))
     }
 
@@ -287,7 +279,7 @@ impl Fields {
         &mut self,
         field: &str,
         requested: impl Iterator<Item = (PortRange, usize)>,
-    ) -> FieldResult<()> {
+    ) -> Parsed<()> {
         let ports: usize =
             requested.map(|(range, transports)| range.width() as usize * transports).sum();
         if ports <= MAX_PORTS {
@@ -299,7 +291,7 @@ impl Fields {
     }
 
     /// A required name or query.
-    pub fn name<'n>(&mut self, field: &str, name: &'n str) -> FieldResult<&'n str> {
+    pub fn name<'n>(&mut self, field: &str, name: &'n str) -> Parsed<&'n str> {
         match name.trim() {
             "" => Err(self.invalid(field, "is missing")),
             name => self.short_text(field, name),
@@ -307,39 +299,33 @@ impl Fields {
     }
 
     /// An optional name or query.
-    pub fn short_text<'n>(&mut self, field: &str, name: &'n str) -> FieldResult<&'n str> {
+    pub fn short_text<'n>(&mut self, field: &str, name: &'n str) -> Parsed<&'n str> {
         self.parsed(field, Text::<MAX_NAME>::parse(name)).map(|_| name)
     }
 
     /// A valid service name.
-    pub fn service_name(&mut self, field: &str, name: &str) -> FieldResult<ServiceName> {
+    pub fn service_name(&mut self, field: &str, name: &str) -> Parsed<ServiceName> {
         name.parse()
             .map_err(|error| self.invalid_because(field, error, ErrorReason::InvalidServiceName))
     }
 
     /// A text within its limit.
-    pub fn text<const MAX: usize>(&mut self, field: &str, text: String) -> FieldResult<Text<MAX>> {
+    pub fn text<const MAX: usize>(&mut self, field: &str, text: String) -> Parsed<Text<MAX>> {
         self.parsed(field, Text::parse(text))
     }
 
     /// Labels within their limits.
-    pub fn labels(&mut self, field: &str, pairs: BTreeMap<String, String>) -> FieldResult<Labels> {
+    pub fn labels(&mut self, field: &str, pairs: BTreeMap<String, String>) -> Parsed<Labels> {
         self.parsed(field, Labels::parse(pairs))
     }
 
     /// The size of a page.
-    pub fn page_size(&mut self, size: i32) -> FieldResult<usize> {
+    pub fn page_size(&mut self, size: i32) -> Parsed<usize> {
         self.size("page_size", size, DEFAULT_PAGE, MAX_PAGE)
     }
 
     /// A number of items; 0 means the default, and larger values are reduced to the maximum (AIP-158).
-    pub fn size(
-        &mut self,
-        field: &str,
-        size: i32,
-        default: usize,
-        max: usize,
-    ) -> FieldResult<usize> {
+    pub fn size(&mut self, field: &str, size: i32, default: usize, max: usize) -> Parsed<usize> {
         match usize::try_from(size) {
             Ok(0) => Ok(default),
             Ok(size) => Ok(size.min(max)),
@@ -348,7 +334,7 @@ impl Fields {
     }
 
     /// Checks the size of a batch.
-    pub fn batch_size(&mut self, field: &str, length: usize, max: usize) -> FieldResult<()> {
+    pub fn batch_size(&mut self, field: &str, length: usize, max: usize) -> Parsed<()> {
         if (1..=max).contains(&length) {
             return Ok(());
         }

@@ -4,20 +4,17 @@ mod tokens;
 
 use std::sync::Arc;
 
-use prost::Message;
-use sha2::{Digest, Sha256};
 use tonic::{Request, Response, Status};
 
 use self::tokens::caller;
-use super::fields::{FieldResult, Fields, parse};
+use super::fields::parse;
 use super::layer::observe::Written;
 use super::proto::port_admin_service_server::PortAdminService;
-use super::request::{self, WriteOptions, WriteRequest};
+use super::request::{WriteOptions, WriteRequest};
 use super::status::CallError;
 use super::{convert, proto};
 use crate::registry::assignment::Record;
 use crate::registry::change::{Change, ChangeKind};
-use crate::registry::command::Command;
 use crate::registry::decide::Unchanged;
 use crate::writer::{Outcome, Proposal, RegistryHandle};
 
@@ -39,22 +36,13 @@ impl AdminService {
     async fn write<R: WriteRequest, T>(
         &self,
         request: Request<R>,
-        rpc: &str,
-        parse_command: impl FnOnce(&mut Fields, R) -> FieldResult<Command>,
         respond: impl FnOnce(&Outcome) -> T,
     ) -> Result<Response<T>, Status> {
         let caller = caller(&request)?;
-        let mut request = request.into_inner();
-        let fingerprint = fingerprint(rpc, &request);
-        let unparsed = request.take_options();
-        let (command, options) = parse(|fields| {
-            let command = parse_command(fields, request);
-            let options = unparsed.parse(fields, fingerprint);
-            Ok((command?, options?))
-        })?;
+        let (command, options) = parse(|fields| request.into_inner().parse(fields))?;
         let WriteOptions { request, reason, validate_only } = options;
-        let proposal =
-            Proposal { command, actor: caller.name.actor(), reason, request, validate_only };
+        let actor = caller.name.actor();
+        let proposal = Proposal { command, actor, reason, request, validate_only };
         let outcome = self.handle.propose(proposal).await.map_err(CallError::from)?;
         let mut response = Response::new(respond(&outcome));
         let written = Written { revision: outcome.revision, validate_only };
@@ -88,36 +76,22 @@ fn current_registrations(outcome: &Outcome) -> Vec<&Arc<Record>> {
     records
 }
 
-/// The latest version of an outcome's namespace.
+/// The namespace of an outcome, unless it is about something else.
 fn namespace(outcome: &Outcome) -> Option<proto::Namespace> {
-    let changed = outcome.changes.iter().find_map(|change| match change {
-        Change::Namespace(edit) => Some(edit.latest()),
+    match (&outcome.changes[..], &outcome.unchanged) {
+        ([Change::Namespace(change), ..], _) => Some(convert::namespace(change.latest())),
+        (_, Unchanged::Namespace(namespace)) => Some(convert::namespace(namespace)),
         _ => None,
-    });
-    let unchanged = match &outcome.unchanged {
-        Unchanged::Namespace(namespace) => Some(namespace),
-        _ => None,
-    };
-    changed.or(unchanged).map(|it| convert::namespace(it))
+    }
 }
 
-/// The latest version of an outcome's pool.
+/// The pool of an outcome, unless it is about something else.
 fn pool(outcome: &Outcome) -> Option<proto::Pool> {
-    let changed = outcome.changes.iter().find_map(|change| match change {
-        Change::Pool(edit) => Some(edit.latest()),
+    match (&outcome.changes[..], &outcome.unchanged) {
+        ([Change::Pool(change), ..], _) => Some(convert::pool(change.latest())),
+        (_, Unchanged::Pool(pool)) => Some(convert::pool(pool)),
         _ => None,
-    });
-    let unchanged = match &outcome.unchanged {
-        Unchanged::Pool(pool) => Some(pool),
-        _ => None,
-    };
-    changed.or(unchanged).map(|it| convert::pool(it))
-}
-
-/// Distinguishes a request from all others.
-fn fingerprint(rpc: &str, request: &impl Message) -> [u8; 32] {
-    let digest = Sha256::new().chain_update(rpc).chain_update(request.encode_to_vec());
-    digest.finalize().into()
+    }
 }
 
 #[tonic::async_trait]
@@ -126,12 +100,10 @@ impl PortAdminService for AdminService {
         &self,
         request: Request<proto::RegisterPortRequest>,
     ) -> Result<Response<proto::RegisterPortResponse>, Status> {
-        self.write(request, "RegisterPort", request::register, |outcome| {
-            proto::RegisterPortResponse {
-                assignments: self.assignments(outcome.changes.iter().filter_map(Change::after)),
-                findings: self.findings(outcome),
-                revision: outcome.revision.0,
-            }
+        self.write(request, |outcome| proto::RegisterPortResponse {
+            assignments: self.assignments(outcome.changes.iter().filter_map(Change::after)),
+            findings: self.findings(outcome),
+            revision: outcome.revision.0,
         })
         .await
     }
@@ -140,12 +112,10 @@ impl PortAdminService for AdminService {
         &self,
         request: Request<proto::BatchRegisterPortsRequest>,
     ) -> Result<Response<proto::BatchRegisterPortsResponse>, Status> {
-        self.write(request, "BatchRegisterPorts", request::register_all, |outcome| {
-            proto::BatchRegisterPortsResponse {
-                assignments: self.assignments(outcome.changes.iter().filter_map(Change::after)),
-                findings: self.findings(outcome),
-                revision: outcome.revision.0,
-            }
+        self.write(request, |outcome| proto::BatchRegisterPortsResponse {
+            assignments: self.assignments(outcome.changes.iter().filter_map(Change::after)),
+            findings: self.findings(outcome),
+            revision: outcome.revision.0,
         })
         .await
     }
@@ -154,7 +124,7 @@ impl PortAdminService for AdminService {
         &self,
         request: Request<proto::EnsurePortRequest>,
     ) -> Result<Response<proto::EnsurePortResponse>, Status> {
-        self.write(request, "EnsurePort", request::ensure, |outcome| {
+        self.write(request, |outcome| {
             let is_new = |change: &Change| change.kind() == ChangeKind::Registered;
             proto::EnsurePortResponse {
                 assignments: self.assignments(current_registrations(outcome)),
@@ -170,7 +140,7 @@ impl PortAdminService for AdminService {
         &self,
         request: Request<proto::RenewLeaseRequest>,
     ) -> Result<Response<proto::RenewLeaseResponse>, Status> {
-        self.write(request, "RenewLease", request::renew, |outcome| proto::RenewLeaseResponse {
+        self.write(request, |outcome| proto::RenewLeaseResponse {
             assignments: self.assignments(current_registrations(outcome)),
             revision: outcome.revision.0,
         })
@@ -181,12 +151,10 @@ impl PortAdminService for AdminService {
         &self,
         request: Request<proto::UpdateAssignmentRequest>,
     ) -> Result<Response<proto::UpdateAssignmentResponse>, Status> {
-        self.write(request, "UpdateAssignment", request::update, |outcome| {
-            proto::UpdateAssignmentResponse {
-                assignment: self.assignments(current_registrations(outcome)).pop(),
-                findings: self.findings(outcome),
-                revision: outcome.revision.0,
-            }
+        self.write(request, |outcome| proto::UpdateAssignmentResponse {
+            assignment: self.assignments(current_registrations(outcome)).pop(),
+            findings: self.findings(outcome),
+            revision: outcome.revision.0,
         })
         .await
     }
@@ -195,7 +163,7 @@ impl PortAdminService for AdminService {
         &self,
         request: Request<proto::ReleasePortRequest>,
     ) -> Result<Response<proto::ReleasePortResponse>, Status> {
-        self.write(request, "ReleasePort", request::release, |outcome| proto::ReleasePortResponse {
+        self.write(request, |outcome| proto::ReleasePortResponse {
             assignments: self.assignments(outcome.changes.iter().filter_map(Change::before)),
             revision: outcome.revision.0,
         })
@@ -206,11 +174,9 @@ impl PortAdminService for AdminService {
         &self,
         request: Request<proto::CreateNamespaceRequest>,
     ) -> Result<Response<proto::CreateNamespaceResponse>, Status> {
-        self.write(request, "CreateNamespace", request::create_namespace, |outcome| {
-            proto::CreateNamespaceResponse {
-                namespace: namespace(outcome),
-                revision: outcome.revision.0,
-            }
+        self.write(request, |outcome| proto::CreateNamespaceResponse {
+            namespace: namespace(outcome),
+            revision: outcome.revision.0,
         })
         .await
     }
@@ -219,8 +185,9 @@ impl PortAdminService for AdminService {
         &self,
         request: Request<proto::CreatePoolRequest>,
     ) -> Result<Response<proto::CreatePoolResponse>, Status> {
-        self.write(request, "CreatePool", request::create_pool, |outcome| {
-            proto::CreatePoolResponse { pool: pool(outcome), revision: outcome.revision.0 }
+        self.write(request, |outcome| proto::CreatePoolResponse {
+            pool: pool(outcome),
+            revision: outcome.revision.0,
         })
         .await
     }
@@ -229,11 +196,9 @@ impl PortAdminService for AdminService {
         &self,
         request: Request<proto::UpdateNamespaceRequest>,
     ) -> Result<Response<proto::UpdateNamespaceResponse>, Status> {
-        self.write(request, "UpdateNamespace", request::update_namespace, |outcome| {
-            proto::UpdateNamespaceResponse {
-                namespace: namespace(outcome),
-                revision: outcome.revision.0,
-            }
+        self.write(request, |outcome| proto::UpdateNamespaceResponse {
+            namespace: namespace(outcome),
+            revision: outcome.revision.0,
         })
         .await
     }
@@ -242,8 +207,9 @@ impl PortAdminService for AdminService {
         &self,
         request: Request<proto::UpdatePoolRequest>,
     ) -> Result<Response<proto::UpdatePoolResponse>, Status> {
-        self.write(request, "UpdatePool", request::update_pool, |outcome| {
-            proto::UpdatePoolResponse { pool: pool(outcome), revision: outcome.revision.0 }
+        self.write(request, |outcome| proto::UpdatePoolResponse {
+            pool: pool(outcome),
+            revision: outcome.revision.0,
         })
         .await
     }
@@ -252,11 +218,9 @@ impl PortAdminService for AdminService {
         &self,
         request: Request<proto::DeleteNamespaceRequest>,
     ) -> Result<Response<proto::DeleteNamespaceResponse>, Status> {
-        self.write(request, "DeleteNamespace", request::delete_namespace, |outcome| {
-            proto::DeleteNamespaceResponse {
-                namespace: namespace(outcome),
-                revision: outcome.revision.0,
-            }
+        self.write(request, |outcome| proto::DeleteNamespaceResponse {
+            namespace: namespace(outcome),
+            revision: outcome.revision.0,
         })
         .await
     }
@@ -265,8 +229,9 @@ impl PortAdminService for AdminService {
         &self,
         request: Request<proto::DeletePoolRequest>,
     ) -> Result<Response<proto::DeletePoolResponse>, Status> {
-        self.write(request, "DeletePool", request::delete_pool, |outcome| {
-            proto::DeletePoolResponse { pool: pool(outcome), revision: outcome.revision.0 }
+        self.write(request, |outcome| proto::DeletePoolResponse {
+            pool: pool(outcome),
+            revision: outcome.revision.0,
         })
         .await
     }

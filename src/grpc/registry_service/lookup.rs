@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::grpc::fields::{FieldResult, Fields, MAX_BATCH, parse};
+use crate::grpc::fields::{Fields, MAX_BATCH, Parsed, parse};
 use crate::grpc::status::CallError;
 use crate::grpc::{convert, proto, wire};
 use crate::registry::assignment::{Record, Source};
@@ -27,7 +27,7 @@ pub(super) fn batch(
         fields.batch_size("queries", request.queries.len(), MAX_BATCH)?;
         let queries =
             (0..).zip(&request.queries).map(|(index, query)| query_of(fields, index, query));
-        Ok((queries.collect::<FieldResult<Vec<_>>>()?, namespace?))
+        Ok((queries.collect::<Parsed<Vec<_>>>()?, namespace?))
     })?;
     let view = snapshot.view(&namespace)?;
     let reference = view.reference();
@@ -92,7 +92,7 @@ fn query_of(
     fields: &mut Fields,
     index: usize,
     query: &proto::PortQuery,
-) -> FieldResult<(Port, Option<Transport>)> {
+) -> Parsed<(Port, Option<Transport>)> {
     // The paths are needed only for violations, and there may be 10,000 queries.
     let is_valid = query.port.is_some_and(|port| Port::try_from(port).is_ok())
         && proto::Transport::try_from(query.transport).is_ok();

@@ -3,7 +3,7 @@
 use std::num::NonZeroU16;
 
 use super::Mask;
-use crate::grpc::fields::{FieldResult, Fields, MAX_REGISTRATIONS};
+use crate::grpc::fields::{Fields, MAX_REGISTRATIONS, Parsed};
 use crate::grpc::proto;
 use crate::registry::assignment::Uid;
 use crate::registry::command::{
@@ -34,13 +34,16 @@ macro_rules! details {
 }
 
 /// A registration.
-pub fn register(fields: &mut Fields, request: proto::RegisterPortRequest) -> FieldResult<Command> {
+pub(super) fn register(
+    fields: &mut Fields,
+    request: proto::RegisterPortRequest,
+) -> Parsed<Command> {
     let register = registration(fields, request)?;
     fields.port_count("ports", std::iter::once((register.ports, register.transports.len())))?;
     Ok(Command::Register(register))
 }
 
-fn registration(fields: &mut Fields, request: proto::RegisterPortRequest) -> FieldResult<Register> {
+fn registration(fields: &mut Fields, request: proto::RegisterPortRequest) -> Parsed<Register> {
     let namespace = fields.namespace("namespace", &request.namespace);
     let service_name = fields.service_name("service_name", &request.service_name);
     let ports = fields.port_range("ports", request.ports);
@@ -62,10 +65,10 @@ fn registration(fields: &mut Fields, request: proto::RegisterPortRequest) -> Fie
 }
 
 /// Several registrations.
-pub fn register_all(
+pub(super) fn register_all(
     fields: &mut Fields,
     request: proto::BatchRegisterPortsRequest,
-) -> FieldResult<Command> {
+) -> Parsed<Command> {
     fields.batch_size("requests", request.requests.len(), MAX_REGISTRATIONS)?;
     let registers: Vec<_> = request
         .requests
@@ -78,7 +81,7 @@ pub fn register_all(
             })
         })
         .collect();
-    let registers = registers.into_iter().collect::<FieldResult<Vec<_>>>()?;
+    let registers = registers.into_iter().collect::<Parsed<Vec<_>>>()?;
     let requested = registers.iter().map(|one| (one.ports, one.transports.len()));
     fields.port_count("requests", requested)?;
     Ok(Command::RegisterAll(registers))
@@ -97,7 +100,7 @@ fn check_entry_options(fields: &mut Fields, request: &proto::RegisterPortRequest
 }
 
 /// Ports of a pool.
-pub fn ensure(fields: &mut Fields, request: proto::EnsurePortRequest) -> FieldResult<Command> {
+pub(super) fn ensure(fields: &mut Fields, request: proto::EnsurePortRequest) -> Parsed<Command> {
     let namespace = fields.namespace("namespace", &request.namespace);
     let pool = fields.required("pool", &request.pool);
     let service_name = fields.service_name("service_name", &request.service_name);
@@ -122,13 +125,13 @@ pub fn ensure(fields: &mut Fields, request: proto::EnsurePortRequest) -> FieldRe
     Ok(Command::Ensure(ensure))
 }
 
-fn count(fields: &mut Fields, count: Option<u32>) -> FieldResult<NonZeroU16> {
+fn count(fields: &mut Fields, count: Option<u32>) -> Parsed<NonZeroU16> {
     let count = count.map_or(Ok(1), u16::try_from).ok().and_then(NonZeroU16::new);
     count.ok_or_else(|| fields.invalid("count", "is not between 1 and the size of the pool"))
 }
 
 /// A renewal of leases.
-pub fn renew(fields: &mut Fields, request: proto::RenewLeaseRequest) -> FieldResult<Command> {
+pub(super) fn renew(fields: &mut Fields, request: proto::RenewLeaseRequest) -> Parsed<Command> {
     let selector = selector(
         fields,
         &proto::ReleasePortRequest {
@@ -145,10 +148,10 @@ pub fn renew(fields: &mut Fields, request: proto::RenewLeaseRequest) -> FieldRes
 }
 
 /// An update of a registration.
-pub fn update(
+pub(super) fn update(
     fields: &mut Fields,
     request: proto::UpdateAssignmentRequest,
-) -> FieldResult<Command> {
+) -> Parsed<Command> {
     let acknowledge = fields.acknowledge("acknowledge", &request.acknowledge);
     let assignment = fields.message("assignment", request.assignment)?;
     let uid = fields.parsed("assignment.uid", assignment.uid.parse::<Uid>());
@@ -170,7 +173,7 @@ const EDITABLE: [&str; 7] = [
 ];
 
 /// The fields in the mask; without a mask those that are not empty (AIP-134).
-fn edits(fields: &mut Fields, assignment: proto::Assignment, mask: &Mask) -> FieldResult<Edits> {
+fn edits(fields: &mut Fields, assignment: proto::Assignment, mask: &Mask) -> Parsed<Edits> {
     macro_rules! masked {
         ($field:ident, $parse:expr) => {
             mask.value(stringify!($field), assignment.$field.is_empty(), || {
@@ -200,7 +203,7 @@ fn edits(fields: &mut Fields, assignment: proto::Assignment, mask: &Mask) -> Fie
 }
 
 /// A release.
-pub fn release(fields: &mut Fields, request: proto::ReleasePortRequest) -> FieldResult<Command> {
+pub(super) fn release(fields: &mut Fields, request: proto::ReleasePortRequest) -> Parsed<Command> {
     let selector = selector(fields, &request);
     Ok(Command::Release(selector?))
 }
@@ -208,7 +211,7 @@ pub fn release(fields: &mut Fields, request: proto::ReleasePortRequest) -> Field
 fn selector(
     fields: &mut Fields,
     request: &proto::ReleasePortRequest,
-) -> FieldResult<RegistrationSelector> {
+) -> Parsed<RegistrationSelector> {
     match (request.uid.as_str(), request.port) {
         ("", None) => Err(fields.invalid("uid", "is missing: expected a uid or a port")),
         ("", Some(port)) => {

@@ -7,19 +7,17 @@ mod query;
 mod settings;
 mod token;
 
-pub use assignment::{ensure, register, register_all, release, renew, update};
 pub use query::{AsOf, as_of, change_filter, check, check_batch, filter, watch_filter};
-pub use settings::{
-    create_namespace, create_pool, delete_namespace, delete_pool, update_namespace, update_pool,
-};
 pub use token::{create_token, update_token};
 
 use std::mem;
 
 use prost::Message;
+use sha2::{Digest, Sha256};
 
-use super::fields::{FieldResult, Fields};
+use super::fields::{Fields, Parsed};
 use super::proto;
+use crate::registry::command::Command;
 use crate::store::RequestKey;
 
 /// The options of every write.
@@ -33,51 +31,60 @@ pub struct WriteOptions {
     pub validate_only: bool,
 }
 
-/// A request of a write. All writes have the same options.
+/// A request of a write: a command with options.
 pub trait WriteRequest: Message {
-    /// Takes the options out of the request.
-    fn take_options(&mut self) -> UnparsedOptions;
-}
-
-/// The options of a write as received.
-#[derive(Debug)]
-pub struct UnparsedOptions {
-    request_id: String,
-    reason: String,
-    validate_only: bool,
-}
-
-impl UnparsedOptions {
-    /// Parses the options. The fingerprint distinguishes requests with the same id.
-    pub fn parse(self, fields: &mut Fields, fingerprint: [u8; 32]) -> FieldResult<WriteOptions> {
-        let Self { request_id: id, reason, validate_only } = self;
-        if id.len() > 64 || !id.bytes().all(|byte| byte.is_ascii_graphic()) {
-            fields.invalid("request_id", "is not 1-64 visible ASCII characters");
-        }
-        let reason = fields.text::<512>("reason", reason)?.as_str().to_owned();
-        let request = (!id.is_empty()).then_some(RequestKey { id, fingerprint });
-        Ok(WriteOptions { request, reason, validate_only })
-    }
+    /// Parses the request.
+    fn parse(self, fields: &mut Fields) -> Parsed<(Command, WriteOptions)>;
 }
 
 macro_rules! write_requests {
-    ($($request:ident),+ $(,)?) => {$(
+    ($($rpc:ident: $request:ident, $command:path;)+) => {$(
         impl WriteRequest for proto::$request {
-            fn take_options(&mut self) -> UnparsedOptions {
-                UnparsedOptions {
-                    request_id: mem::take(&mut self.request_id),
-                    reason: mem::take(&mut self.reason),
-                    validate_only: mem::take(&mut self.validate_only),
-                }
+            fn parse(mut self, fields: &mut Fields) -> Parsed<(Command, WriteOptions)> {
+                let fingerprint = fingerprint(stringify!($rpc), &self);
+                let (id, reason) = (mem::take(&mut self.request_id), mem::take(&mut self.reason));
+                let validate_only = self.validate_only;
+                let command = $command(fields, self);
+                let options = write_options(fields, RequestKey { id, fingerprint }, reason, validate_only);
+                Ok((command?, options?))
             }
         }
     )+};
 }
 
+/// Distinguishes a request from others with the same id.
+fn fingerprint(rpc: &str, request: &impl Message) -> [u8; 32] {
+    let digest = Sha256::new().chain_update(rpc).chain_update(request.encode_to_vec());
+    digest.finalize().into()
+}
+
+fn write_options(
+    fields: &mut Fields,
+    key: RequestKey,
+    reason: String,
+    validate_only: bool,
+) -> Parsed<WriteOptions> {
+    if key.id.len() > 64 || !key.id.bytes().all(|byte| byte.is_ascii_graphic()) {
+        fields.invalid("request_id", "is not 1-64 visible ASCII characters");
+    }
+    let reason = fields.text::<512>("reason", reason)?.as_str().to_owned();
+    let request = (!key.id.is_empty()).then_some(key);
+    Ok(WriteOptions { request, reason, validate_only })
+}
+
 write_requests! {
-    RegisterPortRequest, BatchRegisterPortsRequest, EnsurePortRequest, RenewLeaseRequest,
-    UpdateAssignmentRequest, ReleasePortRequest, CreateNamespaceRequest, UpdateNamespaceRequest,
-    DeleteNamespaceRequest, CreatePoolRequest, UpdatePoolRequest, DeletePoolRequest,
+    RegisterPort: RegisterPortRequest, assignment::register;
+    BatchRegisterPorts: BatchRegisterPortsRequest, assignment::register_all;
+    EnsurePort: EnsurePortRequest, assignment::ensure;
+    RenewLease: RenewLeaseRequest, assignment::renew;
+    UpdateAssignment: UpdateAssignmentRequest, assignment::update;
+    ReleasePort: ReleasePortRequest, assignment::release;
+    CreateNamespace: CreateNamespaceRequest, settings::create_namespace;
+    UpdateNamespace: UpdateNamespaceRequest, settings::update_namespace;
+    DeleteNamespace: DeleteNamespaceRequest, settings::delete_namespace;
+    CreatePool: CreatePoolRequest, settings::create_pool;
+    UpdatePool: UpdatePoolRequest, settings::update_pool;
+    DeletePool: DeletePoolRequest, settings::delete_pool;
 }
 
 /// The fields of a resource that an update changes (AIP-134).
@@ -89,7 +96,7 @@ impl Mask {
         fields: &mut Fields,
         mask: Option<prost_types::FieldMask>,
         editable: &[&str],
-    ) -> FieldResult<Self> {
+    ) -> Parsed<Self> {
         const FIELD: &str = "update_mask";
         let paths = mask.map(|mask| mask.paths).unwrap_or_default();
         if paths.len() > 1 && paths.iter().any(|path| path == "*") {
@@ -121,8 +128,8 @@ impl Mask {
         &self,
         path: &str,
         is_empty: bool,
-        read: impl FnOnce() -> FieldResult<T>,
-    ) -> FieldResult<Option<T>> {
+        read: impl FnOnce() -> Parsed<T>,
+    ) -> Parsed<Option<T>> {
         self.has(path, is_empty).then(read).transpose()
     }
 }

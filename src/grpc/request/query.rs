@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use crate::grpc::fields::{FieldResult, Fields, MAX_REGISTRATIONS};
+use crate::grpc::fields::{Fields, MAX_REGISTRATIONS, Parsed};
 use crate::grpc::proto;
 use crate::registry::assignment::Revision;
 use crate::registry::decide::dry_run::ProposedRegistration;
@@ -23,7 +23,7 @@ pub enum AsOf {
 }
 
 /// The time of a query; none means now.
-pub fn as_of(fields: &mut Fields, as_of: Option<proto::AsOf>) -> FieldResult<Option<AsOf>> {
+pub fn as_of(fields: &mut Fields, as_of: Option<proto::AsOf>) -> Parsed<Option<AsOf>> {
     let Some(proto::AsOf { moment }) = as_of else { return Ok(None) };
     match moment {
         Some(proto::as_of::Moment::Revision(number)) => Ok(Some(AsOf::Revision(Revision(number)))),
@@ -35,7 +35,7 @@ pub fn as_of(fields: &mut Fields, as_of: Option<proto::AsOf>) -> FieldResult<Opt
 }
 
 /// Which records to list.
-pub fn filter(fields: &mut Fields, filter: proto::AssignmentFilter) -> FieldResult<Filter> {
+pub fn filter(fields: &mut Fields, filter: proto::AssignmentFilter) -> Parsed<Filter> {
     let namespace = fields.namespace_or_all("filter.namespace", &filter.namespace);
     let sources = each(&filter.sources, |number| fields.source("filter.sources", number));
     let states = each(&filter.states, |number| fields.state("filter.states", number));
@@ -61,18 +61,12 @@ pub fn filter(fields: &mut Fields, filter: proto::AssignmentFilter) -> FieldResu
 }
 
 /// The distinct values of a list.
-fn each<T: Ord>(
-    numbers: &[i32],
-    read: impl FnMut(i32) -> FieldResult<T>,
-) -> FieldResult<BTreeSet<T>> {
+fn each<T: Ord>(numbers: &[i32], read: impl FnMut(i32) -> Parsed<T>) -> Parsed<BTreeSet<T>> {
     numbers.iter().copied().map(read).collect()
 }
 
 /// Which changes to list.
-pub fn change_filter(
-    fields: &mut Fields,
-    filter: proto::ChangeFilter,
-) -> FieldResult<ChangeFilter> {
+pub fn change_filter(fields: &mut Fields, filter: proto::ChangeFilter) -> Parsed<ChangeFilter> {
     let namespace = fields.namespace_or_all("filter.namespace", &filter.namespace);
     let ports =
         filter.ports.map(|ports| fields.port_range("filter.ports", Some(ports))).transpose();
@@ -104,7 +98,7 @@ pub fn change_filter(
 }
 
 /// Which changes of assignments to watch.
-pub fn watch_filter(fields: &mut Fields, filter: &proto::WatchFilter) -> FieldResult<ChangeFilter> {
+pub fn watch_filter(fields: &mut Fields, filter: &proto::WatchFilter) -> Parsed<ChangeFilter> {
     let namespace = fields.namespace_or_all("filter.namespace", &filter.namespace);
     let ports =
         filter.ports.map(|ports| fields.port_range("filter.ports", Some(ports))).transpose();
@@ -125,7 +119,7 @@ const MAX_CHECKED_RANGES: usize = 100;
 pub fn check(
     fields: &mut Fields,
     request: &proto::CheckPortRequest,
-) -> FieldResult<Vec<ProposedRegistration>> {
+) -> Parsed<Vec<ProposedRegistration>> {
     let template = |ports| proto::RegisterPortRequest {
         namespace: request.namespace.clone(),
         service_name: request.service_name.clone(),
@@ -143,7 +137,7 @@ pub fn check(
             fields.port_range(&format!("ports[{index}]"), Some(*ports))
         })
         .collect();
-    let ports = ports.into_iter().collect::<FieldResult<Vec<_>>>()?;
+    let ports = ports.into_iter().collect::<Parsed<Vec<_>>>()?;
     let mut first = first?;
     first.service_name = first.service_name.filter(|name| !name.is_empty());
     fields.port_count("ports", ports.iter().map(|ports| (*ports, first.transports.len())))?;
@@ -154,7 +148,7 @@ pub fn check(
 pub fn check_batch(
     fields: &mut Fields,
     requests: &[proto::RegisterPortRequest],
-) -> FieldResult<Vec<ProposedRegistration>> {
+) -> Parsed<Vec<ProposedRegistration>> {
     fields.batch_size("requests", requests.len(), MAX_REGISTRATIONS)?;
     let proposed: Vec<_> = requests
         .iter()
@@ -163,7 +157,7 @@ pub fn check_batch(
             fields.within(&format!("requests[{index}]"), |fields| proposed(fields, one))
         })
         .collect();
-    let proposed = proposed.into_iter().collect::<FieldResult<Vec<_>>>()?;
+    let proposed = proposed.into_iter().collect::<Parsed<Vec<_>>>()?;
     let requested = proposed.iter().map(|one| (one.ports, one.transports.len()));
     fields.port_count("requests", requested)?;
     Ok(proposed)
@@ -172,7 +166,7 @@ pub fn check_batch(
 fn proposed(
     fields: &mut Fields,
     request: &proto::RegisterPortRequest,
-) -> FieldResult<ProposedRegistration> {
+) -> Parsed<ProposedRegistration> {
     let namespace = fields.namespace("namespace", &request.namespace);
     let name = fields.parsed("service_name", Text::<128>::parse(request.service_name.as_str()));
     let ports = fields.port_range("ports", request.ports);

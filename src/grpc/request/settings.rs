@@ -1,7 +1,7 @@
 //! Writes of namespaces and pools.
 
 use super::Mask;
-use crate::grpc::fields::{FieldResult, Fields};
+use crate::grpc::fields::{Fields, Parsed};
 use crate::grpc::proto;
 use crate::registry::command::{
     Command, CreateNamespace, CreatePool, DeleteNamespace, DeletePool, UpdateNamespace, UpdatePool,
@@ -10,7 +10,7 @@ use crate::registry::namespace::Policy;
 use crate::registry::port::Transport;
 use crate::registry::port_set::PortSet;
 
-fn policy(fields: &mut Fields, policy: Option<proto::NamespacePolicy>) -> FieldResult<Policy> {
+fn policy(fields: &mut Fields, policy: Option<proto::NamespacePolicy>) -> Parsed<Policy> {
     let policy = policy.unwrap_or_default();
     let accept = fields.accept("namespace.policy.accept", &policy.accept);
     let forbid = fields.forbid("namespace.policy.forbid", &policy.forbid);
@@ -24,10 +24,10 @@ fn policy(fields: &mut Fields, policy: Option<proto::NamespacePolicy>) -> FieldR
 }
 
 /// A new namespace.
-pub fn create_namespace(
+pub(super) fn create_namespace(
     fields: &mut Fields,
     request: proto::CreateNamespaceRequest,
-) -> FieldResult<Command> {
+) -> Parsed<Command> {
     let namespace = fields.message("namespace", request.namespace)?;
     let name = fields.required("namespace.name", &namespace.name);
     let description = fields.text("namespace.description", namespace.description);
@@ -37,10 +37,10 @@ pub fn create_namespace(
 }
 
 /// An update of a namespace.
-pub fn update_namespace(
+pub(super) fn update_namespace(
     fields: &mut Fields,
     request: proto::UpdateNamespaceRequest,
-) -> FieldResult<Command> {
+) -> Parsed<Command> {
     let namespace = fields.message("namespace", request.namespace)?;
     let mask = Mask::read(fields, request.update_mask, &["description", "policy"])?;
     let name = fields.required("namespace.name", &namespace.name);
@@ -56,10 +56,10 @@ pub fn update_namespace(
 }
 
 /// A deletion of a namespace.
-pub fn delete_namespace(
+pub(super) fn delete_namespace(
     fields: &mut Fields,
     request: proto::DeleteNamespaceRequest,
-) -> FieldResult<Command> {
+) -> Parsed<Command> {
     let name = fields.required("name", &request.name);
     let etag = fields.optional("etag", &request.etag);
     Ok(Command::DeleteNamespace(DeleteNamespace { name: name?, etag: etag? }))
@@ -69,20 +69,23 @@ pub fn delete_namespace(
 const MAX_RANGES: usize = 16;
 const MAX_EXCLUDED: usize = 256;
 
-fn ports(fields: &mut Fields, ranges: &[proto::PortRange]) -> FieldResult<PortSet> {
+fn ports(fields: &mut Fields, ranges: &[proto::PortRange]) -> Parsed<PortSet> {
     fields.port_set("pool.ports", ranges, 1..=MAX_RANGES)
 }
 
-fn excluded(fields: &mut Fields, ranges: &[proto::PortRange]) -> FieldResult<PortSet> {
+fn excluded(fields: &mut Fields, ranges: &[proto::PortRange]) -> Parsed<PortSet> {
     fields.port_set("pool.excluded_ports", ranges, 0..=MAX_EXCLUDED)
 }
 
-fn transports(fields: &mut Fields, numbers: &[i32]) -> FieldResult<Vec<Transport>> {
+fn transports(fields: &mut Fields, numbers: &[i32]) -> Parsed<Vec<Transport>> {
     fields.transports_to_register("pool.transports", numbers)
 }
 
 /// A new pool.
-pub fn create_pool(fields: &mut Fields, request: proto::CreatePoolRequest) -> FieldResult<Command> {
+pub(super) fn create_pool(
+    fields: &mut Fields,
+    request: proto::CreatePoolRequest,
+) -> Parsed<Command> {
     let pool = fields.message("pool", request.pool)?;
     let namespace = fields.namespace("pool.namespace", &pool.namespace);
     let name = fields.required("pool.name", &pool.name);
@@ -109,7 +112,10 @@ const EDITABLE: [&str; 6] =
     ["description", "ports", "transports", "excluded_ports", "cool_down", "accept"];
 
 /// An update of a pool.
-pub fn update_pool(fields: &mut Fields, request: proto::UpdatePoolRequest) -> FieldResult<Command> {
+pub(super) fn update_pool(
+    fields: &mut Fields,
+    request: proto::UpdatePoolRequest,
+) -> Parsed<Command> {
     let pool = fields.message("pool", request.pool)?;
     let mask = Mask::read(fields, request.update_mask, &EDITABLE)?;
     let namespace = fields.namespace("pool.namespace", &pool.namespace);
@@ -144,7 +150,10 @@ pub fn update_pool(fields: &mut Fields, request: proto::UpdatePoolRequest) -> Fi
 }
 
 /// A deletion of a pool.
-pub fn delete_pool(fields: &mut Fields, request: proto::DeletePoolRequest) -> FieldResult<Command> {
+pub(super) fn delete_pool(
+    fields: &mut Fields,
+    request: proto::DeletePoolRequest,
+) -> Parsed<Command> {
     let namespace = fields.namespace("namespace", &request.namespace);
     let name = fields.required("name", &request.name);
     let etag = fields.optional("etag", &request.etag);

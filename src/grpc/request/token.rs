@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::Mask;
 use crate::access::{CreateToken, Grants, Role, TokenHash, UpdateToken};
-use crate::grpc::fields::{FieldResult, Fields};
+use crate::grpc::fields::{Fields, Parsed};
 use crate::grpc::proto;
 use crate::registry::name::PoolName;
 
@@ -19,7 +19,7 @@ pub fn create_token(
     fields: &mut Fields,
     request: proto::CreateTokenRequest,
     hash: Option<TokenHash>,
-) -> FieldResult<CreateToken> {
+) -> Parsed<CreateToken> {
     let token = fields.message("token", request.token)?;
     let name = fields.required("token.name", &token.name);
     if proto::Credential::try_from(token.credential).is_err() {
@@ -42,7 +42,7 @@ pub fn create_token(
 pub fn update_token(
     fields: &mut Fields,
     request: proto::UpdateTokenRequest,
-) -> FieldResult<UpdateToken> {
+) -> Parsed<UpdateToken> {
     let token = fields.message("token", request.token)?;
     let editable = ["description", "role", "grants", "expire_time"];
     let mask = Mask::read(fields, request.update_mask, &editable)?;
@@ -69,7 +69,7 @@ pub fn update_token(
     })
 }
 
-fn role(fields: &mut Fields, role: i32, grants: &[proto::Grant]) -> FieldResult<Role> {
+fn role(fields: &mut Fields, role: i32, grants: &[proto::Grant]) -> Parsed<Role> {
     let role = match proto::Role::try_from(role) {
         Ok(proto::Role::Viewer) => Role::Viewer,
         Ok(proto::Role::Admin) => Role::Admin,
@@ -93,7 +93,7 @@ fn role(fields: &mut Fields, role: i32, grants: &[proto::Grant]) -> FieldResult<
     }
 }
 
-fn read_grants(fields: &mut Fields, grants: &[proto::Grant]) -> FieldResult<Grants> {
+fn read_grants(fields: &mut Fields, grants: &[proto::Grant]) -> Parsed<Grants> {
     if grants.len() > MAX_GRANTS {
         return Err(fields.invalid("token.grants", format!("has more than {MAX_GRANTS}")));
     }
@@ -106,7 +106,7 @@ fn read_grants(fields: &mut Fields, grants: &[proto::Grant]) -> FieldResult<Gran
         }
         let pools = grant.pools.iter().take(MAX_POOLS);
         let pools = pools.map(|pool| fields.required(&format!("{field}.pools"), pool));
-        let pools = pools.collect::<FieldResult<BTreeSet<PoolName>>>();
+        let pools = pools.collect::<Parsed<BTreeSet<PoolName>>>();
         if read.insert(namespace?, pools?).is_some() {
             fields.invalid(&field, format!("contains {} twice", grant.namespace));
         }
@@ -117,6 +117,6 @@ fn read_grants(fields: &mut Fields, grants: &[proto::Grant]) -> FieldResult<Gran
 fn expire_time(
     fields: &mut Fields,
     time: Option<prost_types::Timestamp>,
-) -> FieldResult<Option<Timestamp>> {
+) -> Parsed<Option<Timestamp>> {
     time.map(|time| fields.time("token.expire_time", time)).transpose()
 }

@@ -170,84 +170,75 @@ impl CallError {
 
 impl From<CallError> for Status {
     fn from(error: CallError) -> Self {
-        let message = error.to_string();
-        match error {
-            CallError::Fields(violations) => invalid_fields(&message, violations),
-            CallError::PageToken => invalid_fields(
-                &message,
-                vec![FieldViolation {
+        let message = &error.to_string();
+        let (code, reason, metadata) = match error {
+            CallError::Fields(violations) => return invalid_fields(message, violations),
+            CallError::PageToken => {
+                let violation = FieldViolation {
                     field: "page_token".into(),
                     description: "was not issued by this server for this filter".into(),
                     reason: ErrorReason::PageTokenInvalid,
-                }],
-            ),
-            CallError::UnknownNamespace(unknown) => refused(&message, unknown.into(), "").into(),
-            CallError::UnknownPool(unknown) => refused(&message, unknown.into(), "").into(),
+                };
+                return invalid_fields(message, vec![violation]);
+            }
+            CallError::UnknownNamespace(unknown) => {
+                return refused(message, unknown.into(), "").into();
+            }
+            CallError::UnknownPool(unknown) => return refused(message, unknown.into(), "").into(),
             CallError::UnknownService(unknown) => {
                 let nearest = unknown.nearest.join(",");
-                let metadata = [("service_name", unknown.name), ("nearest", nearest)];
-                status(Code::NotFound, &message, ErrorReason::ServiceNotFound, metadata)
+                let metadata = vec![("service_name", unknown.name), ("nearest", nearest)];
+                (Code::NotFound, ErrorReason::ServiceNotFound, metadata)
             }
             CallError::ServiceAmbiguous { service_name, ports } => {
-                let metadata = [("service_name", service_name), ("ports", join(&ports))];
-                status(Code::FailedPrecondition, &message, ErrorReason::ServiceAmbiguous, metadata)
+                let metadata = vec![("service_name", service_name), ("ports", join(&ports))];
+                (Code::FailedPrecondition, ErrorReason::ServiceAmbiguous, metadata)
             }
             CallError::ServiceWithoutPort(name) => {
-                let metadata = [("service_name", name)];
-                status(
-                    Code::FailedPrecondition,
-                    &message,
-                    ErrorReason::ServiceWithoutPort,
-                    metadata,
-                )
+                let metadata = vec![("service_name", name)];
+                (Code::FailedPrecondition, ErrorReason::ServiceWithoutPort, metadata)
             }
             CallError::AnswerTooLarge { .. } => {
-                status(Code::ResourceExhausted, &message, ErrorReason::AnswerTooLarge, [])
+                (Code::ResourceExhausted, ErrorReason::AnswerTooLarge, vec![])
             }
             CallError::InTheFuture(now) => {
-                let metadata = [("revision", now.to_string())];
-                status(Code::OutOfRange, &message, ErrorReason::InTheFuture, metadata)
+                (Code::OutOfRange, ErrorReason::InTheFuture, vec![("revision", now.to_string())])
             }
             CallError::BeforeTheBeginning(beginning) => {
-                let metadata = [("create_time", beginning.to_string())];
-                status(Code::OutOfRange, &message, ErrorReason::BeforeTheBeginning, metadata)
+                let metadata = vec![("create_time", beginning.to_string())];
+                (Code::OutOfRange, ErrorReason::BeforeTheBeginning, metadata)
             }
             CallError::History(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "history not read");
-                unavailable(&message, ErrorReason::HistoryUnavailable, [])
+                return unavailable(message, ErrorReason::HistoryUnavailable, []);
             }
-            CallError::Write(error) => write(&message, error),
-            CallError::TokenMissing => {
-                status(Code::Unauthenticated, &message, ErrorReason::TokenMissing, [])
-            }
-            CallError::Unauthenticated(error) => access::unauthenticated(&message, &error),
-            CallError::Denied(denied) => access::denied(&message, &denied),
-            CallError::Token(refusal) => access::token_refused(&message, refusal),
+            CallError::Write(error) => return write(message, error),
+            CallError::TokenMissing => (Code::Unauthenticated, ErrorReason::TokenMissing, vec![]),
+            CallError::Unauthenticated(error) => return access::unauthenticated(message, &error),
+            CallError::Denied(denied) => return access::denied(message, &denied),
+            CallError::Token(refusal) => return access::token_refused(message, refusal),
             CallError::Random(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "no random bytes");
-                unavailable(&message, ErrorReason::StoreUnavailable, [])
+                return unavailable(message, ErrorReason::StoreUnavailable, []);
             }
-            CallError::NotGrpc => {
-                status(Code::InvalidArgument, &message, ErrorReason::MalformedMessage, [])
-            }
-            CallError::UnknownRpc => {
-                status(Code::Unimplemented, &message, ErrorReason::UnknownMethod, [])
-            }
+            CallError::NotGrpc => (Code::InvalidArgument, ErrorReason::MalformedMessage, vec![]),
+            CallError::UnknownRpc => (Code::Unimplemented, ErrorReason::UnknownMethod, vec![]),
             CallError::Overloaded => {
-                retry_later(Code::ResourceExhausted, &message, ErrorReason::Overloaded, RETRY_AFTER)
+                return overloaded(message, ErrorReason::Overloaded, RETRY_AFTER);
             }
             CallError::RateLimited(wait) => {
-                retry_later(Code::ResourceExhausted, &message, ErrorReason::RateLimited, wait)
+                return overloaded(message, ErrorReason::RateLimited, wait);
             }
             CallError::DeadlinePassed => {
-                status(Code::DeadlineExceeded, &message, ErrorReason::DeadlinePassed, [])
+                (Code::DeadlineExceeded, ErrorReason::DeadlinePassed, vec![])
             }
-            CallError::Stopping => unavailable(&message, ErrorReason::ShuttingDown, []),
+            CallError::Stopping => return unavailable(message, ErrorReason::ShuttingDown, []),
             CallError::WatchEnded { start_revision } => {
                 let metadata = [("start_revision", start_revision.to_string())];
-                unavailable(&message, ErrorReason::ShuttingDown, metadata)
+                return unavailable(message, ErrorReason::ShuttingDown, metadata);
             }
-        }
+        };
+        status(code, message, reason, metadata)
     }
 }
 
@@ -274,11 +265,11 @@ fn details<'k>(
     ErrorDetails::with_error_info(name(reason), DOMAIN, metadata)
 }
 
-fn status<const N: usize>(
+fn status<'k>(
     code: Code,
     message: &str,
     reason: ErrorReason,
-    metadata: [(&str, String); N],
+    metadata: impl IntoIterator<Item = (&'k str, String)>,
 ) -> Status {
     Status::with_error_details(code, shorten(message), details(reason, metadata))
 }
@@ -315,17 +306,15 @@ fn write(message: &str, error: WriteError) -> Status {
             };
             unavailable(message, ErrorReason::StoreUnavailable, [])
         }
-        WriteError::Overloaded => {
-            retry_later(Code::ResourceExhausted, message, ErrorReason::Overloaded, RETRY_AFTER)
-        }
+        WriteError::Overloaded => overloaded(message, ErrorReason::Overloaded, RETRY_AFTER),
         WriteError::Stopping => unavailable(message, ErrorReason::ShuttingDown, []),
     }
 }
 
-fn retry_later(code: Code, message: &str, reason: ErrorReason, wait: Duration) -> Status {
+fn overloaded(message: &str, reason: ErrorReason, wait: Duration) -> Status {
     let mut details = details(reason, []);
     details.set_retry_info(Some(wait));
-    Status::with_error_details(code, message, details)
+    Status::with_error_details(Code::ResourceExhausted, message, details)
 }
 
 fn unavailable<const N: usize>(
