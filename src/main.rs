@@ -3,12 +3,11 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
 use portbook::cli::Cli;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match Cli::parse().run().await {
+    match Cli::parse_args().run().await {
         Ok(status) => status.into(),
         Err(error) => {
             // If stderr is closed, the error cannot be reported.

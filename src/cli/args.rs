@@ -96,11 +96,12 @@ pub(super) struct WriteArgs {
     #[command(flatten)]
     pub(super) output: OutputArgs,
 
-    /// The reason for the change, stored in the history.
+    /// The reason for the change, stored in the history; at most 512 bytes.
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub(super) reason: String,
 
     /// Makes the call safe to retry: a repeated call with the same id returns the first response.
+    /// 1-64 visible ASCII characters, such as a random UUID.
     #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
     pub(super) request_id: String,
 
@@ -112,27 +113,27 @@ pub(super) struct WriteArgs {
 /// The descriptive fields of a registration.
 #[derive(Args, Clone, Debug)]
 pub(super) struct DetailArgs {
-    /// A short description.
+    /// A short description; at most 255 bytes.
     #[arg(long, value_name = "TEXT")]
     pub(super) description: Option<String>,
 
-    /// The assignee, such as a team.
+    /// The assignee, such as a team; at most 255 bytes.
     #[arg(long, value_name = "TEXT")]
     pub(super) assignee: Option<String>,
 
-    /// The contact, such as an email address.
+    /// The contact, such as an email address; at most 255 bytes.
     #[arg(long, value_name = "TEXT")]
     pub(super) contact: Option<String>,
 
-    /// A reference, such as the URL of a specification.
+    /// A reference, such as the URL of a specification; at most 512 bytes.
     #[arg(long, value_name = "TEXT")]
     pub(super) reference: Option<String>,
 
-    /// Further notes.
+    /// Further notes; at most 2000 bytes.
     #[arg(long, value_name = "TEXT")]
     pub(super) notes: Option<String>,
 
-    /// A label; repeatable. An update replaces all existing labels.
+    /// A label; repeatable, at most 32. An update replaces all existing labels.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse::label)]
     pub(super) labels: Vec<(String, String)>,
 }
@@ -155,8 +156,8 @@ impl AcknowledgeArgs {
 /// The duration of a lease.
 #[derive(Args, Clone, Debug)]
 pub(super) struct LeaseArgs {
-    /// The duration of the lease, such as 12h or 30d [default: no expiry].
-    #[arg(long, value_name = "LENGTH", value_parser = time_args::duration)]
+    /// The duration of the lease, 1s-3650d, such as 12h or 30d [default: no expiry].
+    #[arg(long, value_name = "DURATION", value_parser = time_args::duration)]
     pub(super) ttl: Option<prost_types::Duration>,
 }
 
@@ -164,7 +165,7 @@ pub(super) struct LeaseArgs {
 #[derive(Args, Clone, Debug)]
 pub(super) struct AsOfArgs {
     /// Read the registry as of a revision (r123), a time (2026-03-31T12:00:00Z; local time without
-    /// a zone), or the end of a day (2026-03-31, local time).
+    /// a zone), the end of a day (2026-03-31, local time), or a duration ago (7d) [default: now].
     #[arg(long, value_name = "WHEN", value_parser = time_args::as_of)]
     pub(super) as_of: Option<proto::AsOf>,
 }

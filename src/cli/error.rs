@@ -52,7 +52,7 @@ pub enum Error {
     #[error("{}", .0.message)]
     Refused(Refusal),
     /// No registration matches the target of a change.
-    #[error("nothing is registered on {target} in the namespace {namespace:?}")]
+    #[error("nothing is registered on {target} in namespace {namespace}")]
     NotRegistered {
         /// The port.
         target: String,
@@ -60,7 +60,7 @@ pub enum Error {
         namespace: String,
     },
     /// One of several calls failed; the calls after it were not made.
-    #[error("{at} failed; not tried: {}", .rest.join(", "))]
+    #[error("{at} failed (not tried: {})", .rest.join(", "))]
     Stopped {
         /// The item that failed.
         at: String,
@@ -358,7 +358,7 @@ mod tests {
         let rest = vec!["b".to_owned(), "c".to_owned()];
         let stopped = Error::Stopped { at: "a".into(), rest, source: Box::new(refused) };
         let report = stopped.report();
-        assert!(report.starts_with("a failed; not tried: b, c: No"), "{report}");
+        assert!(report.starts_with("a failed (not tried: b, c): No"), "{report}");
         assert!(report.contains("--acknowledge"), "{report}");
     }
 

@@ -17,17 +17,18 @@ use crate::registry::port::PortRange;
 /// The arguments of `portbook list`.
 #[derive(Args, Debug)]
 pub(super) struct ListArgs {
-    /// Only records from these sources, comma-separated.
+    /// Only records from these sources; several separated by commas.
     #[arg(long = "source", value_name = "SOURCE", value_delimiter = ',', ignore_case = true,
           value_parser = enum_parser("SOURCE_", &["custom", "iana", "common"], proto::Source::from_str_name))]
     sources: Vec<proto::Source>,
 
-    /// Only records with these states, comma-separated.
+    /// Only records with these states; several separated by commas.
     #[arg(long = "state", value_name = "STATE", value_delimiter = ',', ignore_case = true,
           value_parser = enum_parser("STATE_", &["assigned", "reserved", "unassigned", "unlisted"], proto::State::from_str_name))]
     states: Vec<proto::State>,
 
-    /// Only records for these transports, comma-separated. none: records without a transport.
+    /// Only records for these transports; several separated by commas. none: records without a
+    /// transport.
     #[arg(long = "transport", value_name = "TRANSPORT", value_delimiter = ',', ignore_case = true,
           value_parser = enum_parser("TRANSPORT_", &["tcp", "udp", "sctp", "dccp", "none"], transport_or_none))]
     transports: Vec<proto::Transport>,
@@ -44,7 +45,7 @@ pub(super) struct ListArgs {
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     assignee: String,
 
-    /// Only registrations with this label. Can be repeated: all labels must match.
+    /// Only registrations with this label; repeatable: all labels must match.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse::label)]
     labels: Vec<(String, String)>,
 
@@ -52,7 +53,7 @@ pub(super) struct ListArgs {
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     pool: String,
 
-    /// The maximum number of records to show.
+    /// The maximum number of records to show, at least 1.
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
 

@@ -37,7 +37,7 @@ mod write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::config::ServeArgs;
@@ -170,6 +170,17 @@ impl From<ExitStatus> for ExitCode {
 }
 
 impl Cli {
+    /// Parses the arguments of the process. Prints help and errors, and exits.
+    #[must_use]
+    pub fn parse_args() -> Self {
+        Self::try_parse().unwrap_or_else(|_| {
+            let mut command = Self::command();
+            command.build();
+            let matches = with_help_usage(command).get_matches();
+            Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+        })
+    }
+
     /// Runs the command.
     ///
     /// # Errors
@@ -181,6 +192,14 @@ impl Cli {
             result => result,
         }
     }
+}
+
+/// Makes errors print the usage of the help. By default, the usage in errors lists all flags whose
+/// environment variables are set, as if they were required.
+fn with_help_usage(mut command: clap::Command) -> clap::Command {
+    let usage = command.render_usage().to_string();
+    let usage = usage.trim_start_matches("Usage: ").to_owned();
+    command.override_usage(usage).mut_subcommands(with_help_usage)
 }
 
 impl Command {
@@ -232,6 +251,18 @@ mod tests {
     #[test]
     fn command_definitions_are_valid() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn usage_in_errors_does_not_depend_on_environment_variables() {
+        let mut command = Cli::command();
+        command.build();
+        // A flag on the command line changes clap's usage as an environment variable does.
+        let error = with_help_usage(command)
+            .try_get_matches_from(["portbook", "lookup", "--addr", "localhost:1"])
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("Usage: portbook lookup [OPTIONS] <KEY>...\n"), "{error}");
     }
 
     #[test]

@@ -81,24 +81,16 @@ impl Refusal {
                 )
             }
             "NO_LEASE" => {
-                "the registration does not expire; to add a lease, release it and register it \
-                 again with --ttl"
-                    .into()
+                "to add a lease, release it and register it again with --ttl".into()
             }
             "NAME_KEPT_BY_POOL" => {
                 "to change the name, release the port and run portbook ensure with the new name"
                     .into()
             }
             "NAMESPACE_NOT_FOUND" => {
-                format!("{}to list namespaces: portbook namespace list", self.similar())
+                "to list namespaces: portbook namespace list".into()
             }
-            "POOL_NOT_FOUND" => {
-                format!(
-                    "{}to list pools: portbook pool list{}",
-                    self.similar(),
-                    self.in_namespace()
-                )
-            }
+            "POOL_NOT_FOUND" => format!("to list pools: portbook pool list{}", self.in_namespace()),
             "NAMESPACE_NOT_EMPTY" => format!(
                 "to list its contents: portbook list --source custom{in_namespace}, portbook pool \
                  list{in_namespace}",
@@ -109,12 +101,6 @@ impl Refusal {
                 value("pool"),
                 self.in_namespace()
             ),
-            "IN_THE_FUTURE" => {
-                format!("the current revision is {}; the default is now", value("revision"))
-            }
-            "BEFORE_THE_BEGINNING" => {
-                format!("the registry was created at {}", value("create_time"))
-            }
             "MESSAGE_TOO_LARGE" => "send less in one call, or start the server with a larger \
                                     --max-request-bytes"
                 .into(),
@@ -129,7 +115,8 @@ impl Refusal {
             }
             "PERMISSION_DENIED" => self.denied(),
             "TOKEN_NOT_FOUND" => {
-                "to list all tokens, with those that ended: portbook token list --ended".into()
+                "to list all tokens, including revoked and expired ones: portbook token list --ended"
+                    .into()
             }
             "TOKEN_ALREADY_EXISTS" => format!(
                 "to show it: portbook token show {token}; to replace its secret: portbook token \
@@ -140,7 +127,7 @@ impl Refusal {
                 "to list the names that are in use: portbook token list --ended".into()
             }
             "LAST_ADMIN" => {
-                "to create another admin first: portbook token create NAME --role admin".into()
+                "to create another admin: portbook token create NAME --role admin".into()
             }
             "NO_SECRET" => "to renew its certificate, contact the authority that issued it".into(),
             "RATE_LIMITED" | "OVERLOADED" => {
@@ -170,12 +157,6 @@ impl Refusal {
             (None, None) => return show.to_owned(),
         };
         format!("{show}; an admin can change them: portbook token update NAME {flags}")
-    }
-
-    /// Existing names that are similar to an unknown one.
-    fn similar(&self) -> String {
-        let names = self.get("nearest").map(|names| format!("similar names: {names}; "));
-        names.unwrap_or_default()
     }
 
     /// The flag for a namespace other than the default.
@@ -243,7 +224,7 @@ mod tests {
         );
         assert_eq!(
             hint("NAMESPACE_NOT_FOUND", &[("nearest", "prod")]),
-            "similar names: prod; to list namespaces: portbook namespace list"
+            "to list namespaces: portbook namespace list"
         );
         assert_eq!(hint("POOL_NOT_FOUND", &[]), "to list pools: portbook pool list");
         let codes = "FINDING_CODE_SYSTEM_PORT,FINDING_CODE_DYNAMIC_PORT";

@@ -63,7 +63,8 @@ pub(super) struct ImportArgs {
     )]
     default_namespace: String,
 
-    /// The transports of rows without a transport (tcp, udp, sctp, dccp), comma-separated.
+    /// The transports of rows without a transport: tcp, udp, sctp or dccp; several separated by
+    /// commas.
     #[arg(
         long = "transport",
         value_name = "TRANSPORT",
@@ -83,11 +84,11 @@ pub(super) struct ImportArgs {
     #[arg(long)]
     skip_held: bool,
 
-    /// A column to ignore. Can be repeated.
+    /// A column to ignore; repeatable.
     #[arg(long = "ignore-column", value_name = "NAME")]
     ignored: Vec<String>,
 
-    /// A label for all registrations. Overrides the same key of a row. Can be repeated.
+    /// A label for all registrations; repeatable. Overrides the same key of a row.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse::label)]
     labels: Vec<(String, String)>,
 
