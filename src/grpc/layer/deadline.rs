@@ -52,7 +52,7 @@ pub(super) struct DeadlineBody {
 
 impl DeadlineBody {
     /// Ends this body at the deadline.
-    pub(super) fn new(deadline: Instant, inner: Body) -> Body {
+    pub(super) fn wrap(deadline: Instant, inner: Body) -> Body {
         let deadline = Box::pin(sleep_until(deadline));
         Body::new(Self { inner, deadline, has_ended: false })
     }

@@ -131,7 +131,7 @@ impl Limit {
             (Err(refusal), _) => refusal.into(),
             (Ok(LimitedResponse { response, permits }), Some(deadline)) if kind.is_stream() => {
                 LimitedResponse {
-                    response: response.map(|body| DeadlineBody::new(deadline, body)),
+                    response: response.map(|body| DeadlineBody::wrap(deadline, body)),
                     permits,
                 }
             }

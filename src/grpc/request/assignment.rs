@@ -134,7 +134,7 @@ fn count(fields: &mut Fields, count: Option<u32>) -> Parsed<NonZeroU16> {
 pub(super) fn renew(fields: &mut Fields, request: proto::RenewLeaseRequest) -> Parsed<Command> {
     let selector = selector(
         fields,
-        &proto::ReleasePortRequest {
+        proto::ReleasePortRequest {
             uid: request.uid,
             namespace: request.namespace,
             port: request.port,
@@ -204,23 +204,24 @@ fn edits(fields: &mut Fields, assignment: proto::Assignment, mask: &Mask) -> Par
 
 /// A release.
 pub(super) fn release(fields: &mut Fields, request: proto::ReleasePortRequest) -> Parsed<Command> {
-    let selector = selector(fields, &request);
+    let selector = selector(fields, request);
     Ok(Command::Release(selector?))
 }
 
 fn selector(
     fields: &mut Fields,
-    request: &proto::ReleasePortRequest,
+    request: proto::ReleasePortRequest,
 ) -> Parsed<RegistrationSelector> {
-    match (request.uid.as_str(), request.port) {
+    let proto::ReleasePortRequest { uid, namespace, port, transport, etag, .. } = request;
+    match (uid.as_str(), port) {
         ("", None) => Err(fields.invalid("uid", "is missing: expected a uid or a port")),
         ("", Some(port)) => {
-            if !request.etag.is_empty() {
+            if !etag.is_empty() {
                 fields.invalid("etag", "is only valid with uid, not with port");
             }
-            let namespace = fields.namespace("namespace", &request.namespace);
+            let namespace = fields.namespace("namespace", &namespace);
             let port = fields.port("port", Some(port));
-            let transport = fields.transport("transport", request.transport);
+            let transport = fields.transport("transport", transport);
             Ok(RegistrationSelector::Port {
                 namespace: namespace?,
                 port: port?,
@@ -229,15 +230,13 @@ fn selector(
         }
         (_, Some(_)) => Err(fields.invalid("port", "is set together with uid: set one of them")),
         (uid, None) => {
-            let port_fields: [(&str, bool); 2] = [
-                ("namespace", !request.namespace.is_empty()),
-                ("transport", request.transport != 0),
-            ];
+            let port_fields: [(&str, bool); 2] =
+                [("namespace", !namespace.is_empty()), ("transport", transport != 0)];
             for (field, _) in port_fields.into_iter().filter(|(_, is_set)| *is_set) {
                 fields.invalid(field, "is only valid with port, not with uid");
             }
             let uid = fields.parsed("uid", uid.parse());
-            let etag = fields.optional("etag", &request.etag);
+            let etag = fields.optional("etag", &etag);
             Ok(RegistrationSelector::Uid { uid: uid?, etag: etag? })
         }
     }

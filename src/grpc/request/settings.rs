@@ -60,8 +60,9 @@ pub(super) fn delete_namespace(
     fields: &mut Fields,
     request: proto::DeleteNamespaceRequest,
 ) -> Parsed<Command> {
-    let name = fields.required("name", &request.name);
-    let etag = fields.optional("etag", &request.etag);
+    let proto::DeleteNamespaceRequest { name, etag, .. } = request;
+    let name = fields.required("name", &name);
+    let etag = fields.optional("etag", &etag);
     Ok(Command::DeleteNamespace(DeleteNamespace { name: name?, etag: etag? }))
 }
 
@@ -154,9 +155,10 @@ pub(super) fn delete_pool(
     fields: &mut Fields,
     request: proto::DeletePoolRequest,
 ) -> Parsed<Command> {
-    let namespace = fields.namespace("namespace", &request.namespace);
-    let name = fields.required("name", &request.name);
-    let etag = fields.optional("etag", &request.etag);
+    let proto::DeletePoolRequest { namespace, name, etag, .. } = request;
+    let namespace = fields.namespace("namespace", &namespace);
+    let name = fields.required("name", &name);
+    let etag = fields.optional("etag", &etag);
     let delete = DeletePool { namespace: namespace?, name: name?, etag: etag? };
     Ok(Command::DeletePool(delete))
 }
