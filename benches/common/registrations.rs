@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use portbook::registry::assignment::{
     Assignment, Origin, Record, Registration, Revision, State, Uid,
 };
-use portbook::registry::command::{Command, Details, Register};
+use portbook::registry::command::{Command, Register};
+use portbook::registry::details::{DetailEdits, Details};
 use portbook::registry::finding::FindingCode;
 use portbook::registry::name::NamespaceName;
 use portbook::registry::namespace::{Namespace, Policy};
@@ -56,11 +57,6 @@ pub(crate) fn registration(
         )),
         origin: Origin::Custom(Registration {
             namespace: namespace.clone(),
-            labels: Labels::parse([
-                label("tier", "gold"),
-                label("room", &format!("r{}", port / 99)),
-            ])
-            .unwrap(),
             create_time: Timestamp::UNIX_EPOCH,
             update_time: Timestamp::UNIX_EPOCH,
             revision: Revision(1),
@@ -71,11 +67,17 @@ pub(crate) fn registration(
         ports: Some(PortRange::single(Port::new(port as u16))),
         transport: Some(transport),
         state: State::Assigned,
-        description: format!("The {role} of team {team}, number {service}").into(),
-        assignee: format!("Team {team}").into(),
-        contact: format!("{team}@example.com").into(),
-        reference: "".into(),
-        assignment_notes: "".into(),
+        details: Details {
+            description: format!("The {role} of team {team}, number {service}").into(),
+            assignee: format!("Team {team}").into(),
+            contact: format!("{team}@example.com").into(),
+            labels: Labels::parse([
+                label("tier", "gold"),
+                label("room", &format!("r{}", port / 99)),
+            ])
+            .unwrap(),
+            ..Details::default()
+        },
     };
     Record::share(value)
 }
@@ -116,7 +118,7 @@ pub(crate) fn register(first: u16, acknowledge: BTreeSet<FindingCode>) -> Comman
         transports: vec![Transport::Tcp],
         pool: None,
         ttl: None,
-        details: Details::default(),
+        details: DetailEdits::default(),
         acknowledge,
     })
 }

@@ -5,6 +5,7 @@
 pub mod admin_service;
 pub mod annotate;
 pub mod convert;
+pub mod details;
 pub mod fields;
 pub mod layer;
 pub mod page_token;

@@ -11,6 +11,7 @@ use super::assignment::{
     Uid,
 };
 use super::change::Change;
+use super::details::Details;
 use super::guide::{Encryption, Guide};
 use super::lease::CoolDown;
 use super::name::NamespaceName;
@@ -151,11 +152,11 @@ fn reference() -> Reference {
             ports: port.map(|(a, b)| PortRange::new(Port::new(a), Port::new(b)).unwrap()),
             transport,
             state,
-            description: TEXTS[ordinal as usize % TEXTS.len()].into(),
-            assignee: ASSIGNEES[ordinal as usize % ASSIGNEES.len()].into(),
-            contact: "".into(),
-            reference: "".into(),
-            assignment_notes: "".into(),
+            details: Details {
+                description: TEXTS[ordinal as usize % TEXTS.len()].into(),
+                assignee: ASSIGNEES[ordinal as usize % ASSIGNEES.len()].into(),
+                ..Details::default()
+            },
         };
     let tcp = Some(Transport::Tcp);
     let records = vec![
@@ -243,7 +244,6 @@ fn registration(
         uid: Uid::new(Uuid::from_u128(id)),
         origin: Origin::Custom(Registration {
             namespace: namespace.clone(),
-            labels: Labels::default(),
             create_time: Timestamp::UNIX_EPOCH,
             update_time: Timestamp::UNIX_EPOCH,
             revision: Revision(1),
@@ -254,25 +254,20 @@ fn registration(
         ports: Some(ports),
         transport: Some(transport),
         state: State::Assigned,
-        description: "".into(),
-        assignee: "".into(),
-        contact: "".into(),
-        reference: "".into(),
-        assignment_notes: "".into(),
+        details: Details::default(),
     };
     set_texts(&mut assignment, text);
     Record::share(assignment)
 }
 
 fn set_texts(assignment: &mut Assignment, text: usize) {
-    assignment.description = TEXTS[text % TEXTS.len()].into();
-    assignment.assignee = ASSIGNEES[text / 7 % ASSIGNEES.len()].into();
-    assignment.contact = if text.is_multiple_of(3) { "ops@bill.example" } else { "" }.into();
-    if let Origin::Custom(registration) = &mut assignment.origin {
-        let site = SITES[text / 5 % SITES.len()];
-        let site = (!site.is_empty()).then(|| ("site".to_owned(), site.to_owned()));
-        registration.labels = Labels::parse(site).unwrap();
-    }
+    let details = &mut assignment.details;
+    details.description = TEXTS[text % TEXTS.len()].into();
+    details.assignee = ASSIGNEES[text / 7 % ASSIGNEES.len()].into();
+    details.contact = if text.is_multiple_of(3) { "ops@bill.example" } else { "" }.into();
+    let site = SITES[text / 5 % SITES.len()];
+    let site = (!site.is_empty()).then(|| ("site".to_owned(), site.to_owned()));
+    details.labels = Labels::parse(site).unwrap();
 }
 
 /// The registrations of a namespace by folded name, transport and port.

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::details::Details;
 use super::encoded::Encoded;
 use super::lease::Lease;
 use super::name::{NamespaceName, PoolName};
 use super::port::{Port, PortRange, Transport};
-use super::text::Labels;
 
 /// The number of committed changes: 0 for a new database, increased by one with every change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -177,16 +177,8 @@ pub struct Assignment {
     pub transport: Option<Transport>,
     /// The state of the ports.
     pub state: State,
-    /// A short description, or empty.
-    pub description: Arc<str>,
-    /// The assignee, or empty.
-    pub assignee: Arc<str>,
-    /// The contact, or empty.
-    pub contact: Arc<str>,
-    /// The specification, or empty.
-    pub reference: Arc<str>,
-    /// Additional notes, or empty.
-    pub assignment_notes: Arc<str>,
+    /// The descriptive fields.
+    pub details: Details,
 }
 
 /// The source of a record, with the fields that only records of this source have.
@@ -208,8 +200,6 @@ pub enum Origin {
 pub struct Registration {
     /// The namespace.
     pub namespace: NamespaceName,
-    /// Key-value pairs.
-    pub labels: Labels,
     /// When it was registered.
     pub create_time: Timestamp,
     /// When it was last changed.

@@ -6,6 +6,7 @@ use std::num::NonZeroU16;
 use jiff::Timestamp;
 
 use super::assignment::{Etag, Uid};
+use super::details::DetailEdits;
 use super::finding::FindingCode;
 use super::lease::{CoolDown, Ttl};
 use super::name::{NamespaceName, PoolName};
@@ -13,7 +14,7 @@ use super::namespace::Policy;
 use super::port::{Port, PortRange, Transport};
 use super::port_set::PortSet;
 use super::service_name::ServiceName;
-use super::text::{Labels, Text};
+use super::text::Text;
 
 /// A requested change.
 #[derive(Clone, Debug)]
@@ -46,23 +47,6 @@ pub enum Command {
     DeletePool(DeletePool),
 }
 
-/// The descriptive fields of a registration.
-#[derive(Clone, Debug, Default)]
-pub struct Details {
-    /// A short description.
-    pub description: Text<255>,
-    /// The assignee.
-    pub assignee: Text<255>,
-    /// The contact.
-    pub contact: Text<255>,
-    /// The specification.
-    pub reference: Text<512>,
-    /// Additional notes.
-    pub assignment_notes: Text<2000>,
-    /// Key-value pairs.
-    pub labels: Labels,
-}
-
 /// Register ports.
 #[derive(Clone, Debug)]
 pub struct Register {
@@ -79,7 +63,7 @@ pub struct Register {
     /// The duration of the lease; none for a registration that does not expire.
     pub ttl: Option<Ttl>,
     /// The descriptive fields.
-    pub details: Details,
+    pub details: DetailEdits,
     /// The acknowledged findings.
     pub acknowledge: BTreeSet<FindingCode>,
 }
@@ -102,7 +86,7 @@ pub struct Ensure {
     /// The duration of the lease; none for a registration that does not expire.
     pub ttl: Option<Ttl>,
     /// The descriptive fields.
-    pub details: Details,
+    pub details: DetailEdits,
 }
 
 /// Renew a lease.
@@ -114,25 +98,6 @@ pub struct Renew {
     pub ttl: Option<Ttl>,
 }
 
-/// New values of the fields of a registration; `None` leaves a field unchanged.
-#[derive(Clone, Debug, Default)]
-pub struct Edits {
-    /// The service name.
-    pub service_name: Option<ServiceName>,
-    /// The description.
-    pub description: Option<Text<255>>,
-    /// The assignee.
-    pub assignee: Option<Text<255>>,
-    /// The contact.
-    pub contact: Option<Text<255>>,
-    /// The reference.
-    pub reference: Option<Text<512>>,
-    /// The notes.
-    pub assignment_notes: Option<Text<2000>>,
-    /// The labels.
-    pub labels: Option<Labels>,
-}
-
 /// Update the fields of a registration.
 #[derive(Clone, Debug)]
 pub struct Update {
@@ -140,8 +105,10 @@ pub struct Update {
     pub uid: Uid,
     /// If present, the etag that must be current.
     pub etag: Option<Etag>,
-    /// The new values.
-    pub edits: Edits,
+    /// The new service name, if it changes.
+    pub service_name: Option<ServiceName>,
+    /// The new values of the descriptive fields.
+    pub details: DetailEdits,
     /// The findings of a new service name that are acknowledged.
     pub acknowledge: BTreeSet<FindingCode>,
 }

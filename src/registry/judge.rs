@@ -193,10 +193,10 @@ impl<'a> TransportQuery<'a> {
             holder.ports?,
             self.transport,
             name_of(holder),
-            if holder.assignee.is_empty() {
+            if holder.details.assignee.is_empty() {
                 String::new()
             } else {
-                format!(" (assignee: {})", holder.assignee)
+                format!(" (assignee: {})", holder.details.assignee)
             },
         );
         Some(RuleMatch::on_record(message, holder))
@@ -290,7 +290,7 @@ impl<'a> TransportQuery<'a> {
         let (port, record) = first?;
         let assigned_to = match (&record.service_name, state) {
             (Some(name), _) => format!(" to {name}"),
-            (None, State::Assigned) => format!(" ({})", record.description),
+            (None, State::Assigned) => format!(" ({})", record.details.description),
             (None, _) => String::new(),
         };
         let scope = if record.transport.is_some() { "" } else { ", without naming a transport" };

@@ -13,6 +13,7 @@ pub mod text;
 mod words;
 
 pub mod assignment;
+pub mod details;
 pub mod encoded;
 pub mod guide;
 pub mod namespace;

@@ -194,7 +194,7 @@ fn list_order(records: &[Arc<Record>]) -> Vec<u32> {
 fn link_aliases(assignments: &mut [Assignment]) {
     let mut links: HashMap<String, BTreeSet<Arc<str>>> = HashMap::new();
     for assignment in &*assignments {
-        let target = alias_target(&assignment.assignment_notes);
+        let target = alias_target(&assignment.details.assignment_notes);
         if let (Some(name), Some(target)) = (&assignment.service_name, target) {
             links.entry(name.to_lowercase()).or_default().insert(target.into());
             links.entry(target.to_lowercase()).or_default().insert(Arc::clone(name));

@@ -31,13 +31,8 @@ impl<const MAX: usize> Text<MAX> {
     /// If it is longer than `MAX` bytes or contains a control character.
     pub fn parse(text: impl Into<String>) -> Result<Self, TextError> {
         let text = text.into();
-        if text.len() > MAX {
-            return Err(TextError::TooLong { length: text.len(), max: MAX });
-        }
-        match text.chars().find(|c| c.is_control()) {
-            Some(control) => Err(TextError::Control(control)),
-            None => Ok(Self(text)),
-        }
+        check_text(&text, MAX)?;
+        Ok(Self(text))
     }
 
     /// The text.
@@ -50,6 +45,17 @@ impl<const MAX: usize> Text<MAX> {
     #[must_use]
     pub fn to_shared(&self) -> Arc<str> {
         self.0.as_str().into()
+    }
+}
+
+/// Checks a text against the limits.
+pub(super) fn check_text(text: &str, max: usize) -> Result<(), TextError> {
+    if text.len() > max {
+        return Err(TextError::TooLong { length: text.len(), max });
+    }
+    match text.chars().find(|c| c.is_control()) {
+        Some(control) => Err(TextError::Control(control)),
+        None => Ok(()),
     }
 }
 

@@ -6,14 +6,14 @@ use std::sync::{Arc, LazyLock};
 use jiff::Timestamp;
 use portbook::grpc::{convert, proto, wire};
 use portbook::registry::assignment::{Assignment, Source, State, Uid};
-use portbook::registry::command::{Command, Details, Edits, Register, Update};
+use portbook::registry::command::{Command, Register, Update};
 use portbook::registry::decide::{Context, Refusal, decide};
+use portbook::registry::details::{DetailEdits, TextField};
 use portbook::registry::finding::FindingCode;
 use portbook::registry::list::{Filter, page};
 use portbook::registry::name::NamespaceName;
 use portbook::registry::port::{Port, PortRange, Transport};
 use portbook::registry::snapshot::Snapshot;
-use portbook::registry::text::Text;
 use portbook::store::sqlite::SqliteStore;
 use portbook::store::{Contents, Entry, Store};
 use proptest::prelude::*;
@@ -134,6 +134,12 @@ fn the_raw_response_type_encodes_as_the_proto_message() {
     assert_eq!(batch.encode_to_vec(), bytes);
 }
 
+fn described(text: &str) -> DetailEdits {
+    let mut details = DetailEdits::default();
+    details.set_text(TextField::Description, text).unwrap();
+    details
+}
+
 fn register(first: u16, width: u16) -> Command {
     let last = Port::new(first + width - 1);
     Command::Register(Register {
@@ -143,7 +149,7 @@ fn register(first: u16, width: u16) -> Command {
         transports: vec![Transport::Tcp],
         pool: None,
         ttl: None,
-        details: Details { description: Text::parse("A law's own").unwrap(), ..Details::default() },
+        details: described("A law's own"),
         acknowledge: FindingCode::ALL.into_iter().collect(),
     })
 }
@@ -229,11 +235,11 @@ fn a_clock_set_back_does_not_block_writes() {
         let mut store = SqliteStore::in_memory().await.unwrap();
         let mut snapshot = store.load(Timestamp::UNIX_EPOCH).await.unwrap().into_loaded().snapshot;
         let uid = Uid::new(Uuid::now_v7());
-        let details = Edits { description: Text::parse("later").ok(), ..Edits::default() };
         let change = Command::Update(Update {
             uid,
             etag: None,
-            edits: details,
+            service_name: None,
+            details: described("later"),
             acknowledge: std::collections::BTreeSet::new(),
         });
         let noon = Timestamp::from_second(43_200).unwrap();

@@ -10,7 +10,8 @@ use portbook::access::{
 use portbook::metrics::Metrics;
 use portbook::registry::assignment::{Revision, Uid};
 use portbook::registry::change::Change;
-use portbook::registry::command::{Command, Details, Register};
+use portbook::registry::command::{Command, Register};
+use portbook::registry::details::DetailEdits;
 use portbook::registry::finding::FindingCode;
 use portbook::registry::lease::Ttl;
 use portbook::registry::name::NamespaceName;
@@ -118,7 +119,7 @@ fn registration(port: u16, ttl: Option<i64>) -> Register {
         transports: vec![Transport::Tcp, Transport::Udp],
         pool: None,
         ttl: ttl.map(|seconds| Ttl::new(SignedDuration::from_secs(seconds)).unwrap()),
-        details: Details::default(),
+        details: DetailEdits::default(),
         acknowledge: FindingCode::ALL.into_iter().collect(),
     }
 }

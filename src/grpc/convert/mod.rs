@@ -20,7 +20,7 @@ pub use finding::{finding, verdict};
 pub use settings::{namespace, namespace_summary, pool, pool_summary};
 pub use token::token;
 
-use super::proto;
+use super::{details, proto};
 use crate::registry::assignment::{Assignment, Origin, Record, State};
 use crate::registry::counts::Counts;
 use crate::registry::endpoint::Host;
@@ -41,13 +41,8 @@ pub fn assignment(reference: &Reference, record: &Assignment) -> proto::Assignme
         ports: record.ports.map(port_range),
         transport: transport(record.transport).into(),
         state: state(record.state).into(),
-        description: record.description.to_string(),
-        assignee: record.assignee.to_string(),
-        contact: record.contact.to_string(),
-        reference: record.reference.to_string(),
-        assignment_notes: record.assignment_notes.to_string(),
         guide: guide.map(|guide| guide.id.to_string()).unwrap_or_default(),
-        ..proto::Assignment::default()
+        ..details::message(&record.details)
     };
     let pooled = record.registration().and_then(|registration| registration.pooled.as_ref());
     match &record.origin {
@@ -61,7 +56,6 @@ pub fn assignment(reference: &Reference, record: &Assignment) -> proto::Assignme
         },
         Origin::Custom(registration) => proto::Assignment {
             namespace: registration.namespace.to_string(),
-            labels: registration.labels.pairs().clone(),
             create_time: Some(timestamp(registration.create_time)),
             update_time: Some(timestamp(registration.update_time)),
             etag: registration.etag().to_string(),

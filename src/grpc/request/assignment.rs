@@ -1,37 +1,15 @@
 //! Writes of registrations.
 
 use std::num::NonZeroU16;
+use std::{iter, mem};
 
 use super::Mask;
+use crate::grpc::details;
 use crate::grpc::fields::{Fields, MAX_REGISTRATIONS, Parsed};
 use crate::grpc::proto;
 use crate::registry::assignment::Uid;
-use crate::registry::command::{
-    Command, Details, Edits, Ensure, Register, RegistrationSelector, Renew, Update,
-};
-
-/// The descriptive fields of a registration, from any request.
-macro_rules! details {
-    ($fields:ident, $request:ident) => {{
-        let description = $fields.text("description", $request.description);
-        let assignee = $fields.text("assignee", $request.assignee);
-        let contact = $fields.text("contact", $request.contact);
-        let reference = $fields.text("reference", $request.reference);
-        let assignment_notes = $fields.text("assignment_notes", $request.assignment_notes);
-        let labels = $fields.labels("labels", $request.labels);
-        let read = || {
-            Ok(Details {
-                description: description?,
-                assignee: assignee?,
-                contact: contact?,
-                reference: reference?,
-                assignment_notes: assignment_notes?,
-                labels: labels?,
-            })
-        };
-        read()
-    }};
-}
+use crate::registry::command::{Command, Ensure, Register, RegistrationSelector, Renew, Update};
+use crate::registry::details::TextField;
 
 /// A registration.
 pub(super) fn register(
@@ -43,14 +21,14 @@ pub(super) fn register(
     Ok(Command::Register(register))
 }
 
-fn registration(fields: &mut Fields, request: proto::RegisterPortRequest) -> Parsed<Register> {
+fn registration(fields: &mut Fields, mut request: proto::RegisterPortRequest) -> Parsed<Register> {
     let namespace = fields.namespace("namespace", &request.namespace);
     let service_name = fields.service_name("service_name", &request.service_name);
     let ports = fields.port_range("ports", request.ports);
     let transports = fields.transports_to_register("transports", &request.transports);
     let pool = fields.optional("pool", &request.pool);
     let ttl = fields.ttl("ttl", request.ttl);
-    let details = details!(fields, request);
+    let details = details::edits(fields, "", &mut request, |_, is_empty| !is_empty);
     let acknowledge = fields.acknowledge("acknowledge", &request.acknowledge);
     Ok(Register {
         namespace: namespace?,
@@ -100,18 +78,21 @@ fn check_entry_options(fields: &mut Fields, request: &proto::RegisterPortRequest
 }
 
 /// Ports of a pool.
-pub(super) fn ensure(fields: &mut Fields, request: proto::EnsurePortRequest) -> Parsed<Command> {
+pub(super) fn ensure(
+    fields: &mut Fields,
+    mut request: proto::EnsurePortRequest,
+) -> Parsed<Command> {
     let namespace = fields.namespace("namespace", &request.namespace);
     let pool = fields.required("pool", &request.pool);
     let service_name = fields.service_name("service_name", &request.service_name);
-    let instance = fields.text("instance", request.instance);
+    let instance = fields.text("instance", mem::take(&mut request.instance));
     let count = count(fields, request.count);
     let transports = match &request.transports[..] {
         [] => Ok(Vec::new()),
         some => fields.transports_to_register("transports", some),
     };
     let ttl = fields.ttl("ttl", request.ttl);
-    let details = details!(fields, request);
+    let details = details::edits(fields, "", &mut request, |_, is_empty| !is_empty);
     let ensure = Ensure {
         namespace: namespace?,
         pool: pool?,
@@ -153,54 +134,29 @@ pub(super) fn update(
     request: proto::UpdateAssignmentRequest,
 ) -> Parsed<Command> {
     let acknowledge = fields.acknowledge("acknowledge", &request.acknowledge);
-    let assignment = fields.message("assignment", request.assignment)?;
+    let mut assignment = fields.message("assignment", request.assignment)?;
     let uid = fields.parsed("assignment.uid", assignment.uid.parse::<Uid>());
     let etag = fields.optional("assignment.etag", &assignment.etag);
-    let mask = Mask::read(fields, request.update_mask, &EDITABLE)?;
-    let edits = edits(fields, assignment, &mask);
-    let update = Update { uid: uid?, etag: etag?, edits: edits?, acknowledge: acknowledge? };
+    let texts = TextField::ALL.map(TextField::name);
+    let editable: Vec<_> =
+        iter::once(SERVICE_NAME).chain(texts).chain(iter::once(details::LABELS)).collect();
+    let mask = Mask::read(fields, request.update_mask, &editable)?;
+    let service_name = mask.value(SERVICE_NAME, assignment.service_name.is_empty(), || {
+        fields.service_name("assignment.service_name", &assignment.service_name)
+    });
+    let selects = |field: &str, is_empty| mask.has(field, is_empty);
+    let details = details::edits(fields, "assignment.", &mut assignment, selects);
+    let update = Update {
+        uid: uid?,
+        etag: etag?,
+        service_name: service_name?,
+        details: details?,
+        acknowledge: acknowledge?,
+    };
     Ok(Command::Update(update))
 }
 
-const EDITABLE: [&str; 7] = [
-    "service_name",
-    "description",
-    "assignee",
-    "contact",
-    "reference",
-    "assignment_notes",
-    "labels",
-];
-
-/// The fields in the mask; without a mask those that are not empty (AIP-134).
-fn edits(fields: &mut Fields, assignment: proto::Assignment, mask: &Mask) -> Parsed<Edits> {
-    macro_rules! masked {
-        ($field:ident, $parse:expr) => {
-            mask.value(stringify!($field), assignment.$field.is_empty(), || {
-                let path = concat!("assignment.", stringify!($field));
-                $parse(&mut *fields, path, assignment.$field)
-            })
-        };
-    }
-    let service_name = masked!(service_name, |fields: &mut Fields, path, name: String| {
-        fields.service_name(path, &name)
-    });
-    let description = masked!(description, Fields::text);
-    let assignee = masked!(assignee, Fields::text);
-    let contact = masked!(contact, Fields::text);
-    let reference = masked!(reference, Fields::text);
-    let assignment_notes = masked!(assignment_notes, Fields::text);
-    let labels = masked!(labels, Fields::labels);
-    Ok(Edits {
-        service_name: service_name?,
-        description: description?,
-        assignee: assignee?,
-        contact: contact?,
-        reference: reference?,
-        assignment_notes: assignment_notes?,
-        labels: labels?,
-    })
-}
+const SERVICE_NAME: &str = "service_name";
 
 /// A release.
 pub(super) fn release(fields: &mut Fields, request: proto::ReleasePortRequest) -> Parsed<Command> {

@@ -221,8 +221,8 @@ fn holder(record: &Record) -> Metadata {
         ("transport", text(record.transport.map(Transport::name))),
         ("holder", text(record.service_name.as_deref())),
         ("holder_uid", record.uid.to_string()),
-        ("holder_assignee", record.assignee.to_string()),
-        ("holder_contact", record.contact.to_string()),
+        ("holder_assignee", record.details.assignee.to_string()),
+        ("holder_contact", record.details.contact.to_string()),
     ]
 }
 

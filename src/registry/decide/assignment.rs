@@ -10,7 +10,8 @@ use crate::registry::assignment::{
     Assignment, Etag, Origin, PoolMembership, Record, Registration, State, Uid,
 };
 use crate::registry::change::Change;
-use crate::registry::command::{Details, Edits, Register, RegistrationSelector, Update};
+use crate::registry::command::{Register, RegistrationSelector, Update};
+use crate::registry::details::{DetailEdits, Details};
 use crate::registry::finding::Finding;
 use crate::registry::judge::RegistrationQuery;
 use crate::registry::lease::{CoolDown, Lease};
@@ -18,7 +19,6 @@ use crate::registry::name::NamespaceName;
 use crate::registry::port::{Port, PortRange, Transport};
 use crate::registry::service_name::fold;
 use crate::registry::snapshot::{Snapshot, View};
-use crate::registry::text::Text;
 
 pub(super) fn register(
     snapshot: &Snapshot,
@@ -53,14 +53,15 @@ pub(super) fn new_assignments(
     snapshot: &Snapshot,
     query: &RegistrationQuery<'_>,
     context: &mut Context<'_>,
-    details: &Details,
+    edits: &DetailEdits,
     with: impl Fn(Registration) -> Registration,
 ) -> Vec<Change> {
+    let mut details = Details::default();
+    edits.apply(&mut details);
     let mut new = |transport: &Transport| Assignment {
         uid: (context.new_uid)(),
         origin: Origin::Custom(with(Registration {
             namespace: NamespaceName::default(),
-            labels: details.labels.clone(),
             create_time: context.now,
             update_time: context.now,
             revision: snapshot.revision().next(),
@@ -71,11 +72,7 @@ pub(super) fn new_assignments(
         ports: Some(query.ports),
         transport: Some(*transport),
         state: State::Assigned,
-        description: details.description.to_shared(),
-        assignee: details.assignee.to_shared(),
-        contact: details.contact.to_shared(),
-        reference: details.reference.to_shared(),
-        assignment_notes: details.assignment_notes.to_shared(),
+        details: details.clone(),
     };
     let records = query.transports.iter().map(|transport| Record::share(new(transport)));
     records.map(|after| Change::Registered { after }).collect()
@@ -107,17 +104,15 @@ pub(super) fn update(
     let (before, registration) = registered(snapshot, update.uid, update.etag)?;
     let findings = judge_new_name(snapshot, before, registration, update, context.now)?;
     let mut after = (**before).clone();
-    edit(&mut after, &update.edits);
-    let mut changed = registration.clone();
-    if let Some(labels) = &update.edits.labels {
-        changed.labels = labels.clone();
+    if let Some(name) = &update.service_name {
+        after.service_name = Some(name.to_shared());
     }
-    after.origin = Origin::Custom(changed.clone());
+    update.details.apply(&mut after.details);
     if after == ***before {
         let unchanged = Unchanged::Assignments(vec![Arc::clone(before)]);
         return Ok(Decision { findings, ..Decision::unchanged(unchanged) });
     }
-    after.origin = Origin::Custom(changed_now(snapshot, &changed, context));
+    after.origin = Origin::Custom(changed_now(snapshot, registration, context));
     let change = Change::Updated { before: Arc::clone(before), after: Record::share(after) };
     Ok(Decision { findings, ..Decision::of(change) })
 }
@@ -145,7 +140,7 @@ fn judge_new_name(
     now: Timestamp,
 ) -> Result<Vec<Finding>, Refusal> {
     let (Some(name), Some(ports), Some(transport)) =
-        (&update.edits.service_name, before.ports, before.transport)
+        (&update.service_name, before.ports, before.transport)
     else {
         return Ok(Vec::new());
     };
@@ -171,22 +166,6 @@ fn judge_new_name(
         now,
     };
     check_findings(view, &query, &update.acknowledge)
-}
-
-fn edit(assignment: &mut Assignment, edits: &Edits) {
-    fn put<const MAX: usize>(text: &mut Arc<str>, edit: Option<&Text<MAX>>) {
-        if let Some(edit) = edit {
-            *text = edit.to_shared();
-        }
-    }
-    if let Some(name) = &edits.service_name {
-        assignment.service_name = Some(name.to_shared());
-    }
-    put(&mut assignment.description, edits.description.as_ref());
-    put(&mut assignment.assignee, edits.assignee.as_ref());
-    put(&mut assignment.contact, edits.contact.as_ref());
-    put(&mut assignment.reference, edits.reference.as_ref());
-    put(&mut assignment.assignment_notes, edits.assignment_notes.as_ref());
 }
 
 pub(super) fn release(

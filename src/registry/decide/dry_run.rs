@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::assignment::new_assignments;
 use super::{Context, Refusal};
 use crate::registry::assignment::{Registration, Uid};
-use crate::registry::command::Details;
+use crate::registry::details::DetailEdits;
 use crate::registry::finding::FindingCode;
 use crate::registry::judge::{RegistrationQuery, judge};
 use crate::registry::name::{NamespaceName, PoolName};
@@ -100,7 +100,7 @@ fn try_one(
     let mut new_uid = || Uid::placeholder(index as u32);
     let mut context = Context { now, new_uid: &mut new_uid };
     let changes =
-        new_assignments(state, &query, &mut context, &Details::default(), |registration| {
+        new_assignments(state, &query, &mut context, &DetailEdits::default(), |registration| {
             Registration { namespace: proposed.namespace.clone(), ..registration }
         });
     let next = state.after(state.revision(), &changes);

@@ -143,7 +143,7 @@ impl Filter {
     }
 
     fn matches_assignee(&self, record: &Record) -> bool {
-        let (assignee, part) = (&*record.assignee, self.assignee.as_bytes());
+        let (assignee, part) = (&*record.details.assignee, self.assignee.as_bytes());
         if assignee.is_ascii() {
             let mut parts = assignee.as_bytes().windows(part.len());
             return parts.any(|candidate| candidate.eq_ignore_ascii_case(part));
@@ -152,11 +152,8 @@ impl Filter {
     }
 
     fn matches_labels(&self, record: &Record) -> bool {
-        self.labels.pairs().is_empty()
-            || record.registration().is_some_and(|registration| {
-                let has = registration.labels.pairs();
-                self.labels.pairs().iter().all(|(key, value)| has.get(key) == Some(value))
-            })
+        let labels = record.details.labels.pairs();
+        self.labels.pairs().iter().all(|(key, value)| labels.get(key) == Some(value))
     }
 }
 

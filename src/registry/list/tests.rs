@@ -18,11 +18,12 @@ fn matches(filter: &Filter, record: &Record) -> bool {
             record.ports.is_some_and(|ports| ports.iter().any(|port| range.contains(port)))
         })
         && name.starts_with(&filter.service_name_prefix)
-        && record.assignee.to_lowercase().contains(&filter.assignee)
-        && filter.labels.pairs().iter().all(|(key, value)| {
-            registration
-                .is_some_and(|registration| registration.labels.pairs().get(key) == Some(value))
-        })
+        && record.details.assignee.to_lowercase().contains(&filter.assignee)
+        && filter
+            .labels
+            .pairs()
+            .iter()
+            .all(|(key, value)| record.details.labels.pairs().get(key) == Some(value))
         && filter.pool.as_ref().is_none_or(|pool| {
             registration
                 .and_then(|registration| registration.pooled.as_ref())

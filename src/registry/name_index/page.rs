@@ -379,21 +379,13 @@ fn append_text(text: &mut String, records: &[Arc<Record>]) {
         if last.is_some_and(|last| has_same_text(last, record)) {
             continue;
         }
-        append_words(text, &record.description);
-        append_words(text, &record.assignee);
-        append_words(text, &record.contact);
-        for value in record.registration().iter().flat_map(|custom| custom.labels.pairs().values())
-        {
-            append_words(text, value);
+        for searched in record.details.searched() {
+            append_words(text, searched);
         }
         last = Some(record);
     }
 }
 
 fn has_same_text(a: &Record, b: &Record) -> bool {
-    a.description == b.description
-        && a.assignee == b.assignee
-        && a.contact == b.contact
-        && a.registration().map(|custom| &custom.labels)
-            == b.registration().map(|custom| &custom.labels)
+    a.details.searched().eq(b.details.searched())
 }

@@ -78,7 +78,7 @@ impl SearchIndex {
         for record in records {
             let key = match &record.service_name {
                 Some(name) => fold(name).into_owned(),
-                None if record.state == State::Assigned => record.description.to_string(),
+                None if record.state == State::Assigned => record.details.description.to_string(),
                 None => continue,
             };
             groups.entry((record.source(), key)).or_default().push(Arc::clone(record));

@@ -62,9 +62,9 @@ impl Service {
         let mut descriptions = String::new();
         let mut last = "";
         for record in &records {
-            if *record.description != *last {
-                append_words(&mut descriptions, &record.description);
-                last = &record.description;
+            if *record.details.description != *last {
+                append_words(&mut descriptions, &record.details.description);
+                last = &record.details.description;
             }
         }
         Self::with_descriptions(records, guide, &descriptions)
@@ -258,7 +258,8 @@ impl Service {
                 .find(|shown| contains_word(shown, word))
                 .cloned(),
             DESCRIPTIONS => {
-                let mut descriptions = records.iter().map(|record| &record.description).dedup();
+                let mut descriptions =
+                    records.iter().map(|record| &record.details.description).dedup();
                 descriptions.find(|text| contains_word(text, word)).map(ToString::to_string)
             }
             _ => self.guide.as_ref().map(|guide| guide.summary.clone()),

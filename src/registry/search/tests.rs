@@ -29,10 +29,10 @@ fn naive_search(snapshot: &Snapshot, view: View<'_>, text: &str, limit: usize) -
             records.sort_by_key(|record| ListKey::of(record));
             let mut text = String::new();
             for record in &records {
-                append_words(&mut text, &record.description);
-                append_words(&mut text, &record.assignee);
-                append_words(&mut text, &record.contact);
-                for value in record.registration().unwrap().labels.pairs().values() {
+                append_words(&mut text, &record.details.description);
+                append_words(&mut text, &record.details.assignee);
+                append_words(&mut text, &record.details.contact);
+                for value in record.details.labels.pairs().values() {
                     append_words(&mut text, value);
                 }
             }

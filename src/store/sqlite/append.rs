@@ -303,31 +303,10 @@ async fn insert_assignments(
 ) -> Result<(), StoreError> {
     let rows = assignments.values().flatten().map(|row| Ok((row, to_text(&row.labels)?)));
     let rows = rows.collect::<Result<Vec<_>, StoreError>>()?;
-    let into = "insert into custom_assignment (namespace, transport, first_port, last_port, uid, \
-                service_name, description, assignee, contact, reference, assignment_notes, labels, \
-                create_time, update_time, revision, ttl, expire_time, pool, instance) ";
-    let bind = |mut row: Separated<'_, Sqlite, _>, (it, labels): &(&AssignmentRow, String)| {
-        row.push_bind(it.namespace.as_str())
-            .push_bind(it.transport.as_str())
-            .push_bind(it.first_port)
-            .push_bind(it.last_port)
-            .push_bind(it.uid.as_str())
-            .push_bind(it.service_name.as_str())
-            .push_bind(it.description.as_str())
-            .push_bind(it.assignee.as_str())
-            .push_bind(it.contact.as_str())
-            .push_bind(it.reference.as_str())
-            .push_bind(it.assignment_notes.as_str())
-            .push_bind(labels.as_str())
-            .push_bind(it.create_time)
-            .push_bind(it.update_time)
-            .push_bind(it.revision)
-            .push_bind(it.ttl)
-            .push_bind(it.expire_time)
-            .push_bind(it.pool.as_deref())
-            .push_bind(it.instance.as_deref());
+    let bind = |values: Separated<'_, Sqlite, _>, (row, labels): &(&AssignmentRow, String)| {
+        row.bind(labels, values);
     };
-    script.insert(connection, into, &rows, bind).await
+    script.insert(connection, AssignmentRow::INSERT, &rows, bind).await
 }
 
 async fn insert_requests(

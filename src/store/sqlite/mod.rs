@@ -177,13 +177,20 @@ async fn last_revision(connection: &mut SqliteConnection) -> Result<Revision, St
 mod tests {
     use super::*;
     use crate::registry::assignment::Uid;
-    use crate::registry::command::{Command, Details, Register};
+    use crate::registry::command::{Command, Register};
     use crate::registry::decide::{Context, decide};
+    use crate::registry::details::{DetailEdits, TextField};
     use crate::registry::name::NamespaceName;
     use crate::registry::port::{Port, PortRange, Transport};
+    use crate::registry::text::Labels;
 
     /// An entry that registers a large record.
     fn entry(loaded: &crate::store::LoadedRegistry, revision: Revision, port: u16) -> Entry {
+        let mut details = DetailEdits::default();
+        for field in TextField::ALL {
+            details.set_text(field, &"n".repeat(field.max_bytes())).unwrap();
+        }
+        details.set_labels(Labels::parse([("tier".to_owned(), "1".to_owned())]).unwrap());
         let command = Command::Register(Register {
             namespace: NamespaceName::default(),
             service_name: "large".parse().unwrap(),
@@ -191,10 +198,7 @@ mod tests {
             transports: Transport::ALL.to_vec(),
             pool: None,
             ttl: None,
-            details: Details {
-                assignment_notes: crate::registry::text::Text::parse("n".repeat(2000)).unwrap(),
-                ..Details::default()
-            },
+            details,
             acknowledge: crate::registry::finding::FindingCode::ALL.into_iter().collect(),
         });
         let mut new_uid = || Uid::new(uuid::Uuid::now_v7());
@@ -252,5 +256,25 @@ mod tests {
         let conflict = store.append(Revision(7), &[entry(&loaded, Revision(8), 10_000)]).await;
         assert!(matches!(conflict, Err(StoreError::Conflict { .. })), "{conflict:?}");
         store.append(Revision(0), &[entry(&loaded, Revision(1), 10_000)]).await.unwrap();
+    }
+    /// A field that a query, a row or the schema lacks fails this test.
+    #[tokio::test]
+    async fn every_descriptive_field_is_stored_and_in_the_history() {
+        let mut store = SqliteStore::in_memory().await.unwrap();
+        let loaded = store.load(Timestamp::UNIX_EPOCH).await.unwrap().into_loaded();
+        store.append(Revision(0), &[entry(&loaded, Revision(1), 10_000)]).await.unwrap();
+        let loaded = store.load(Timestamp::UNIX_EPOCH).await.unwrap().into_loaded();
+        let record = loaded.snapshot.custom().next().unwrap();
+        let query = "select after from change";
+        let after: String =
+            sqlx::query_scalar(query).fetch_one(&mut store.connection).await.unwrap();
+        let after: serde_json::Value = serde_json::from_str(&after).unwrap();
+        for field in TextField::ALL {
+            let text = "n".repeat(field.max_bytes());
+            assert_eq!(**record.details.text(field), *text, "loaded {field:?}");
+            assert_eq!(after[field.name()], *text, "history {field:?}");
+        }
+        assert_eq!(record.details.labels.pairs()["tier"], "1");
+        assert_eq!(after["labels"]["tier"], "1");
     }
 }

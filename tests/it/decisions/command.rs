@@ -3,9 +3,10 @@
 use std::num::NonZeroU16;
 
 use portbook::registry::command::{
-    Command, CreateNamespace, CreatePool, DeleteNamespace, DeletePool, Details, Edits, Ensure,
-    Register, RegistrationSelector, Renew, Update, UpdateNamespace, UpdatePool,
+    Command, CreateNamespace, CreatePool, DeleteNamespace, DeletePool, Ensure, Register,
+    RegistrationSelector, Renew, Update, UpdateNamespace, UpdatePool,
 };
+use portbook::registry::details::{DetailEdits, TextField};
 use portbook::registry::namespace::Policy;
 use portbook::registry::port_set::PortSet;
 use portbook::registry::text::Text;
@@ -39,7 +40,7 @@ pub fn command(operation: &Operation, model: &Model) -> Option<Command> {
             count: NonZeroU16::new(*count)?,
             transports: transports(*bits),
             ttl: ttl(*seconds),
-            details: Details::default(),
+            details: DetailEdits::default(),
         }),
         Operation::Renew { nth: which, ttl: seconds } => Command::Renew(Renew {
             selector: RegistrationSelector::Uid { uid: nth(model, *which)?.uid, etag: None },
@@ -48,7 +49,8 @@ pub fn command(operation: &Operation, model: &Model) -> Option<Command> {
         Operation::Rename { nth: which, name, acknowledges } => Command::Update(Update {
             uid: nth(model, *which)?.uid,
             etag: None,
-            edits: Edits { service_name: service(*name).parse().ok(), ..Edits::default() },
+            service_name: service(*name).parse().ok(),
+            details: DetailEdits::default(),
             acknowledge: acknowledged(*acknowledges),
         }),
         Operation::Release { nth: which } => {
@@ -71,6 +73,12 @@ pub fn command(operation: &Operation, model: &Model) -> Option<Command> {
     })
 }
 
+fn described(text: &str) -> DetailEdits {
+    let mut details = DetailEdits::default();
+    details.set_text(TextField::Description, text).unwrap();
+    details
+}
+
 fn register(request: &PortRequest) -> Register {
     Register {
         namespace: request.namespace.parse().unwrap(),
@@ -79,7 +87,7 @@ fn register(request: &PortRequest) -> Register {
         transports: request.transports.clone(),
         pool: request.pool.as_ref().map(|pool| pool.parse().unwrap()),
         ttl: ttl(request.ttl),
-        details: Details { description: Text::parse("A law's own").unwrap(), ..Details::default() },
+        details: described("A law's own"),
         acknowledge: acknowledged(request.acknowledges),
     }
 }

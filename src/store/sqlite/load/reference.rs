@@ -6,6 +6,7 @@ use serde::Deserialize;
 use sqlx::sqlite::SqliteConnection;
 
 use crate::registry::assignment::{Assignment, IanaColumns, Origin, Source, State, Uid};
+use crate::registry::details::Details;
 use crate::registry::guide::{Encryption, Guide};
 use crate::registry::port::{Port, PortRange, Transport};
 use crate::store::StoreError;
@@ -103,11 +104,15 @@ fn iana_assignment(
         ports: ports_from(row.first_port, row.last_port)?,
         transport,
         state: state_from(&row.state)?,
-        description: shared.intern(row.description.as_deref()),
-        assignee: shared.intern(row.assignee.as_deref()),
-        contact: shared.intern(row.contact.as_deref()),
-        reference: shared.intern(row.reference.as_deref()),
-        assignment_notes: shared.intern(row.assignment_notes.as_deref()),
+        details: Details {
+            description: shared.intern(row.description.as_deref()),
+            assignee: shared.intern(row.assignee.as_deref()),
+            contact: shared.intern(row.contact.as_deref()),
+            reference: shared.intern(row.reference.as_deref()),
+            assignment_notes: shared.intern(row.assignment_notes.as_deref()),
+            // Fields that IANA's registry does not have.
+            ..Details::default()
+        },
         origin: Origin::Iana(IanaColumns {
             ordinal: row.ordinal,
             published_as_range,
@@ -157,11 +162,11 @@ fn common_assignment(row: CommonRow) -> Result<Assignment, StoreError> {
         ports,
         transport,
         state: State::Unlisted,
-        description: row.description.into(),
-        assignee: "".into(),
-        contact: "".into(),
-        reference: row.reference.unwrap_or_default().into(),
-        assignment_notes: "".into(),
+        details: Details {
+            description: row.description.into(),
+            reference: row.reference.map(Into::into).unwrap_or_default(),
+            ..Details::default()
+        },
     })
 }
 

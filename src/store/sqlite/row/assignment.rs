@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use sqlx::Sqlite;
+use sqlx::query_builder::Separated;
 
 use super::{or_corrupt, revision_from_sql, revision_to_sql, time_from_sql};
 use crate::registry::assignment::{Assignment, Origin, PoolMembership, Registration, State, Uid};
+use crate::registry::details::Details;
 use crate::registry::lease::{Lease, Ttl};
 use crate::registry::port::{Port, PortRange, Transport};
 use crate::registry::text::Labels;
@@ -41,11 +44,68 @@ pub(in crate::store::sqlite) struct AssignmentRow {
 }
 
 impl AssignmentRow {
+    /// The beginning of an insert statement, up to the values that [`Self::bind`] adds.
+    pub(in crate::store::sqlite) const INSERT: &str = "insert into custom_assignment (namespace, \
+        transport, first_port, last_port, uid, service_name, description, assignee, contact, \
+        reference, assignment_notes, labels, create_time, update_time, revision, ttl, \
+        expire_time, pool, instance) ";
+
+    /// Adds the values of the row, with the labels as JSON, in the order of [`Self::INSERT`].
+    pub(in crate::store::sqlite) fn bind(
+        &self,
+        labels_json: &str,
+        mut values: Separated<'_, Sqlite, &'static str>,
+    ) {
+        let Self {
+            uid,
+            namespace,
+            service_name,
+            first_port,
+            last_port,
+            transport,
+            description,
+            assignee,
+            contact,
+            reference,
+            assignment_notes,
+            labels: _,
+            create_time,
+            update_time,
+            revision,
+            ttl,
+            expire_time,
+            pool,
+            instance,
+        } = self;
+        values
+            .push_bind(namespace.as_str())
+            .push_bind(transport.as_str())
+            .push_bind(*first_port)
+            .push_bind(*last_port)
+            .push_bind(uid.as_str())
+            .push_bind(service_name.as_str())
+            .push_bind(description.as_str())
+            .push_bind(assignee.as_str())
+            .push_bind(contact.as_str())
+            .push_bind(reference.as_str())
+            .push_bind(assignment_notes.as_str())
+            .push_bind(labels_json)
+            .push_bind(*create_time)
+            .push_bind(*update_time)
+            .push_bind(*revision)
+            .push_bind(*ttl)
+            .push_bind(*expire_time)
+            .push_bind(pool.as_deref())
+            .push_bind(instance.as_deref());
+    }
+
     /// The row of a registration; none for a record of the reference.
     pub(in crate::store::sqlite) fn of(record: &Assignment) -> Option<Self> {
         let registration = record.registration()?;
         let pooled = registration.pooled.as_ref();
         let ports = record.ports?;
+        let Details { description, assignee, contact, reference, assignment_notes, labels } =
+            &record.details;
         Some(Self {
             uid: record.uid.to_string(),
             namespace: registration.namespace.to_string(),
@@ -53,12 +113,12 @@ impl AssignmentRow {
             first_port: ports.first().number(),
             last_port: ports.last().number(),
             transport: record.transport?.to_string(),
-            description: record.description.to_string(),
-            assignee: record.assignee.to_string(),
-            contact: record.contact.to_string(),
-            reference: record.reference.to_string(),
-            assignment_notes: record.assignment_notes.to_string(),
-            labels: registration.labels.pairs().clone(),
+            description: description.to_string(),
+            assignee: assignee.to_string(),
+            contact: contact.to_string(),
+            reference: reference.to_string(),
+            assignment_notes: assignment_notes.to_string(),
+            labels: labels.pairs().clone(),
             create_time: registration.create_time.as_microsecond(),
             update_time: registration.update_time.as_microsecond(),
             revision: revision_to_sql(registration.revision),
@@ -93,14 +153,16 @@ impl AssignmentRow {
             ports: Some(or_corrupt(ports)?),
             transport: Some(or_corrupt(self.transport.parse::<Transport>())?),
             state: State::Assigned,
-            description: text(self.description),
-            assignee: text(self.assignee),
-            contact: text(self.contact),
-            reference: text(self.reference),
-            assignment_notes: text(self.assignment_notes),
+            details: Details {
+                description: text(self.description),
+                assignee: text(self.assignee),
+                contact: text(self.contact),
+                reference: text(self.reference),
+                assignment_notes: text(self.assignment_notes),
+                labels: or_corrupt(Labels::parse(self.labels))?,
+            },
             origin: Origin::Custom(Registration {
                 namespace: texts.namespace(&self.namespace)?,
-                labels: or_corrupt(Labels::parse(self.labels))?,
                 create_time: time_from_sql(self.create_time)?,
                 update_time: time_from_sql(self.update_time)?,
                 revision: revision_from_sql(self.revision)?,
