@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-use super::output::Format;
-use super::session::{Address, TlsArgs};
-use super::{parse, time_args};
+use super::output::{self, Format, View};
+use super::session::{Address, Session, TlsArgs};
+use super::{Error, ExitStatus, parse, time_args};
 use crate::access::PlainToken;
 use crate::grpc::proto;
 use crate::registry::name::NamespaceName;
@@ -41,7 +40,7 @@ pub(super) struct ServerArgs {
 
 impl ServerArgs {
     /// The parsed token. Not parsed by clap, whose error messages would repeat an invalid token.
-    pub(super) fn plain_token(&self) -> Result<Option<PlainToken>, super::Error> {
+    pub(super) fn plain_token(&self) -> Result<Option<PlainToken>, Error> {
         let token = self.token.as_deref().filter(|token| !token.is_empty());
         Ok(token.map(PlainToken::parse).transpose()?)
     }
@@ -88,13 +87,32 @@ pub(super) struct OutputArgs {
     pub(super) output: Format,
 }
 
-/// The arguments of every write.
+/// The server of a call, and the format of its output.
 #[derive(Args, Clone, Debug)]
-pub(super) struct WriteArgs {
+pub(super) struct CallArgs {
     #[command(flatten)]
     pub(super) server: ServerArgs,
     #[command(flatten)]
     pub(super) output: OutputArgs,
+}
+
+impl CallArgs {
+    /// A session with the server.
+    pub(super) async fn connect(&self) -> Result<Session, Error> {
+        Session::connect(&self.server).await
+    }
+
+    /// Prints a view in the output format.
+    pub(super) fn show(&self, view: &impl View) -> Result<ExitStatus, Error> {
+        output::show(self.output.output, view)
+    }
+}
+
+/// The arguments of every write.
+#[derive(Args, Clone, Debug)]
+pub(super) struct WriteArgs {
+    #[command(flatten)]
+    pub(super) call: CallArgs,
 
     /// The reason for the change, stored in the history; at most 512 bytes.
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
@@ -168,16 +186,4 @@ pub(super) struct AsOfArgs {
     /// a zone), the end of a day (2026-03-31, local time), or a duration ago (7d) [default: now].
     #[arg(long, value_name = "WHEN", value_parser = time_args::as_of)]
     pub(super) as_of: Option<proto::AsOf>,
-}
-
-/// Parses the names of an enum's values: `custom` for `SOURCE_CUSTOM`.
-pub(super) fn enum_parser<E: Clone + Send + Sync + 'static>(
-    prefix: &'static str,
-    names: &'static [&'static str],
-    from_name: fn(&str) -> Option<E>,
-) -> impl TypedValueParser<Value = E> {
-    PossibleValuesParser::new(names).try_map(move |name| {
-        let name = format!("{prefix}{}", name.to_ascii_uppercase());
-        from_name(&name).ok_or_else(|| format!("the API has no {name}"))
-    })
 }

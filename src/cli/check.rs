@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::args::{AcknowledgeArgs, NamespaceArgs, OutputArgs, ReadArgs};
 use super::output::finding::{self, codes_to_acknowledge, evidence, line, outcome};
 use super::output::record::{text, timestamp};
-use super::output::resource::{range_objects, ranges};
+use super::output::settings::{range_objects, ranges};
 use super::output::{self, enum_names, table};
 use super::parse::PortSpec;
 use super::session::Session;
@@ -65,7 +65,7 @@ impl CheckArgs {
                 transports: transports.map(i32::from).collect(),
                 ..template.clone()
             };
-            let response = session.call(session.registry().check_port(request)).await?;
+            let response = session.send(request).await?;
             verdicts.extend(indexes.into_iter().zip(response.verdicts));
         }
         if verdicts.len() < ports.len() {
@@ -120,7 +120,7 @@ fn object(spec: &PortSpec, verdict: &proto::Verdict) -> Value {
         "first_port": spec.ports.first().number(),
         "last_port": spec.ports.last().number(),
         "transports": spec.transports.iter().map(|of| of.name()).collect::<Vec<_>>(),
-        "outcome": enum_names::outcome(verdict.outcome),
+        "outcome": enum_names::name(verdict.outcome()),
         "findings": verdict.findings.iter().map(finding::object).collect::<Vec<_>>(),
         "alternatives": range_objects(&verdict.alternatives),
     })
@@ -133,10 +133,10 @@ fn row(spec: &PortSpec, verdict: &proto::Verdict, finding: &proto::Finding) -> V
         "first_port": spec.ports.first().number(),
         "last_port": spec.ports.last().number(),
         "transports": spec.transports.iter().map(|of| of.name()).collect::<Vec<_>>(),
-        "outcome": enum_names::outcome(verdict.outcome),
-        "code": enum_names::finding_code(finding.code),
-        "severity": enum_names::severity(finding.severity),
-        "transport": enum_names::transport(finding.transport),
+        "outcome": enum_names::name(verdict.outcome()),
+        "code": enum_names::name(finding.code()),
+        "severity": enum_names::name(finding.severity()),
+        "transport": enum_names::transport(finding.transport()),
         "message": text(&finding.message),
         "evidence_uid": text(&evidence.uid),
         "evidence_service_name": text(&evidence.service_name),

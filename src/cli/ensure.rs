@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::args::{DetailArgs, NamespaceArgs, WriteArgs};
-use super::session::Session;
+use super::rpc::WriteRequest;
 use super::write::{WriteOutcome, heading};
 use super::{Error, ExitStatus, output, time_args};
 use crate::grpc::{convert, proto};
@@ -79,30 +79,28 @@ impl EnsureArgs {
             reference: reference.unwrap_or_default(),
             assignment_notes: notes.unwrap_or_default(),
             labels: labels.into_iter().collect(),
-            validate_only: write.dry_run,
-            request_id: write.request_id,
-            reason: write.reason,
+            ..Default::default()
         };
-        let session = Session::connect(&write.server).await?;
-        let response = session.call(session.admin().ensure_port(request)).await?;
-        let proto::EnsurePortResponse { assignments, findings, created, revision } = response;
-        if !created && assignments.iter().any(|record| differs(&requested, record)) {
+        let response = write.call.connect().await?.send(request.with(&write)).await?;
+        let created = response.created;
+        let outcome = WriteOutcome::from(response);
+        if !created && outcome.assignments.iter().any(|record| differs(&requested, record)) {
             output::notice(
                 "the ports were already allocated and their descriptive fields are unchanged: use \
                  portbook update to change them",
             );
         }
         if quiet {
-            let first = assignments.first().and_then(|record| record.ports?.first);
+            let first = outcome.assignments.first().and_then(|record| record.ports?.first);
             let first = first.ok_or(Error::IncompleteResponse)?;
             return output::print(&format!("{first}\n"));
         }
         let heading = if created {
-            heading("Allocated", revision, write.dry_run)
+            heading("Allocated", outcome.revision, write.dry_run)
         } else {
             "Already allocated:".to_owned()
         };
-        WriteOutcome { assignments, findings, revision }.print(heading, write.output.output)
+        outcome.print(heading, write.call.output.output)
     }
 }
 

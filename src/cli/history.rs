@@ -4,12 +4,11 @@ use clap::Args;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::args::{OutputArgs, ServerArgs, enum_parser};
+use super::args::CallArgs;
 use super::output::change::{self, assignment, details, kind};
-use super::output::{self, clean, enum_names, table};
-use super::pages::{Page, gather};
+use super::output::{self, enum_names, table};
+use super::pages::{Page, list_all};
 use super::parse::HistorySubject;
-use super::session::Session;
 use super::{Error, ExitStatus, time_args};
 use crate::grpc::{convert, proto};
 use crate::registry::name::NamespaceName;
@@ -31,7 +30,7 @@ pub(super) struct HistoryArgs {
 
     /// Only changes of these kinds; several separated by commas.
     #[arg(long = "kind", value_name = "KIND", value_delimiter = ',', ignore_case = true,
-          value_parser = enum_parser("CHANGE_KIND_", KINDS, kind_from_name))]
+          value_parser = enum_names::parser::<proto::ChangeKind>())]
     kinds: Vec<proto::ChangeKind>,
 
     /// Only changes since this time (2026-03-31T12:00:00Z; local time without a zone), the start of
@@ -56,45 +55,19 @@ pub(super) struct HistoryArgs {
     oldest_first: bool,
 
     #[command(flatten)]
-    server: ServerArgs,
-    #[command(flatten)]
-    output: OutputArgs,
-}
-
-const KINDS: &[&str] = &[
-    "registered",
-    "updated",
-    "renewed",
-    "released",
-    "expired",
-    "namespace-created",
-    "namespace-updated",
-    "namespace-deleted",
-    "pool-created",
-    "pool-updated",
-    "pool-deleted",
-];
-
-fn kind_from_name(name: &str) -> Option<proto::ChangeKind> {
-    proto::ChangeKind::from_str_name(&name.replace('-', "_"))
+    call: CallArgs,
 }
 
 impl HistoryArgs {
     pub(super) async fn run(self) -> Result<ExitStatus, Error> {
         let limit = if self.all { u32::MAX } else { self.limit };
-        let (server, output) = (self.server.clone(), self.output.output);
+        let call = self.call.clone();
         let request = self.request();
         let has_namespace = request.filter.as_ref().is_some_and(|filter| filter.namespace == "-");
-        let session = Session::connect(&server).await?;
-        let page = gather(limit, async |page_size, page_token| {
-            let request = proto::ListChangesRequest { page_size, page_token, ..request.clone() };
-            let page = session.call(session.registry().list_changes(request)).await?;
-            let proto::ListChangesResponse { changes, next_page_token, .. } = page;
-            Ok(Page { items: changes, next: next_page_token, total: 0 })
-        });
-        let Page { items: changes, next, .. } = page.await?;
+        let session = call.connect().await?;
+        let Page { items: changes, next, .. } = list_all(&session, limit, &request).await?;
         let shown = changes.len();
-        output::show(output, &History { changes, has_namespace })?;
+        call.show(&History { changes, has_namespace })?;
         if !next.is_empty() {
             output::notice(&format!(
                 "{shown} changes shown, more exist: use --limit N for more or --all for all"
@@ -147,19 +120,17 @@ struct History {
 impl History {
     fn cells(&self, change: &proto::Change) -> Vec<String> {
         let record = assignment(change);
-        let cell = |text: &str| if text.is_empty() { "-".to_owned() } else { clean(text) };
-        let transport = record.and_then(|record| enum_names::transport(record.transport));
         let mut cells = vec![
             change.revision.to_string(),
             change.time.map_or_else(|| "-".into(), table::time),
-            cell(&change.actor),
+            table::cell(&change.actor),
             kind(change),
-            cell(record.map_or("", |record| &record.service_name)),
+            table::cell(record.map_or("", |record| &record.service_name)),
             table::ports(record.and_then(|record| record.ports)),
-            transport.unwrap_or_else(|| "-".into()),
+            enum_names::phrase(record.map_or_else(Default::default, proto::Assignment::transport)),
         ];
-        cells.extend(self.has_namespace.then(|| cell(change::namespace_name(change))));
-        cells.extend([cell(&change.reason), details(change)]);
+        cells.extend(self.has_namespace.then(|| table::cell(change::namespace_name(change))));
+        cells.extend([table::cell(&change.reason), details(change)]);
         cells
     }
 }
@@ -173,8 +144,7 @@ impl output::View for History {
             vec!["REVISION", "TIME", "ACTOR", "CHANGE", "SERVICE", "PORT", "TRANSPORT"];
         header.extend(self.has_namespace.then_some("NAMESPACE"));
         header.extend(["REASON", "DETAILS"]);
-        let header = header.into_iter().map(String::from).collect();
-        table::render(Some(header), self.changes.iter().map(|change| self.cells(change)))
+        table::render(&header, self.changes.iter().map(|change| self.cells(change)))
     }
 
     fn objects(&self) -> Vec<Value> {
@@ -235,12 +205,10 @@ mod tests {
 
     #[test]
     fn every_kind_can_be_specified() {
-        for kind in KINDS {
-            let name = format!("CHANGE_KIND_{}", kind.to_uppercase());
-            assert!(kind_from_name(&name).is_some(), "{kind}");
+        for kind in (1..).map_while(|number| proto::ChangeKind::try_from(number).ok()) {
+            let name = enum_names::phrase(kind).replace(' ', "-");
+            assert_eq!(filter_of(&format!("--kind {name}")).0.kinds, [i32::from(kind)], "{name}");
         }
-        assert!(proto::ChangeKind::try_from(i32::try_from(KINDS.len()).unwrap()).is_ok());
-        assert!(proto::ChangeKind::try_from(i32::try_from(KINDS.len()).unwrap() + 1).is_err());
     }
 
     #[test]

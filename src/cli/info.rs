@@ -24,7 +24,7 @@ impl InfoArgs {
     pub(super) async fn run(self) -> Result<ExitStatus, Error> {
         let session = Session::open(&self.read).await?;
         let request = GetRegistryInfoRequest {};
-        let response = session.call(session.registry().get_registry_info(request)).await?;
+        let response = session.send(request).await?;
         output::show(self.output.output, &response)
     }
 }
@@ -46,7 +46,7 @@ impl SourceCounts {
 
     fn object(&self) -> Value {
         json!({
-            "source": enum_names::source(self.source),
+            "source": enum_names::name(self.source()),
             "assignments": self.assignments,
             "with_port": self.with_port,
             "without_port": self.without_port,
@@ -77,17 +77,19 @@ impl output::View for GetRegistryInfoResponse {
             ("database", self.database_id.clone()),
         ];
         let fields = fields.map(|(name, value)| vec![name.to_owned(), clean(&value)]);
-        let header = "SOURCE RECORDS ASSIGNED RESERVED UNASSIGNED UNLISTED TCP UDP SCTP DCCP NONE";
+        let header: Vec<_> =
+            "SOURCE RECORDS ASSIGNED RESERVED UNASSIGNED UNLISTED TCP UDP SCTP DCCP NONE"
+                .split(' ')
+                .collect();
         let counts = self.sources.iter().map(|counts| {
             let numbers = [counts.assignments]
                 .into_iter()
                 .chain(STATES.map(|state| counts.with(state)))
                 .chain(TRANSPORTS.map(|transport| counts.on(transport)));
-            let source = enum_names::source(counts.source).unwrap_or("-").to_owned();
+            let source = enum_names::name(counts.source()).unwrap_or("-").to_owned();
             [source].into_iter().chain(numbers.map(|number| number.to_string())).collect()
         });
-        let header = header.split(' ').map(String::from).collect();
-        format!("{}\n{}", table::render(None, fields), table::render(Some(header), counts))
+        format!("{}\n{}", table::render(table::NO_HEADER, fields), table::render(&header, counts))
     }
 
     fn objects(&self) -> Vec<Value> {

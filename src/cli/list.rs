@@ -3,10 +3,10 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::args::{AsOfArgs, OutputArgs, ReadArgs, enum_parser};
+use super::args::{AsOfArgs, OutputArgs, ReadArgs};
 use super::output::table::Columns;
-use super::output::{self, record, table};
-use super::pages::{Page, gather};
+use super::output::{self, enum_names, record, table};
+use super::pages::{Page, list_all};
 use super::parse;
 use super::session::Session;
 use super::{Error, ExitStatus};
@@ -19,18 +19,18 @@ use crate::registry::port::PortRange;
 pub(super) struct ListArgs {
     /// Only records from these sources; several separated by commas.
     #[arg(long = "source", value_name = "SOURCE", value_delimiter = ',', ignore_case = true,
-          value_parser = enum_parser("SOURCE_", &["custom", "iana", "common"], proto::Source::from_str_name))]
+          value_parser = enum_names::parser::<proto::Source>())]
     sources: Vec<proto::Source>,
 
     /// Only records with these states; several separated by commas.
     #[arg(long = "state", value_name = "STATE", value_delimiter = ',', ignore_case = true,
-          value_parser = enum_parser("STATE_", &["assigned", "reserved", "unassigned", "unlisted"], proto::State::from_str_name))]
+          value_parser = enum_names::parser::<proto::State>())]
     states: Vec<proto::State>,
 
     /// Only records for these transports; several separated by commas. none: records without a
     /// transport.
     #[arg(long = "transport", value_name = "TRANSPORT", value_delimiter = ',', ignore_case = true,
-          value_parser = enum_parser("TRANSPORT_", &["tcp", "udp", "sctp", "dccp", "none"], transport_or_none))]
+          value_parser = enum_names::parser_or_none::<proto::Transport>())]
     transports: Vec<proto::Transport>,
 
     /// Only records that overlap these ports: 443 or 5000-5010.
@@ -72,13 +72,6 @@ pub(super) struct ListArgs {
     output: OutputArgs,
 }
 
-fn transport_or_none(name: &str) -> Option<proto::Transport> {
-    match name {
-        "TRANSPORT_NONE" => Some(proto::Transport::Unspecified),
-        name => proto::Transport::from_str_name(name),
-    }
-}
-
 impl ListArgs {
     pub(super) async fn run(self) -> Result<ExitStatus, Error> {
         let Self {
@@ -113,15 +106,7 @@ impl ListArgs {
         let limit = if all { u32::MAX } else { limit };
         let request =
             proto::ListAssignmentsRequest { filter: Some(filter), as_of, ..Default::default() };
-        let page = gather(limit, async |page_size, page_token| {
-            let request =
-                proto::ListAssignmentsRequest { page_size, page_token, ..request.clone() };
-            let response = session.call(session.registry().list_assignments(request)).await?;
-            let proto::ListAssignmentsResponse { assignments, next_page_token, total_size, .. } =
-                response;
-            Ok(Page { items: assignments, next: next_page_token, total: total_size })
-        });
-        let Page { items: records, total, .. } = page.await?;
+        let Page { items: records, total, .. } = list_all(&session, limit, &request).await?;
         let shown = records.len();
         let list = List { records, columns };
         output::show(output, &list)?;

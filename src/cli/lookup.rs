@@ -76,7 +76,6 @@ async fn lookup(
     as_of: Option<proto::AsOf>,
 ) -> Result<LookupResult, Error> {
     let (query, namespace) = (query(key), namespace.to_owned());
-    let mut registry = session.registry();
     let port_info = match key {
         LookupKey::Name(name, transport) => {
             let request = proto::LookupServiceRequest {
@@ -85,7 +84,7 @@ async fn lookup(
                 namespace,
                 as_of,
             };
-            let response = session.call(registry.lookup_service(request)).await?;
+            let response = session.send(request).await?;
             let proto::LookupServiceResponse { assignments, guides, .. } = response;
             return Ok(LookupResult { query, port: None, assignments, guides });
         }
@@ -96,7 +95,7 @@ async fn lookup(
                 namespace,
                 as_of,
             };
-            session.call(registry.lookup_port(request)).await?.port_info
+            session.send(request).await?.port_info
         }
         LookupKey::Endpoint(endpoint) => {
             if as_of.is_some() {
@@ -106,7 +105,7 @@ async fn lookup(
                 return Err(Error::Usage(message));
             }
             let request = proto::LookupEndpointRequest { endpoint: endpoint.clone(), namespace };
-            session.call(registry.lookup_endpoint(request)).await?.port_info
+            session.send(request).await?.port_info
         }
     };
     let info = proto::PortInfo::decode(port_info)?;
@@ -129,8 +128,8 @@ impl LookupResult {
         json!({
             "query": self.query,
             "port": self.port.map(|(port, ..)| port),
-            "port_class": self.port.and_then(|(_, class, _)| enum_names::port_class(class)),
-            "state": self.port.and_then(|(.., state)| enum_names::state(state)),
+            "port_class": self.port.and_then(|(_, class, _)| enum_names::name_of::<proto::PortClass>(class)),
+            "state": self.port.and_then(|(.., state)| enum_names::name_of::<proto::State>(state)),
             "assignments": record::objects(&self.assignments),
             "guides": self.guides.iter().map(guide::object).collect::<Vec<_>>(),
         })
@@ -145,7 +144,7 @@ impl LookupResult {
             proto::PortClass::User => Some("User Port".to_owned()),
             proto::PortClass::Dynamic => Some("Dynamic Port".to_owned()),
         };
-        let state = enum_names::state(state).map(str::to_ascii_lowercase);
+        let state = enum_names::name_of::<proto::State>(state).map(str::to_ascii_lowercase);
         let port = port.to_string();
         let is_plain = self.query.split('/').next() == Some(port.as_str());
         let port = (!is_plain).then_some(port);
@@ -186,7 +185,7 @@ fn details(record: &proto::Assignment) -> Option<String> {
     ];
     let fields = fields.into_iter().filter(|(_, value)| !value.is_empty());
     let lines = fields.map(|(name, value)| format!("  {name:10}{}\n", output::clean(&value)));
-    let transport = enum_names::transport(record.transport).unwrap_or_default();
+    let transport = enum_names::transport(record.transport()).unwrap_or_default();
     let ports = table::ports(record.ports);
     Some(format!(
         "\n{} {ports}/{transport}\n{}",

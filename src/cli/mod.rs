@@ -4,9 +4,8 @@
 
 mod annotate;
 mod args;
-mod backup;
 mod check;
-mod copy_progress;
+mod copy;
 mod ensure;
 mod error;
 mod health;
@@ -24,7 +23,8 @@ mod refusal;
 mod register;
 mod release;
 mod renew;
-mod restore;
+mod resource;
+mod rpc;
 mod search;
 mod session;
 mod time_args;
@@ -113,9 +113,9 @@ enum Command {
     /// or port= with a number.
     Annotate(annotate::AnnotateArgs),
     /// Back up the database to one file. A server may be running.
-    Backup(backup::BackupArgs),
+    Backup(copy::CopyArgs),
     /// Replace the database with a backup. No server may be running on the database.
-    Restore(restore::RestoreArgs),
+    Restore(copy::CopyArgs),
     /// Check a backup or a database for damage. Changes nothing; a server may be running.
     Verify(verify::VerifyArgs),
     /// Show the version, the revision and the number of records of the registry.
@@ -225,8 +225,8 @@ impl Command {
             Self::Namespace(command) => command.run().await,
             Self::Token(command) => command.run().await,
             Self::Annotate(args) => args.run().await,
-            Self::Backup(args) => args.run().await,
-            Self::Restore(args) => args.run().await,
+            Self::Backup(args) => args.backup().await,
+            Self::Restore(args) => args.restore().await,
             Self::Verify(args) => args.run().await,
             Self::Info(args) => args.run().await,
             Self::Health(args) => args.run().await,

@@ -3,22 +3,21 @@
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::args::{OutputArgs, ServerArgs, WriteArgs};
-use super::output::resource::{self, codes};
-use super::output::{self, clean, record, table};
-use super::pages::{Page, gather};
+use super::args::{CallArgs, WriteArgs};
+use super::output::settings::{self, codes};
+use super::output::{clean, record, table};
 use super::parse::List;
-use super::session::Session;
-use super::time_args::format_duration;
-use super::write::heading;
-use super::{Error, ExitStatus, parse, time_args};
+use super::resource::{self, Property, Resource};
+use super::time_args::{self, format_duration};
+use super::write::UpdateMask;
+use super::{Error, ExitStatus, parse};
 use crate::grpc::proto;
 
 /// The subcommands of `portbook namespace`.
 #[derive(Debug, Subcommand)]
 pub(super) enum NamespaceCommand {
     /// List the namespaces.
-    List(ListArgs),
+    List(CallArgs),
     /// Show all fields of a namespace.
     Show(ShowArgs),
     /// Create a namespace.
@@ -30,22 +29,12 @@ pub(super) enum NamespaceCommand {
 }
 
 #[derive(Args, Debug)]
-pub(super) struct ListArgs {
-    #[command(flatten)]
-    server: ServerArgs,
-    #[command(flatten)]
-    output: OutputArgs,
-}
-
-#[derive(Args, Debug)]
 pub(super) struct ShowArgs {
     /// The name of the namespace.
     name: String,
 
     #[command(flatten)]
-    server: ServerArgs,
-    #[command(flatten)]
-    output: OutputArgs,
+    call: CallArgs,
 }
 
 #[derive(Args, Debug)]
@@ -110,116 +99,77 @@ struct RuleArgs {
     cool_down: Option<prost_types::Duration>,
 }
 
+/// The columns of `portbook namespace list`.
+const COLUMNS: &[&str] =
+    &["name", "assignments", "pools", "cool-down", "accept", "forbid", "description"];
+
 impl NamespaceCommand {
     pub(super) async fn run(self) -> Result<ExitStatus, Error> {
         match self {
-            Self::List(args) => args.run().await,
-            Self::Show(args) => args.run().await,
+            Self::List(call) => {
+                let request = proto::ListNamespacesRequest::default();
+                resource::list(&call, request, COLUMNS, NamespaceView::from).await
+            }
+            Self::Show(ShowArgs { name, call }) => {
+                let request = proto::GetNamespaceRequest { name };
+                resource::show(&call, request, |response| {
+                    NamespaceView::from(response.namespace.unwrap_or_default())
+                })
+                .await
+            }
             Self::Create(args) => args.run().await,
             Self::Update(args) => args.run().await,
-            Self::Delete(args) => args.run().await,
+            Self::Delete(DeleteArgs { name, etag, write }) => {
+                let session = write.call.connect().await?;
+                let request = proto::DeleteNamespaceRequest { name, etag, ..Default::default() };
+                resource::write(&session, &write, "Deleted", request, |response| {
+                    (NamespaceView::from(response.namespace), response.revision)
+                })
+                .await
+            }
         }
     }
-}
-
-impl ListArgs {
-    async fn run(self) -> Result<ExitStatus, Error> {
-        let session = Session::connect(&self.server).await?;
-        let page = gather(u32::MAX, async |page_size, page_token| {
-            let request = proto::ListNamespacesRequest { page_size, page_token };
-            let page = session.call(session.registry().list_namespaces(request)).await?;
-            let proto::ListNamespacesResponse { namespaces, next_page_token, total_size, .. } =
-                page;
-            Ok(Page { items: namespaces, next: next_page_token, total: total_size })
-        });
-        output::show(self.output.output, &Summaries(page.await?.items))
-    }
-}
-
-impl ShowArgs {
-    async fn run(self) -> Result<ExitStatus, Error> {
-        let session = Session::connect(&self.server).await?;
-        let current = get(&session, self.name).await?;
-        output::show(self.output.output, &Details(current))
-    }
-}
-
-async fn get(session: &Session, name: String) -> Result<proto::NamespaceSummary, Error> {
-    let request = proto::GetNamespaceRequest { name };
-    let response = session.call(session.registry().get_namespace(request)).await?;
-    Ok(response.namespace.unwrap_or_default())
 }
 
 impl CreateArgs {
     async fn run(self) -> Result<ExitStatus, Error> {
         let Self { name, rules, write } = self;
-        let policy = rules.has_policy().then(|| rules.policy(proto::NamespacePolicy::default()));
-        let namespace = proto::Namespace {
-            name,
-            description: rules.description.unwrap_or_default(),
-            policy,
-            ..proto::Namespace::default()
-        };
-        let request = proto::CreateNamespaceRequest {
-            namespace: Some(namespace),
-            validate_only: write.dry_run,
-            request_id: write.request_id.clone(),
-            reason: write.reason.clone(),
-        };
-        let session = Session::connect(&write.server).await?;
-        let response = session.call(session.admin().create_namespace(request)).await?;
-        print_result("Created", response.namespace, response.revision, &write)
+        let namespace =
+            proto::Namespace { name, ..rules.namespace(proto::NamespacePolicy::default()) };
+        let request =
+            proto::CreateNamespaceRequest { namespace: Some(namespace), ..Default::default() };
+        let session = write.call.connect().await?;
+        resource::write(&session, &write, "Created", request, |response| {
+            (NamespaceView::from(response.namespace), response.revision)
+        })
+        .await
     }
 }
 
 impl UpdateArgs {
     async fn run(self) -> Result<ExitStatus, Error> {
         let Self { name, rules, etag, write } = self;
-        let paths = rules.paths();
-        if paths.is_empty() {
-            let message = "nothing to change: specify at least one of --description, \
-                           --accept, --forbid and --cool-down";
-            return Err(Error::Usage(message.into()));
-        }
-        let session = Session::connect(&write.server).await?;
+        let update_mask =
+            rules.mask().finish("--description, --accept, --forbid and --cool-down")?;
+        let session = write.call.connect().await?;
+        let mut current = proto::Namespace::default();
         // The policy is a single field: unspecified parts keep their current values.
-        let current = if rules.has_policy() {
-            get(&session, name.clone()).await?.namespace.unwrap_or_default()
-        } else {
-            proto::Namespace::default()
-        };
+        if rules.has_policy() {
+            let response = session.send(proto::GetNamespaceRequest { name: name.clone() }).await?;
+            current = response.namespace.unwrap_or_default().namespace.unwrap_or_default();
+        }
         let namespace = proto::Namespace {
             name,
-            policy: rules.has_policy().then(|| rules.policy(current.policy.unwrap_or_default())),
-            description: rules.description.unwrap_or_default(),
             etag: etag.unwrap_or(current.etag),
-            ..proto::Namespace::default()
+            ..rules.namespace(current.policy.unwrap_or_default())
         };
-        let request = proto::UpdateNamespaceRequest {
-            namespace: Some(namespace),
-            update_mask: Some(prost_types::FieldMask { paths }),
-            validate_only: write.dry_run,
-            request_id: write.request_id.clone(),
-            reason: write.reason.clone(),
-        };
-        let response = session.call(session.admin().update_namespace(request)).await?;
-        print_result("Updated", response.namespace, response.revision, &write)
-    }
-}
-
-impl DeleteArgs {
-    async fn run(self) -> Result<ExitStatus, Error> {
-        let Self { name, etag, write } = self;
-        let request = proto::DeleteNamespaceRequest {
-            name,
-            etag,
-            validate_only: write.dry_run,
-            request_id: write.request_id.clone(),
-            reason: write.reason.clone(),
-        };
-        let session = Session::connect(&write.server).await?;
-        let response = session.call(session.admin().delete_namespace(request)).await?;
-        print_result("Deleted", response.namespace, response.revision, &write)
+        let namespace = Some(namespace);
+        let request =
+            proto::UpdateNamespaceRequest { namespace, update_mask, ..Default::default() };
+        resource::write(&session, &write, "Updated", request, |response| {
+            (NamespaceView::from(response.namespace), response.revision)
+        })
+        .await
     }
 }
 
@@ -228,131 +178,88 @@ impl RuleArgs {
         self.accept.is_some() || self.forbid.is_some() || self.cool_down.is_some()
     }
 
-    /// The policy with the specified parts replaced.
-    fn policy(&self, mut policy: proto::NamespacePolicy) -> proto::NamespacePolicy {
-        let numbers = |codes: &List<proto::FindingCode>| codes.iter().map(i32::from).collect();
-        if let Some(codes) = &self.accept {
-            policy.accept = numbers(codes);
+    /// The specified fields.
+    fn mask(&self) -> UpdateMask {
+        let mut mask = UpdateMask::default();
+        mask.add("description", self.description.is_some());
+        mask.add("policy", self.has_policy());
+        mask
+    }
+
+    /// The namespace with the specified fields. Unspecified parts of the policy are those of
+    /// `policy`.
+    fn namespace(self, mut policy: proto::NamespacePolicy) -> proto::Namespace {
+        let has_policy = self.has_policy();
+        let Self { description, accept, forbid, cool_down } = self;
+        let numbers =
+            |codes: List<proto::FindingCode>| codes.iter().map(i32::from).collect::<Vec<_>>();
+        policy.accept = accept.map_or(policy.accept, numbers);
+        policy.forbid = forbid.map_or(policy.forbid, numbers);
+        policy.cool_down = cool_down.or(policy.cool_down);
+        proto::Namespace {
+            description: description.unwrap_or_default(),
+            policy: has_policy.then_some(policy),
+            ..proto::Namespace::default()
         }
-        if let Some(codes) = &self.forbid {
-            policy.forbid = numbers(codes);
-        }
-        policy.cool_down = self.cool_down.or(policy.cool_down);
-        policy
-    }
-
-    /// The paths of the specified fields.
-    fn paths(&self) -> Vec<String> {
-        let description = self.description.is_some().then_some("description");
-        let policy = self.has_policy().then_some("policy");
-        [description, policy].into_iter().flatten().map(String::from).collect()
     }
 }
 
-fn print_result(
-    done: &str,
-    namespace: Option<proto::Namespace>,
-    revision: u64,
-    write: &WriteArgs,
-) -> Result<ExitStatus, Error> {
-    let heading = heading(done, revision, write.dry_run);
-    let namespace = namespace.unwrap_or_default();
-    output::show(write.output.output, &Written { heading, namespace })
+/// A namespace, and the numbers of its assignments and pools if they are known.
+struct NamespaceView {
+    namespace: proto::Namespace,
+    counts: Option<[u32; 2]>,
 }
 
-/// The table cells of a namespace.
-fn cells(namespace: &proto::Namespace) -> [String; 5] {
-    let policy = namespace.policy.clone().unwrap_or_default();
-    let cell = |text: String| if text.is_empty() { "-".to_owned() } else { text };
-    [
-        clean(&namespace.name),
-        cell(policy.cool_down.map(format_duration).unwrap_or_default()),
-        cell(codes(&policy.accept)),
-        cell(codes(&policy.forbid)),
-        clean(&namespace.description),
-    ]
-}
-
-fn summary_object(summary: &proto::NamespaceSummary) -> Value {
-    let mut object = resource::namespace(&summary.namespace.clone().unwrap_or_default());
-    object["assignments"] = json!(summary.assignments);
-    object["pools"] = json!(summary.pools);
-    object
-}
-
-struct Summaries(Vec<proto::NamespaceSummary>);
-
-impl output::View for Summaries {
-    fn table(&self) -> String {
-        let rows = self.0.iter().map(|summary| {
-            let namespace = summary.namespace.clone().unwrap_or_default();
-            let [name, cool_down, accept, forbid, description] = cells(&namespace);
-            let counts = [summary.assignments, summary.pools].map(|count| count.to_string());
-            let [assignments, pools] = counts;
-            vec![name, assignments, pools, cool_down, accept, forbid, description]
-        });
-        let header = "NAME ASSIGNMENTS POOLS COOL-DOWN ACCEPT FORBID DESCRIPTION";
-        table::render(Some(header.split(' ').map(String::from).collect()), rows)
-    }
-
-    fn objects(&self) -> Vec<Value> {
-        self.0.iter().map(summary_object).collect()
-    }
-
-    fn empty_row(&self) -> Value {
-        summary_object(&proto::NamespaceSummary::default())
+impl From<proto::NamespaceSummary> for NamespaceView {
+    fn from(summary: proto::NamespaceSummary) -> Self {
+        let proto::NamespaceSummary { namespace, assignments, pools } = summary;
+        Self { namespace: namespace.unwrap_or_default(), counts: Some([assignments, pools]) }
     }
 }
 
-struct Details(proto::NamespaceSummary);
+impl From<Option<proto::Namespace>> for NamespaceView {
+    fn from(namespace: Option<proto::Namespace>) -> Self {
+        Self { namespace: namespace.unwrap_or_default(), counts: None }
+    }
+}
 
-impl output::View for Details {
-    fn table(&self) -> String {
-        let namespace = self.0.namespace.clone().unwrap_or_default();
-        let [name, cool_down, accept, forbid, description] = cells(&namespace);
-        let facts = [
-            ("name", name),
-            ("description", description),
-            ("assignments", self.0.assignments.to_string()),
-            ("pools", self.0.pools.to_string()),
-            ("cool-down", cool_down),
-            ("accept", accept),
-            ("forbid", forbid),
+impl Default for NamespaceView {
+    fn default() -> Self {
+        proto::NamespaceSummary::default().into()
+    }
+}
+
+impl Resource for NamespaceView {
+    const COLUMNS: &'static [&'static str] =
+        &["name", "cool-down", "accept", "forbid", "description"];
+
+    fn properties(&self) -> Vec<Property> {
+        let namespace = &self.namespace;
+        let policy = namespace.policy.clone().unwrap_or_default();
+        let cool_down = policy.cool_down.map(format_duration).unwrap_or_default();
+        let [assignments, pools] = self.counts.unwrap_or_default();
+        vec![
+            ("name", clean(&namespace.name)),
+            ("description", clean(&namespace.description)),
+            ("assignments", assignments.to_string()),
+            ("pools", pools.to_string()),
+            ("cool-down", table::cell(&cool_down)),
+            ("accept", table::cell(&codes(&policy.accept))),
+            ("forbid", table::cell(&codes(&policy.forbid))),
             ("created", record::timestamp(namespace.create_time).unwrap_or_default()),
             ("updated", record::timestamp(namespace.update_time).unwrap_or_default()),
             ("revision", namespace.revision.to_string()),
             ("etag", clean(&namespace.etag)),
-        ];
-        table::properties(facts)
+        ]
     }
 
-    fn objects(&self) -> Vec<Value> {
-        vec![self.json()]
-    }
-
-    fn json(&self) -> Value {
-        summary_object(&self.0)
-    }
-}
-
-struct Written {
-    heading: String,
-    namespace: proto::Namespace,
-}
-
-impl output::View for Written {
-    fn table(&self) -> String {
-        let header = "NAME COOL-DOWN ACCEPT FORBID DESCRIPTION".split(' ').map(String::from);
-        let row = cells(&self.namespace).to_vec();
-        format!("{}\n{}", self.heading, table::render(Some(header.collect()), [row]))
-    }
-
-    fn objects(&self) -> Vec<Value> {
-        vec![self.json()]
-    }
-
-    fn json(&self) -> Value {
-        resource::namespace(&self.namespace)
+    fn object(&self) -> Value {
+        let mut object = settings::namespace(&self.namespace);
+        if let Some([assignments, pools]) = self.counts {
+            object["assignments"] = json!(assignments);
+            object["pools"] = json!(pools);
+        }
+        object
     }
 }
 
@@ -362,6 +269,7 @@ mod tests {
 
     use super::*;
     use crate::cli::output::View;
+    use crate::cli::resource::{List, Single};
 
     #[derive(Parser)]
     struct Line {
@@ -369,9 +277,14 @@ mod tests {
         rules: RuleArgs,
     }
 
-    fn rules(line: &str) -> RuleArgs {
+    fn fields(
+        line: &str,
+        policy: &proto::NamespacePolicy,
+    ) -> (proto::NamespacePolicy, Vec<String>) {
         let args = std::iter::once("update").chain(line.split_whitespace());
-        Line::try_parse_from(args).unwrap_or_else(|error| panic!("{error}")).rules
+        let line = Line::try_parse_from(args).unwrap_or_else(|error| panic!("{error}"));
+        let paths = line.rules.mask().paths;
+        (line.rules.namespace(policy.clone()).policy.unwrap_or_default(), paths)
     }
 
     #[test]
@@ -381,23 +294,23 @@ mod tests {
             forbid: vec![proto::FindingCode::SystemPort.into()],
             cool_down: Some(prost_types::Duration { seconds: 60, nanos: 0 }),
         };
-        let specified = rules("--accept cooling-down,DYNAMIC_PORT");
-        assert_eq!(specified.paths(), ["policy"]);
+        let (after, paths) = fields("--accept cooling-down,DYNAMIC_PORT", &before);
+        assert_eq!(paths, ["policy"]);
         let accept =
             [proto::FindingCode::CoolingDown, proto::FindingCode::DynamicPort].map(i32::from);
         let expected = proto::NamespacePolicy { accept: accept.to_vec(), ..before.clone() };
-        assert_eq!(specified.policy(before.clone()), expected);
-        let specified = rules("--forbid none --cool-down 0s");
-        let after = specified.policy(before);
+        assert_eq!(after, expected);
+        let (after, _) = fields("--forbid none --cool-down 0s", &before);
         assert!(after.forbid.is_empty() && after.accept.len() == 1);
         assert_eq!(after.cool_down, Some(prost_types::Duration::default()));
     }
 
     #[test]
     fn only_specified_fields_are_changed() {
-        assert!(rules("").paths().is_empty());
-        assert_eq!(rules("--description=").paths(), ["description"]);
-        assert_eq!(rules("--cool-down 1h --description x").paths(), ["description", "policy"]);
+        let paths = |line| fields(line, &proto::NamespacePolicy::default()).1;
+        assert!(paths("").is_empty());
+        assert_eq!(paths("--description="), ["description"]);
+        assert_eq!(paths("--cool-down 1h --description x"), ["description", "policy"]);
     }
 
     #[test]
@@ -414,12 +327,13 @@ mod tests {
         };
         let summary =
             proto::NamespaceSummary { namespace: Some(namespace), assignments: 12, pools: 1 };
+        let list = List { resources: vec![NamespaceView::from(summary.clone())], columns: COLUMNS };
         let expected = "\
 NAME  ASSIGNMENTS  POOLS  COOL-DOWN  ACCEPT         FORBID  DESCRIPTION
 prod  12           1      1d         IANA_ASSIGNED  -       Live�
 ";
-        assert_eq!(Summaries(vec![summary.clone()]).table(), expected);
-        let object = Details(summary).json();
+        assert_eq!(list.table(), expected);
+        let object = Single { heading: None, resource: NamespaceView::from(summary) }.json();
         assert_eq!((&object["assignments"], &object["cool_down"]), (&json!(12), &json!("86400s")));
     }
 }

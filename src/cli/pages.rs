@@ -1,6 +1,8 @@
 //! Reads lists that the server returns in pages.
 
 use super::Error;
+use super::rpc::ListRequest;
+use super::session::Session;
 
 /// The maximum page size that the server accepts.
 const MAX_PAGE_SIZE: u32 = 1000;
@@ -15,8 +17,18 @@ pub(super) struct Page<T> {
     pub(super) total: u32,
 }
 
+/// Up to `limit` items of a list, fetched page by page.
+pub(super) async fn list_all<L: ListRequest>(
+    session: &Session,
+    limit: u32,
+    request: &L,
+) -> Result<Page<L::Item>, Error> {
+    let fetch = async |size, token| Ok(L::page(session.send(request.at(size, token)).await?));
+    gather(limit, fetch).await
+}
+
 /// Reads up to `limit` items; `request_page` receives the page size and the page token.
-pub(super) async fn gather<T>(
+async fn gather<T>(
     limit: u32,
     request_page: impl AsyncFn(i32, String) -> Result<Page<T>, Error>,
 ) -> Result<Page<T>, Error> {

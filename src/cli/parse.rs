@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use super::output::enum_names;
 use crate::grpc::proto;
 use crate::registry::assignment::Uid;
 use crate::registry::finding::{FindingCode, Severity};
@@ -240,11 +241,7 @@ pub(super) fn label(text: &str) -> Result<(String, String), ArgumentError> {
 
 /// A finding code in upper or lower case, with `-` or `_`.
 pub(super) fn finding_code(text: &str) -> Result<proto::FindingCode, ArgumentError> {
-    let name = text.trim().to_ascii_uppercase().replace('-', "_");
-    let name = name.trim_start_matches("FINDING_CODE_");
-    proto::FindingCode::from_str_name(&format!("FINDING_CODE_{name}"))
-        .filter(|code| *code != proto::FindingCode::Unspecified)
-        .ok_or(ArgumentError::Finding)
+    enum_names::parse(text).ok_or(ArgumentError::Finding)
 }
 
 #[cfg(test)]

@@ -4,8 +4,7 @@ use clap::Args;
 
 use super::args::{AcknowledgeArgs, DetailArgs, LeaseArgs, NamespaceArgs, WriteArgs};
 use super::parse::PortSpec;
-use super::session::Session;
-use super::write::{WriteOutcome, call_each};
+use super::write::write_each;
 use super::{Error, ExitStatus};
 use crate::grpc::{convert, proto};
 
@@ -50,24 +49,18 @@ impl RegisterArgs {
             assignment_notes: notes.unwrap_or_default(),
             labels: labels.into_iter().collect(),
             acknowledge: acknowledge.codes(),
-            validate_only: write.dry_run,
-            request_id: write.request_id.clone(),
-            reason: write.reason.clone(),
             ttl: lease.ttl,
             pool,
             ..proto::RegisterPortRequest::default()
         };
-        let session = Session::connect(&write.server).await?;
-        call_each("Registered", &write, &ports, async |spec: &PortSpec| {
+        let session = write.call.connect().await?;
+        write_each(&session, &write, "Registered", &ports, |spec: &PortSpec| {
             let transports = spec.transports.iter().copied().map(Some).map(convert::transport);
-            let request = proto::RegisterPortRequest {
+            proto::RegisterPortRequest {
                 ports: Some(convert::port_range(spec.ports)),
                 transports: transports.map(i32::from).collect(),
                 ..template.clone()
-            };
-            let response = session.call(session.admin().register_port(request)).await?;
-            let proto::RegisterPortResponse { assignments, findings, revision } = response;
-            Ok(WriteOutcome { assignments, findings, revision })
+            }
         })
         .await
     }

@@ -38,7 +38,7 @@ impl SearchArgs {
             limit,
             namespace: namespace.namespace,
         };
-        let response = session.call(session.registry().search_assignments(request)).await?;
+        let response = session.send(request).await?;
         let is_found = !response.hits.is_empty();
         output::show(output.output, &Hits(response.hits))?;
         Ok(output::found_status(is_found))
@@ -53,7 +53,7 @@ impl output::View for Hits {
             return String::new();
         }
         let records = self.0.iter().flat_map(|hit| {
-            let reason = enum_names::match_reason(hit.reason);
+            let reason = enum_names::match_reason(hit.reason());
             hit.assignments.iter().map(move |record| (record, reason))
         });
         table::search_hits(records, Columns { namespace: false, reason: true })
@@ -64,7 +64,7 @@ impl output::View for Hits {
         let records = self.0.iter().flat_map(|hit| {
             hit.assignments.iter().map(move |assignment| {
                 let mut object = record::object(assignment);
-                object["match"] = json!(enum_names::match_reason(hit.reason));
+                object["match"] = json!(enum_names::match_reason(hit.reason()));
                 object["matched_text"] = json!(record::text(&hit.matched_text));
                 object
             })

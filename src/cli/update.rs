@@ -7,7 +7,7 @@ use super::args::{AcknowledgeArgs, DetailArgs, NamespaceArgs, WriteArgs};
 use super::output::enum_names;
 use super::parse::Target;
 use super::session::Session;
-use super::write::{WriteOutcome, call_each};
+use super::write::{UpdateMask, write_each};
 use super::{Error, ExitStatus};
 use crate::grpc::{convert, proto};
 use crate::registry::port::{Port, Transport};
@@ -45,33 +45,24 @@ impl UpdateArgs {
     pub(super) async fn run(self) -> Result<ExitStatus, Error> {
         let Self { what, service_name, no_labels, etag, namespace, details, acknowledge, write } =
             self;
-        let (fields, paths) = fields(service_name, details, no_labels);
-        if paths.is_empty() {
-            let message = "nothing to change: specify at least one of --service-name, \
-                           --description, --assignee, --contact, --reference, --notes, --label and \
-                           --no-labels";
-            return Err(Error::Usage(message.into()));
-        }
-        let session = Session::connect(&write.server).await?;
-        call_each("Updated", &write, &[what], async |target: &Target| {
-            let registration = resolve(&session, target, &namespace.namespace).await?;
-            let request = proto::UpdateAssignmentRequest {
-                assignment: Some(proto::Assignment {
-                    uid: registration.uid,
-                    etag: etag.clone().unwrap_or(registration.etag),
-                    ..fields.clone()
-                }),
-                update_mask: Some(prost_types::FieldMask { paths: paths.clone() }),
-                acknowledge: acknowledge.codes(),
-                validate_only: write.dry_run,
-                request_id: write.request_id.clone(),
-                reason: write.reason.clone(),
-            };
-            let response = session.call(session.admin().update_assignment(request)).await?;
-            let proto::UpdateAssignmentResponse { assignment, findings, revision } = response;
-            Ok(WriteOutcome { assignments: assignment.into_iter().collect(), findings, revision })
-        })
-        .await
+        let (fields, mask) = fields(service_name, details, no_labels);
+        let flags = "--service-name, --description, --assignee, --contact, --reference, --notes, \
+                     --label and --no-labels";
+        let update_mask = mask.finish(flags)?;
+        let session = write.call.connect().await?;
+        let registration = resolve(&session, &what, &namespace.namespace).await?;
+        let assignment = proto::Assignment {
+            uid: registration.uid,
+            etag: etag.unwrap_or(registration.etag),
+            ..fields
+        };
+        let request = proto::UpdateAssignmentRequest {
+            assignment: Some(assignment),
+            update_mask,
+            acknowledge: acknowledge.codes(),
+            ..Default::default()
+        };
+        write_each(&session, &write, "Updated", &[what], |_| request.clone()).await
     }
 }
 
@@ -80,26 +71,20 @@ fn fields(
     service_name: Option<String>,
     details: DetailArgs,
     no_labels: bool,
-) -> (proto::Assignment, Vec<String>) {
+) -> (proto::Assignment, UpdateMask) {
     let DetailArgs { description, assignee, contact, reference, notes, labels } = details;
-    let mut paths = Vec::new();
-    let mut field = |path: &str, text: Option<String>| {
-        paths.extend(text.is_some().then(|| path.to_owned()));
-        text.unwrap_or_default()
-    };
+    let mut mask = UpdateMask::default();
     let assignment = proto::Assignment {
-        service_name: field("service_name", service_name),
-        description: field("description", description),
-        assignee: field("assignee", assignee),
-        contact: field("contact", contact),
-        reference: field("reference", reference),
-        assignment_notes: field("assignment_notes", notes),
+        service_name: mask.field("service_name", service_name),
+        description: mask.field("description", description),
+        assignee: mask.field("assignee", assignee),
+        contact: mask.field("contact", contact),
+        reference: mask.field("reference", reference),
+        assignment_notes: mask.field("assignment_notes", notes),
         ..proto::Assignment::default()
     };
-    if no_labels || !labels.is_empty() {
-        paths.push("labels".into());
-    }
-    (proto::Assignment { labels: labels.into_iter().collect(), ..assignment }, paths)
+    mask.add("labels", no_labels || !labels.is_empty());
+    (proto::Assignment { labels: labels.into_iter().collect(), ..assignment }, mask)
 }
 
 /// The uid of the registration, and its etag if it had to be looked up.
@@ -129,12 +114,12 @@ async fn holder(
         namespace: namespace.to_owned(),
         as_of: None,
     };
-    let response = session.call(session.registry().lookup_port(request)).await?;
+    let response = session.send(request).await?;
     let custom = i32::from(proto::Source::Custom);
     let mut held = proto::PortInfo::decode(response.port_info)?.assignments;
     held.retain(|record| record.source == custom);
     if held.len() > 1 {
-        let transports = held.iter().filter_map(|record| enum_names::transport(record.transport));
+        let transports = held.iter().filter_map(|record| enum_names::transport(record.transport()));
         let transports = transports.collect::<Vec<_>>().join(", ");
         return Err(Error::Usage(format!(
             "port {port} is held on several transports ({transports}): specify one, such as \
@@ -164,7 +149,7 @@ mod tests {
         let args = ["update", "7421/tcp"].iter().chain(flags);
         let UpdateArgs { service_name, details, no_labels, .. } =
             Line::try_parse_from(args).unwrap_or_else(|error| panic!("{error}")).update;
-        fields(service_name, details, no_labels).1
+        fields(service_name, details, no_labels).1.paths
     }
 
     #[test]

@@ -64,8 +64,7 @@ impl output::View for Report {
         let rows = self.checks.iter().map(|check| {
             vec![check.name.to_owned(), outcome(check.outcome).to_owned(), clean(&check.detail)]
         });
-        let header = ["CHECK", "RESULT", "DETAIL"].map(String::from).to_vec();
-        table::render(Some(header), rows)
+        table::render(&["CHECK", "RESULT", "DETAIL"], rows)
     }
 
     fn objects(&self) -> Vec<Value> {

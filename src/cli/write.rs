@@ -1,14 +1,18 @@
-//! Write commands: calls in sequence, and the output of their combined result.
+//! Write commands: calls in sequence, the output of their combined result, and update masks.
 
 use std::fmt::Display;
 
+use clap::Args;
 use serde_json::Value;
 
-use super::args::WriteArgs;
+use super::args::{NamespaceArgs, WriteArgs};
 use super::output::table::Columns;
 use super::output::{self, Format, finding, record, table};
+use super::parse::Target;
+use super::rpc::WriteRequest;
+use super::session::Session;
 use super::{Error, ExitStatus};
-use crate::grpc::proto;
+use crate::grpc::{convert, proto};
 
 /// The combined result of write calls, or of their dry runs.
 #[derive(Debug, Default)]
@@ -18,15 +22,35 @@ pub(super) struct WriteOutcome {
     pub(super) revision: u64,
 }
 
-/// Calls `call` for each item until one fails, prints the result of the successful calls, and
+macro_rules! outcomes {
+    ($($response:ident: |$name:ident| $assignments:expr, $findings:expr;)+) => {$(
+        impl From<proto::$response> for WriteOutcome {
+            fn from($name: proto::$response) -> Self {
+                let revision = $name.revision;
+                Self { assignments: $assignments, findings: $findings, revision }
+            }
+        }
+    )+};
+}
+
+outcomes! {
+    RegisterPortResponse: |response| response.assignments, response.findings;
+    EnsurePortResponse: |response| response.assignments, response.findings;
+    UpdateAssignmentResponse: |response| response.assignment.into_iter().collect(), response.findings;
+    ReleasePortResponse: |response| response.assignments, Vec::new();
+    RenewLeaseResponse: |response| response.assignments, Vec::new();
+}
+
+/// Sends a request for each item until one fails, prints the result of the successful calls, and
 /// returns the error of the failed one.
 ///
 /// `done` is the past participle of the action, such as `Registered`.
-pub(super) async fn call_each<T: Display>(
-    done: &str,
+pub(super) async fn write_each<T: Display, R: WriteRequest<Response: Into<WriteOutcome>>>(
+    session: &Session,
     args: &WriteArgs,
+    done: &str,
     items: &[T],
-    call: impl AsyncFn(&T) -> Result<WriteOutcome, Error>,
+    request: impl Fn(&T) -> R,
 ) -> Result<ExitStatus, Error> {
     if items.len() > 1 && !args.request_id.is_empty() {
         let message = "--request-id identifies a single call: use it with one port";
@@ -35,8 +59,9 @@ pub(super) async fn call_each<T: Display>(
     let mut all = WriteOutcome::default();
     for (index, item) in items.iter().enumerate() {
         // Boxed: otherwise the largest call would set the size of every command's future.
-        match Box::pin(call(item)).await {
-            Ok(outcome) => {
+        match Box::pin(session.send(request(item).with(args))).await {
+            Ok(response) => {
+                let outcome: WriteOutcome = response.into();
                 all.assignments.extend(outcome.assignments);
                 all.findings.extend(outcome.findings);
                 all.revision = outcome.revision;
@@ -57,9 +82,90 @@ pub(super) async fn call_each<T: Display>(
     all.print_done(done, args)
 }
 
+/// The registrations of a write.
+#[derive(Args, Debug)]
+pub(super) struct TargetArgs {
+    /// The uid of a registration, or one of its ports: 7421 or 7421/tcp. Each argument is a separate
+    /// call; the first failed call ends the command.
+    #[arg(required = true)]
+    what: Vec<Target>,
+
+    #[command(flatten)]
+    namespace: NamespaceArgs,
+}
+
+/// The request of a write to one registration.
+pub(super) trait TargetRequest: WriteRequest<Response: Into<WriteOutcome>> + Clone {
+    /// The request for this registration.
+    fn at(&self, target: &Target, namespace: &str) -> Self;
+}
+
+macro_rules! target_requests {
+    ($($request:ident)+) => {$(
+        impl TargetRequest for proto::$request {
+            fn at(&self, target: &Target, namespace: &str) -> Self {
+                match *target {
+                    Target::Uid(uid) => Self { uid: uid.to_string(), ..self.clone() },
+                    Target::Port(port, transport) => Self {
+                        namespace: namespace.to_owned(),
+                        port: Some(port.number().into()),
+                        transport: convert::transport(transport).into(),
+                        ..self.clone()
+                    },
+                }
+            }
+        }
+    )+};
+}
+
+target_requests! { ReleasePortRequest RenewLeaseRequest }
+
+impl TargetArgs {
+    /// Sends the request for each registration.
+    pub(super) async fn write_each<R: TargetRequest>(
+        &self,
+        args: &WriteArgs,
+        done: &str,
+        request: R,
+    ) -> Result<ExitStatus, Error> {
+        let Self { what, namespace: NamespaceArgs { namespace } } = self;
+        let session = args.call.connect().await?;
+        let request = |target: &Target| request.at(target, namespace);
+        write_each(&session, args, done, what, request).await
+    }
+}
+
+/// The paths of the fields that an update specifies.
+#[derive(Debug, Default)]
+pub(super) struct UpdateMask {
+    pub(super) paths: Vec<String>,
+}
+
+impl UpdateMask {
+    /// Adds a path if its field is specified.
+    pub(super) fn add(&mut self, path: &str, is_specified: bool) {
+        self.paths.extend(is_specified.then(|| path.to_owned()));
+    }
+
+    /// The value of a field, whose path is added if it is specified.
+    pub(super) fn field<T: Default>(&mut self, path: &str, value: Option<T>) -> T {
+        self.add(path, value.is_some());
+        value.unwrap_or_default()
+    }
+
+    /// The field mask. `flags` are the flags that specify a field; without any, the command fails.
+    pub(super) fn finish(self, flags: &str) -> Result<Option<prost_types::FieldMask>, Error> {
+        if self.paths.is_empty() {
+            let message = format!("nothing to change: specify at least one of {flags}");
+            return Err(Error::Usage(message));
+        }
+        Ok(Some(prost_types::FieldMask { paths: self.paths }))
+    }
+}
+
 impl WriteOutcome {
     fn print_done(&self, done: &str, args: &WriteArgs) -> Result<ExitStatus, Error> {
-        self.print(heading(done, self.revision, args.dry_run), args.output.output)
+        self.print(heading(done, self.revision, args.dry_run), args.call.output.output)
     }
 
     /// Prints the result under a heading.

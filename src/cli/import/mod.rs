@@ -19,6 +19,7 @@ use clap::Args;
 
 use super::args::{AcknowledgeArgs, LeaseArgs, WriteArgs};
 use super::output::{self, Format};
+use super::rpc::WriteRequest;
 use super::session::Session;
 use super::{Error, ExitStatus, parse};
 use crate::grpc::fields::MAX_REGISTRATIONS;
@@ -104,14 +105,14 @@ impl ImportArgs {
     pub(super) async fn run(self) -> Result<ExitStatus, Error> {
         let bytes = source::bytes(&self.file)?;
         let registrations = self.plan(&bytes)?;
-        let session = Session::connect(&self.write.server).await?;
+        let session = Session::connect(&self.write.call.server).await?;
         let request = proto::BatchCheckPortsRequest {
             requests: registrations
                 .iter()
                 .map(|registration| check(&registration.request))
                 .collect(),
         };
-        let checked = session.call(session.registry().batch_check_ports(request)).await;
+        let checked = session.send(request).await;
         let verdicts = checked.map_err(|error| at_line(error, &registrations))?.verdicts;
         if verdicts.len() != registrations.len() {
             return Err(Error::IncompleteResponse);
@@ -121,7 +122,7 @@ impl ImportArgs {
             let count = report.skip_held();
             output::notice(&format!("portbook: {count} already registered and skipped"));
         }
-        let format = self.write.output.output;
+        let format = self.write.call.output.output;
         if report.registrations.is_empty() && format == Format::Table {
             return Ok(ExitStatus::Success);
         }
@@ -183,7 +184,7 @@ impl ImportArgs {
     /// Registers all registrations if all are accepted, and prints the result.
     async fn register(self, session: &Session, mut report: Report) -> Result<ExitStatus, Error> {
         let write = &self.write;
-        let format = write.output.output;
+        let format = write.call.output.output;
         let refused = report.refused();
         // The import may have been committed with this request id. Then its ports are not free, and
         // the server returns the first response again.
@@ -195,13 +196,9 @@ impl ImportArgs {
             output::show(format, &report)?;
         }
         let requests = report.registrations.iter().map(|registration| registration.request.clone());
-        let request = proto::BatchRegisterPortsRequest {
-            requests: requests.collect(),
-            validate_only: false,
-            request_id: write.request_id.clone(),
-            reason: write.reason.clone(),
-        };
-        let result = session.call(session.admin().batch_register_ports(request)).await;
+        let request =
+            proto::BatchRegisterPortsRequest { requests: requests.collect(), ..Default::default() };
+        let result = session.send(request.with(write)).await;
         let response = match result {
             Err(Error::Refused(_)) if refused > 0 => return print_verdicts(&report, format, false),
             result => result.map_err(|error| at_line(error, &report.registrations))?,

@@ -103,9 +103,9 @@ impl Report {
             "first_port": registration.ports.first().number(),
             "last_port": registration.ports.last().number(),
             "transports": transports(registration),
-            "outcome": enum_names::outcome(verdict.outcome),
-            "code": enum_names::finding_code(finding.code),
-            "severity": enum_names::severity(finding.severity),
+            "outcome": enum_names::name(verdict.outcome()),
+            "code": enum_names::name(finding.code()),
+            "severity": enum_names::name(finding.severity()),
             "message": text(&finding.message),
             "evidence_line": self.evidence_line(finding),
         })
@@ -161,7 +161,7 @@ impl output::View for Report {
                 .collect_vec()
         });
         let header = "LINE SERVICE PORT TRANSPORT VERDICT FINDING";
-        table::render(Some(header.split(' ').map(String::from).collect()), rows)
+        table::render(&header.split(' ').collect::<Vec<_>>(), rows)
     }
 
     fn objects(&self) -> Vec<Value> {
@@ -179,7 +179,7 @@ impl output::View for Report {
                 "first_port": registration.ports.first().number(),
                 "last_port": registration.ports.last().number(),
                 "transports": transports(registration),
-                "outcome": enum_names::outcome(verdict.outcome),
+                "outcome": enum_names::name(verdict.outcome()),
                 "findings": findings.collect::<Vec<_>>(),
                 "assignments": record::objects(assignments),
             })

@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::record::{self, text, timestamp};
-use super::resource::{self, codes, ranges, transports};
+use super::settings::{self, codes, ranges, transports};
 use super::{clean, enum_names, table};
 use crate::cli::time_args::format_duration;
 use crate::grpc::proto;
 
 /// The kind of change: `registered`, `namespace created`.
 pub(in crate::cli) fn kind(change: &proto::Change) -> String {
-    enum_names::change_kind(change.kind).unwrap_or("-").replace('_', " ").to_lowercase()
+    enum_names::phrase(change.kind())
 }
 
 /// The changed assignment: after the change, or before it if it was removed.
@@ -117,10 +117,9 @@ fn differences(before: &[Field], after: &[Field]) -> Vec<String> {
     let mut seen = BTreeSet::new();
     let names = before.iter().chain(after).map(|(name, _)| name).filter(|name| seen.insert(*name));
     let changed = names.map(|name| (name, value(before, name), value(after, name)));
-    let or_dash = |value: String| if value.is_empty() { "-".to_owned() } else { value };
     changed
         .filter(|(_, old, new)| old != new)
-        .map(|(name, old, new)| format!("{name}: {} → {}", or_dash(old), or_dash(new)))
+        .map(|(name, old, new)| format!("{name}: {} → {}", table::cell(&old), table::cell(&new)))
         .collect()
 }
 
@@ -132,13 +131,13 @@ pub(in crate::cli) fn object(change: &proto::Change) -> Value {
         "time": timestamp(change.time),
         "actor": text(&change.actor),
         "reason": text(&change.reason),
-        "kind": enum_names::change_kind(change.kind),
+        "kind": enum_names::name(change.kind()),
         "before": change.before.as_ref().map(record::object),
         "after": change.after.as_ref().map(record::object),
-        "namespace_before": change.namespace_before.as_ref().map(resource::namespace),
-        "namespace_after": change.namespace_after.as_ref().map(resource::namespace),
-        "pool_before": change.pool_before.as_ref().map(resource::pool),
-        "pool_after": change.pool_after.as_ref().map(resource::pool),
+        "namespace_before": change.namespace_before.as_ref().map(settings::namespace),
+        "namespace_after": change.namespace_after.as_ref().map(settings::namespace),
+        "pool_before": change.pool_before.as_ref().map(settings::pool),
+        "pool_after": change.pool_after.as_ref().map(settings::pool),
         "cool_down_end_time": timestamp(change.cool_down_end_time),
     })
 }
@@ -153,12 +152,12 @@ pub(in crate::cli) fn row(change: &proto::Change) -> Value {
         "time": timestamp(change.time),
         "actor": text(&change.actor),
         "reason": text(&change.reason),
-        "kind": enum_names::change_kind(change.kind),
+        "kind": enum_names::name(change.kind()),
         "namespace": text(namespace_name(change)),
         "service_name": text(&record.service_name),
         "first_port": ports.first,
         "last_port": ports.last,
-        "transport": enum_names::transport(record.transport),
+        "transport": enum_names::transport(record.transport()),
         "uid": text(&record.uid),
         "details": text(&details(change)),
     })

@@ -1,74 +1,101 @@
-//! Names of the API's enum values. A value that only a newer server defines has no name.
+//! Names of the API's enum values, in both directions. A value that only a newer server defines has
+//! no name.
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::grpc::proto;
 
-/// The name of a value without its prefix; `None` for UNSPECIFIED.
-fn value_name<E>(number: i32, prefix: &str, name: fn(&E) -> &'static str) -> Option<&'static str>
-where
-    E: TryFrom<i32> + Default + PartialEq,
+/// An enum of the API. Its value 0 is UNSPECIFIED; the others follow without gaps.
+pub(in crate::cli) trait ApiEnum:
+    Copy + Default + PartialEq + TryFrom<i32> + Send + Sync + 'static
 {
-    let value = E::try_from(number).ok().filter(|value| *value != E::default())?;
-    name(&value).strip_prefix(prefix)
+    /// The prefix of the names of all values.
+    const PREFIX: &'static str;
+
+    /// The name of the value in the proto file.
+    fn proto_name(self) -> &'static str;
 }
 
-/// `IANA`, `CUSTOM` or `COMMON`.
-pub(in crate::cli) fn source(number: i32) -> Option<&'static str> {
-    value_name(number, "SOURCE_", proto::Source::as_str_name)
+macro_rules! api_enums {
+    ($($name:ident $prefix:literal)+) => {$(
+        impl ApiEnum for proto::$name {
+            const PREFIX: &'static str = $prefix;
+
+            fn proto_name(self) -> &'static str {
+                self.as_str_name()
+            }
+        }
+    )+};
 }
 
-/// `ASSIGNED`, `RESERVED`, `UNASSIGNED` or `UNLISTED`.
-pub(in crate::cli) fn state(number: i32) -> Option<&'static str> {
-    value_name(number, "STATE_", proto::State::as_str_name)
+api_enums! {
+    ChangeKind "CHANGE_KIND_"
+    Credential "CREDENTIAL_"
+    Encryption "ENCRYPTION_"
+    FindingCode "FINDING_CODE_"
+    Outcome "OUTCOME_"
+    PortClass "PORT_CLASS_"
+    Role "ROLE_"
+    Severity "SEVERITY_"
+    Source "SOURCE_"
+    State "STATE_"
+    Transport "TRANSPORT_"
+}
+
+/// The name of a value without its prefix, such as `IANA`; `None` for UNSPECIFIED.
+pub(in crate::cli) fn name<E: ApiEnum>(value: E) -> Option<&'static str> {
+    if value == E::default() { None } else { value.proto_name().strip_prefix(E::PREFIX) }
+}
+
+/// The name of the value with this number.
+pub(in crate::cli) fn name_of<E: ApiEnum>(number: i32) -> Option<&'static str> {
+    E::try_from(number).ok().and_then(name)
+}
+
+/// The name as a lower-case phrase, such as `pool created`; `-` for UNSPECIFIED.
+pub(in crate::cli) fn phrase<E: ApiEnum>(value: E) -> String {
+    name(value).unwrap_or("-").replace('_', " ").to_lowercase()
+}
+
+/// The phrases of a list of values.
+pub(in crate::cli) fn phrases<E: ApiEnum>(numbers: &[i32]) -> Vec<String> {
+    numbers.iter().map(|&number| phrase(E::try_from(number).unwrap_or_default())).collect()
 }
 
 /// `tcp`, `udp`, `sctp` or `dccp`.
-pub(in crate::cli) fn transport(number: i32) -> Option<String> {
-    value_name(number, "TRANSPORT_", proto::Transport::as_str_name).map(str::to_ascii_lowercase)
+pub(in crate::cli) fn transport(value: proto::Transport) -> Option<String> {
+    name(value).map(str::to_lowercase)
 }
 
-/// `SYSTEM`, `USER` or `DYNAMIC`.
-pub(in crate::cli) fn port_class(number: i32) -> Option<&'static str> {
-    value_name(number, "PORT_CLASS_", proto::PortClass::as_str_name)
+/// The value of a name in any case, with `-` or `_`, with or without its prefix.
+pub(in crate::cli) fn parse<E: ApiEnum>(text: &str) -> Option<E> {
+    let text = text.trim().to_ascii_uppercase().replace('-', "_");
+    let text = text.trim_start_matches(E::PREFIX);
+    values().find(|&value| name(value) == Some(text))
 }
 
-/// `NONE`, `STARTTLS`, `TLS` or `OWN`.
-pub(in crate::cli) fn encryption(number: i32) -> Option<&'static str> {
-    value_name(number, "ENCRYPTION_", proto::Encryption::as_str_name)
+fn values<E: ApiEnum>() -> impl Iterator<Item = E> {
+    (1..).map_while(|number| E::try_from(number).ok())
 }
 
-/// `IANA_ASSIGNED` and so on.
-pub(in crate::cli) fn finding_code(number: i32) -> Option<&'static str> {
-    value_name(number, "FINDING_CODE_", proto::FindingCode::as_str_name)
+fn flag_names<E: ApiEnum>() -> impl Iterator<Item = String> {
+    values::<E>().filter_map(name).map(|name| name.to_lowercase().replace('_', "-"))
 }
 
-/// `BLOCKER`, `ACKNOWLEDGE` or `NOTE`.
-pub(in crate::cli) fn severity(number: i32) -> Option<&'static str> {
-    value_name(number, "SEVERITY_", proto::Severity::as_str_name)
+/// Parses the values of a flag, such as `pool-created`.
+pub(in crate::cli) fn parser<E: ApiEnum>() -> impl TypedValueParser<Value = E> {
+    PossibleValuesParser::new(flag_names::<E>()).map(|text| parse(&text).unwrap_or_default())
 }
 
-/// `ACCEPTED`, `ACKNOWLEDGEMENT_REQUIRED` or `REFUSED`.
-pub(in crate::cli) fn outcome(number: i32) -> Option<&'static str> {
-    value_name(number, "OUTCOME_", proto::Outcome::as_str_name)
+/// Parses the values of a flag that accepts `none` for UNSPECIFIED.
+pub(in crate::cli) fn parser_or_none<E: ApiEnum>() -> impl TypedValueParser<Value = E> {
+    PossibleValuesParser::new(flag_names::<E>().chain(["none".to_owned()]))
+        .map(|text| parse(&text).unwrap_or_default())
 }
 
-/// `REGISTERED`, `NAMESPACE_CREATED` and so on.
-pub(in crate::cli) fn change_kind(number: i32) -> Option<&'static str> {
-    value_name(number, "CHANGE_KIND_", proto::ChangeKind::as_str_name)
-}
-
-/// `VIEWER`, `REGISTRAR` or `ADMIN`.
-pub(in crate::cli) fn role(number: i32) -> Option<&'static str> {
-    value_name(number, "ROLE_", proto::Role::as_str_name)
-}
-
-/// `SECRET` or `CERTIFICATE`.
-pub(in crate::cli) fn credential(number: i32) -> Option<&'static str> {
-    value_name(number, "CREDENTIAL_", proto::Credential::as_str_name)
-}
-
-/// Why a search returned a service.
-pub(in crate::cli) fn match_reason(number: i32) -> Option<&'static str> {
-    Some(match proto::MatchReason::try_from(number).ok()? {
+/// The reason for which a search returned a service.
+pub(in crate::cli) const fn match_reason(reason: proto::MatchReason) -> Option<&'static str> {
+    Some(match reason {
         proto::MatchReason::Unspecified => return None,
         proto::MatchReason::ExactName => "name",
         proto::MatchReason::Alias => "alias",
@@ -84,19 +111,37 @@ pub(in crate::cli) fn match_reason(number: i32) -> Option<&'static str> {
 mod tests {
     use super::*;
 
+    fn names_are_inverse<E: ApiEnum + std::fmt::Debug>(count: usize) {
+        assert_eq!(values::<E>().count(), count);
+        for value in values::<E>() {
+            let name = name(value).unwrap_or_else(|| panic!("{value:?} has another prefix"));
+            for text in [name, value.proto_name(), &name.to_lowercase().replace('_', "-")] {
+                assert_eq!(parse(text), Some(value), "{text}");
+            }
+        }
+        assert_eq!((name(E::default()), parse::<E>("unspecified")), (None, None));
+    }
+
     #[test]
-    fn names_have_no_prefix_and_unknown_values_have_no_name() {
-        assert_eq!(source(2), Some("IANA"));
-        assert_eq!(state(4), Some("UNLISTED"));
-        assert_eq!(transport(1).as_deref(), Some("tcp"));
-        assert_eq!(port_class(3), Some("DYNAMIC"));
-        assert_eq!(encryption(1), Some("NONE"));
-        assert_eq!(finding_code(4), Some("IANA_ASSIGNED"));
-        assert_eq!(severity(1), Some("BLOCKER"));
-        assert_eq!(outcome(2), Some("ACKNOWLEDGEMENT_REQUIRED"));
-        assert_eq!(change_kind(6), Some("NAMESPACE_CREATED"));
-        assert_eq!((role(2), credential(2)), (Some("REGISTRAR"), Some("CERTIFICATE")));
-        assert_eq!(match_reason(6), Some("part of a word"));
-        assert_eq!((source(0), source(99), match_reason(0)), (None, None, None));
+    fn names_have_no_prefix_and_are_parsed_back() {
+        names_are_inverse::<proto::ChangeKind>(11);
+        names_are_inverse::<proto::Credential>(2);
+        names_are_inverse::<proto::Encryption>(4);
+        names_are_inverse::<proto::FindingCode>(17);
+        names_are_inverse::<proto::Outcome>(3);
+        names_are_inverse::<proto::PortClass>(3);
+        names_are_inverse::<proto::Role>(3);
+        names_are_inverse::<proto::Severity>(3);
+        names_are_inverse::<proto::Source>(3);
+        names_are_inverse::<proto::State>(4);
+        names_are_inverse::<proto::Transport>(4);
+    }
+
+    #[test]
+    fn phrases_are_lower_case_and_unknown_values_are_dashes() {
+        assert_eq!(phrase(proto::ChangeKind::NamespaceCreated), "namespace created");
+        assert_eq!(phrases::<proto::Transport>(&[1, 99]), ["tcp", "-"]);
+        assert_eq!(transport(proto::Transport::Tcp).as_deref(), Some("tcp"));
+        assert_eq!(match_reason(proto::MatchReason::Substring), Some("part of a word"));
     }
 }

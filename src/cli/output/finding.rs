@@ -4,13 +4,13 @@ use itertools::Itertools;
 use serde_json::{Value, json};
 
 use super::record::{self, text, timestamp};
-use super::resource::range_objects;
+use super::settings::range_objects;
 use super::{clean, enum_names, table};
 use crate::grpc::proto;
 
 /// The outcome of a verdict: `accepted`, `acknowledgement required`, `refused`.
 pub(in crate::cli) fn outcome(verdict: &proto::Verdict) -> String {
-    enum_names::outcome(verdict.outcome).unwrap_or("-").replace('_', " ").to_lowercase()
+    enum_names::phrase(verdict.outcome())
 }
 
 /// A finding of a registered port, with its ports: `note EPHEMERAL_RANGE 40000/tcp: …`.
@@ -20,7 +20,7 @@ pub(in crate::cli) fn line_with_ports(finding: &proto::Finding) -> String {
         proto::Severity::Unspecified | proto::Severity::Blocker | proto::Severity::Note => "note",
     };
     let ports = table::ports(finding.ports);
-    let transport = enum_names::transport(finding.transport).unwrap_or_else(|| "-".into());
+    let transport = enum_names::phrase(finding.transport());
     clean(&format!("{severity} {} {ports}/{transport}: {}", code(finding), finding.message))
 }
 
@@ -39,7 +39,7 @@ pub(in crate::cli) fn line(finding: &proto::Finding, acknowledged: &[i32]) -> St
 
 /// The name of the finding's code.
 pub(in crate::cli) fn code(finding: &proto::Finding) -> &'static str {
-    enum_names::finding_code(finding.code).unwrap_or("-")
+    enum_names::name(finding.code()).unwrap_or("-")
 }
 
 /// The evidence of a finding: the facts that its message does not contain.
@@ -85,11 +85,11 @@ pub(in crate::cli) fn codes_to_acknowledge<'a>(
 pub(in crate::cli) fn object(finding: &proto::Finding) -> Value {
     let range = |ports: Option<proto::PortRange>| range_objects(ports.as_slice()).pop();
     json!({
-        "code": enum_names::finding_code(finding.code),
-        "severity": enum_names::severity(finding.severity),
+        "code": enum_names::name(finding.code()),
+        "severity": enum_names::name(finding.severity()),
         "message": text(&finding.message),
         "ports": range(finding.ports),
-        "transport": enum_names::transport(finding.transport),
+        "transport": enum_names::transport(finding.transport()),
         "evidence": finding.evidence.as_ref().map(record::object),
         "evidence_pool": text(&finding.evidence_pool),
         "evidence_ports": range(finding.evidence_ports),

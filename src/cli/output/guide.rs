@@ -53,7 +53,7 @@ pub(in crate::cli) fn object(guide: &proto::Guide) -> Value {
         "full_name": text(&guide.full_name),
         "summary": guide.summary,
         "category": text(&guide.category),
-        "encryption": enum_names::encryption(guide.encryption),
+        "encryption": enum_names::name(guide.encryption()),
         "use_instead": text(&guide.use_instead),
         "aliases": guide.aliases,
         "service_names": guide.service_names,

@@ -8,7 +8,7 @@ pub(super) mod enum_names;
 pub(super) mod finding;
 pub(super) mod guide;
 pub(super) mod record;
-pub(super) mod resource;
+pub(super) mod settings;
 pub(super) mod table;
 
 use std::io::{self, IsTerminal, Write};

@@ -10,14 +10,14 @@ pub(in crate::cli) fn object(record: &proto::Assignment) -> Value {
     let ports = record.ports.unwrap_or_default();
     json!({
         "uid": text(&record.uid),
-        "source": enum_names::source(record.source),
+        "source": enum_names::name(record.source()),
         "namespace": text(&record.namespace),
         "service_name": text(&record.service_name),
         "aliases": record.aliases,
         "first_port": ports.first,
         "last_port": ports.last,
-        "transport": enum_names::transport(record.transport),
-        "state": enum_names::state(record.state),
+        "transport": enum_names::transport(record.transport()),
+        "state": enum_names::name(record.state()),
         "description": text(&record.description),
         "assignee": text(&record.assignee),
         "contact": text(&record.contact),

@@ -63,7 +63,6 @@ pub(in crate::cli) fn search_hits<'a>(
                 .chain([description])
                 .collect()
         };
-    let cell = |text: &str| clean(if text.is_empty() { "-" } else { text });
     let header = cells(
         ["SERVICE", "PORT", "TRANSPORT", "SOURCE"].map(String::from),
         "NAMESPACE".into(),
@@ -78,7 +77,7 @@ pub(in crate::cli) fn search_hits<'a>(
                 cell(&row.first.service_name),
                 ports(row.first.ports),
                 row.transports.join(", "),
-                cell(enum_names::source(row.first.source).unwrap_or_default()),
+                cell(enum_names::name(row.first.source()).unwrap_or_default()),
             ],
             cell(&row.first.namespace),
             cell(assignee(row.first)),
@@ -87,7 +86,7 @@ pub(in crate::cli) fn search_hits<'a>(
             clean(&row.first.description),
         )
     });
-    render(Some(header), rows)
+    render(&header, rows)
 }
 
 /// The assignee of a custom registration. IANA's assignees are the original applicants, so they
@@ -109,6 +108,11 @@ pub(in crate::cli) fn ports(ports: Option<proto::PortRange>) -> String {
         Some(proto::PortRange { first: Some(first), .. }) => first.to_string(),
         _ => "-".into(),
     }
+}
+
+/// A text in a cell; `-` if it is empty.
+pub(in crate::cli) fn cell(text: &str) -> String {
+    clean(if text.is_empty() { "-" } else { text })
 }
 
 /// A time in RFC 3339, to the second.
@@ -138,7 +142,7 @@ fn grouped<'a>(
             *expire_time,
             descriptive,
         );
-        let transport = enum_names::transport(record.transport).unwrap_or_else(|| "-".into());
+        let transport = enum_names::phrase(record.transport());
         let index = indexes.get(&key).copied();
         match index.and_then(|index| rows.get_mut(index)) {
             // A second record with the same transport gets a separate row, such as `rdp` without a port.
@@ -152,9 +156,12 @@ fn grouped<'a>(
     rows
 }
 
+/// The header of a table without one.
+pub(in crate::cli) const NO_HEADER: &[&str] = &[];
+
 /// A table without borders. Every line ends with a newline; lines wrap only on a terminal.
 pub(in crate::cli) fn render(
-    header: Option<Vec<String>>,
+    header: &[impl ToString],
     rows: impl IntoIterator<Item = Vec<String>>,
 ) -> String {
     let mut table = Table::new();
@@ -164,8 +171,8 @@ pub(in crate::cli) fn render(
         _ => ContentArrangement::Dynamic,
     };
     table.load_style(NOTHING).set_content_arrangement(arrangement);
-    if let Some(header) = header {
-        table.set_header(header);
+    if !header.is_empty() {
+        table.set_header(header.iter().map(ToString::to_string));
     }
     table.add_rows(rows);
     for column in table.column_iter_mut() {
@@ -179,12 +186,12 @@ pub(in crate::cli) fn properties(
     properties: impl IntoIterator<Item = (&'static str, String)>,
 ) -> String {
     let rows = properties.into_iter().filter(|(_, value)| !value.is_empty());
-    render(None, rows.map(|(name, value)| vec![name.to_owned(), value]))
+    render(NO_HEADER, rows.map(|(name, value)| vec![name.to_owned(), value]))
 }
 
 /// A text that wraps at word boundaries on a terminal.
 pub(in crate::cli) fn wrapped(text: &str) -> String {
-    render(None, [vec![clean(text)]])
+    render(NO_HEADER, [vec![clean(text)]])
 }
 
 #[cfg(test)]
@@ -273,8 +280,7 @@ a        7000  udp        IANA    1970-01-01T00:01:00Z  About a
             let mut expected: Vec<_> = records
                 .iter()
                 .map(|record| {
-                    let transport = enum_names::transport(record.transport);
-                    (ports(record.ports), transport.unwrap_or_else(|| "-".into()))
+                    (ports(record.ports), enum_names::phrase(record.transport()))
                 })
                 .collect();
             shown.sort();

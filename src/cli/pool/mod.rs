@@ -4,17 +4,15 @@ mod view;
 
 use clap::{Args, Subcommand};
 
-use super::args::{NamespaceArgs, OutputArgs, ServerArgs, WriteArgs};
-use super::output;
-use super::pages::{Page, gather};
+use super::args::{CallArgs, NamespaceArgs, WriteArgs};
 use super::parse::List;
-use super::session::Session;
-use super::write::heading;
+use super::resource;
+use super::write::UpdateMask;
 use super::{Error, ExitStatus, parse, time_args};
 use crate::grpc::{convert, proto};
 use crate::registry::name::NamespaceName;
 use crate::registry::port::{PortRange, Transport};
-use view::{Details, Summaries, Written};
+use view::PoolView;
 
 /// The subcommands of `portbook pool`.
 #[derive(Debug, Subcommand)]
@@ -38,9 +36,7 @@ pub(super) struct ListArgs {
     namespace: String,
 
     #[command(flatten)]
-    server: ServerArgs,
-    #[command(flatten)]
-    output: OutputArgs,
+    call: CallArgs,
 }
 
 #[derive(Args, Debug)]
@@ -51,9 +47,7 @@ pub(super) struct ShowArgs {
     #[command(flatten)]
     namespace: NamespaceArgs,
     #[command(flatten)]
-    server: ServerArgs,
-    #[command(flatten)]
-    output: OutputArgs,
+    call: CallArgs,
 }
 
 #[derive(Args, Debug)]
@@ -147,41 +141,22 @@ struct RuleArgs {
 impl PoolCommand {
     pub(super) async fn run(self) -> Result<ExitStatus, Error> {
         match self {
-            Self::List(args) => args.run().await,
-            Self::Show(args) => args.run().await,
+            Self::List(ListArgs { namespace, call }) => {
+                let columns = view::columns(namespace == "-");
+                let request = proto::ListPoolsRequest { namespace, ..Default::default() };
+                resource::list(&call, request, columns, PoolView::from).await
+            }
+            Self::Show(ShowArgs { name, namespace: NamespaceArgs { namespace }, call }) => {
+                let request = proto::GetPoolRequest { namespace, name };
+                resource::show(&call, request, |response| {
+                    PoolView::from(response.pool.unwrap_or_default())
+                })
+                .await
+            }
             Self::Create(args) => args.run().await,
             Self::Update(args) => args.run().await,
             Self::Delete(args) => args.run().await,
         }
-    }
-}
-
-impl ListArgs {
-    async fn run(self) -> Result<ExitStatus, Error> {
-        let Self { namespace, server, output } = self;
-        let session = Session::connect(&server).await?;
-        let page = gather(u32::MAX, async |page_size, page_token| {
-            let namespace = namespace.clone();
-            let request = proto::ListPoolsRequest { namespace, page_size, page_token };
-            let page = session.call(session.registry().list_pools(request)).await?;
-            let proto::ListPoolsResponse { pools, next_page_token, total_size, .. } = page;
-            Ok(Page { items: pools, next: next_page_token, total: total_size })
-        });
-        let pools = page.await?.items;
-        let is_found = !pools.is_empty();
-        let has_namespace = namespace == "-";
-        output::show(output.output, &Summaries { pools, has_namespace })?;
-        Ok(output::found_status(is_found))
-    }
-}
-
-impl ShowArgs {
-    async fn run(self) -> Result<ExitStatus, Error> {
-        let Self { name, namespace: NamespaceArgs { namespace }, server, output } = self;
-        let session = Session::connect(&server).await?;
-        let request = proto::GetPoolRequest { namespace, name };
-        let response = session.call(session.registry().get_pool(request)).await?;
-        output::show(output.output, &Details(response.pool.unwrap_or_default()))
     }
 }
 
@@ -195,71 +170,55 @@ impl CreateArgs {
             transports: transport_numbers(&transports),
             ..rules.fields().0
         };
-        let request = proto::CreatePoolRequest {
-            pool: Some(pool),
-            validate_only: write.dry_run,
-            request_id: write.request_id.clone(),
-            reason: write.reason.clone(),
-        };
-        let session = Session::connect(&write.server).await?;
-        let response = session.call(session.admin().create_pool(request)).await?;
-        print_result("Created", response.pool, response.revision, &write)
+        let request = proto::CreatePoolRequest { pool: Some(pool), ..Default::default() };
+        let session = write.call.connect().await?;
+        resource::write(&session, &write, "Created", request, |response| {
+            (PoolView::from(response.pool), response.revision)
+        })
+        .await
     }
 }
 
 impl UpdateArgs {
     async fn run(self) -> Result<ExitStatus, Error> {
         let write = self.write.clone();
-        let (pool, paths) = self.fields();
-        if paths.is_empty() {
-            let message = "nothing to change: specify at least one of --ports, --transport, \
-                           --description, --exclude, --cool-down and --accept";
-            return Err(Error::Usage(message.into()));
-        }
-        let request = proto::UpdatePoolRequest {
-            pool: Some(pool),
-            update_mask: Some(prost_types::FieldMask { paths }),
-            validate_only: write.dry_run,
-            request_id: write.request_id.clone(),
-            reason: write.reason.clone(),
-        };
-        let session = Session::connect(&write.server).await?;
-        let response = session.call(session.admin().update_pool(request)).await?;
-        print_result("Updated", response.pool, response.revision, &write)
+        let (pool, mask) = self.fields();
+        let flags = "--ports, --transport, --description, --exclude, --cool-down and --accept";
+        let (pool, update_mask) = (Some(pool), mask.finish(flags)?);
+        let request = proto::UpdatePoolRequest { pool, update_mask, ..Default::default() };
+        let session = write.call.connect().await?;
+        resource::write(&session, &write, "Updated", request, |response| {
+            (PoolView::from(response.pool), response.revision)
+        })
+        .await
     }
 
     /// The specified fields of the pool, and their paths.
-    fn fields(self) -> (proto::Pool, Vec<String>) {
+    fn fields(self) -> (proto::Pool, UpdateMask) {
         let Self { name, ports, transports, rules, etag, namespace, write: _ } = self;
-        let (pool, mut paths) = rules.fields();
-        paths.extend(ports.is_some().then(|| "ports".to_owned()));
-        paths.extend((!transports.is_empty()).then(|| "transports".to_owned()));
+        let (pool, mut mask) = rules.fields();
+        mask.add("transports", !transports.is_empty());
         let pool = proto::Pool {
             namespace: namespace.namespace,
             name,
             etag,
-            ports: ports.unwrap_or_default().iter().map(convert::port_range).collect(),
+            ports: mask.field("ports", ports).iter().map(convert::port_range).collect(),
             transports: transport_numbers(&transports),
             ..pool
         };
-        (pool, paths)
+        (pool, mask)
     }
 }
 
 impl DeleteArgs {
     async fn run(self) -> Result<ExitStatus, Error> {
         let Self { name, etag, namespace: NamespaceArgs { namespace }, write } = self;
-        let request = proto::DeletePoolRequest {
-            namespace,
-            name,
-            etag,
-            validate_only: write.dry_run,
-            request_id: write.request_id.clone(),
-            reason: write.reason.clone(),
-        };
-        let session = Session::connect(&write.server).await?;
-        let response = session.call(session.admin().delete_pool(request)).await?;
-        print_result("Deleted", response.pool, response.revision, &write)
+        let request = proto::DeletePoolRequest { namespace, name, etag, ..Default::default() };
+        let session = write.call.connect().await?;
+        resource::write(&session, &write, "Deleted", request, |response| {
+            (PoolView::from(response.pool), response.revision)
+        })
+        .await
     }
 }
 
@@ -269,33 +228,19 @@ fn transport_numbers(transports: &[Transport]) -> Vec<i32> {
 
 impl RuleArgs {
     /// The specified fields, and their paths.
-    fn fields(self) -> (proto::Pool, Vec<String>) {
+    fn fields(self) -> (proto::Pool, UpdateMask) {
         let Self { description, exclude, cool_down, accept } = self;
-        let paths = [
-            description.is_some().then_some("description"),
-            exclude.is_some().then_some("excluded_ports"),
-            cool_down.is_some().then_some("cool_down"),
-            accept.is_some().then_some("accept"),
-        ];
+        let mut mask = UpdateMask::default();
+        let excluded = mask.field("excluded_ports", exclude);
         let pool = proto::Pool {
-            description: description.unwrap_or_default(),
-            excluded_ports: exclude.unwrap_or_default().iter().map(convert::port_range).collect(),
-            cool_down,
-            accept: accept.unwrap_or_default().iter().map(i32::from).collect(),
+            description: mask.field("description", description),
+            excluded_ports: excluded.iter().map(convert::port_range).collect(),
+            cool_down: mask.field("cool_down", cool_down.map(Some)),
+            accept: mask.field("accept", accept).iter().map(i32::from).collect(),
             ..proto::Pool::default()
         };
-        (pool, paths.into_iter().flatten().map(String::from).collect())
+        (pool, mask)
     }
-}
-
-fn print_result(
-    done: &str,
-    pool: Option<proto::Pool>,
-    revision: u64,
-    write: &WriteArgs,
-) -> Result<ExitStatus, Error> {
-    let heading = heading(done, revision, write.dry_run);
-    output::show(write.output.output, &Written { heading, pool: pool.unwrap_or_default() })
 }
 
 #[cfg(test)]
@@ -303,7 +248,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::cli::output::resource::ranges;
+    use crate::cli::output::settings::ranges;
 
     #[derive(Parser)]
     struct Line {
@@ -318,7 +263,7 @@ mod tests {
 
     fn paths(line: &str) -> Vec<String> {
         match parsed(line) {
-            PoolCommand::Update(args) => args.fields().1,
+            PoolCommand::Update(args) => args.fields().1.paths,
             other => panic!("{other:?}"),
         }
     }

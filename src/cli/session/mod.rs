@@ -20,7 +20,7 @@ use tower::util::BoxCloneService;
 use tower::{BoxError, ServiceExt};
 
 use super::args::{ConnectionArgs, ReadArgs, ServerArgs};
-use super::{Error, output};
+use super::{Error, output, rpc};
 use crate::access::{PlainToken, TokenFormatError};
 use crate::grpc::proto::port_admin_service_client::PortAdminServiceClient;
 use crate::grpc::proto::port_registry_service_client::PortRegistryServiceClient;
@@ -106,12 +106,9 @@ impl Session {
             .max_decoding_message_size(MAX_RESPONSE_BYTES)
     }
 
-    /// Waits for the response of a call.
-    pub(super) async fn call<T>(
-        &self,
-        call: impl Future<Output = Result<Response<T>, Status>>,
-    ) -> Result<T, Error> {
-        self.call_within(CALL_TIMEOUT, call).await
+    /// Sends the request of a unary rpc and returns its response.
+    pub(super) async fn send<R: rpc::Request>(&self, request: R) -> Result<R::Response, Error> {
+        self.call_within(CALL_TIMEOUT, request.call(self)).await
     }
 
     /// Waits for the response of a call for at most `limit`.
@@ -209,7 +206,7 @@ mod tests {
             service_name: "no such service".into(),
             ..proto::LookupServiceRequest::default()
         };
-        let refused = session.call(session.registry().lookup_service(request)).await;
+        let refused = session.send(request).await;
         assert!(refused.unwrap_err().is_unknown_service());
 
         let (requests, requested) = tokio::sync::mpsc::channel(1);

@@ -5,10 +5,11 @@ use jiff::Timestamp;
 
 use super::create::{check_grants, expiry};
 use super::grant::{self, GrantScope};
-use super::view::{Changed, TokenWithSecret};
-use crate::cli::args::{OutputArgs, ServerArgs, enum_parser};
-use crate::cli::session::Session;
-use crate::cli::{Error, ExitStatus, output, time_args};
+use super::view::TokenView;
+use crate::cli::args::CallArgs;
+use crate::cli::output::enum_names;
+use crate::cli::write::UpdateMask;
+use crate::cli::{Error, ExitStatus, time_args};
 use crate::grpc::proto;
 use crate::writer::Clock;
 
@@ -19,7 +20,7 @@ pub(in crate::cli) struct UpdateArgs {
 
     /// The new role.
     #[arg(long, value_name = "ROLE", ignore_case = true,
-          value_parser = enum_parser("ROLE_", &["admin", "registrar", "viewer"], proto::Role::from_str_name))]
+          value_parser = enum_names::parser::<proto::Role>())]
     role: Option<proto::Role>,
 
     /// The new grants of a registrar: namespaces (prod) and pools (prod/web); several separated by
@@ -40,9 +41,7 @@ pub(in crate::cli) struct UpdateArgs {
     description: Option<String>,
 
     #[command(flatten)]
-    server: ServerArgs,
-    #[command(flatten)]
-    output: OutputArgs,
+    call: CallArgs,
 }
 
 #[derive(Args, Debug)]
@@ -59,9 +58,7 @@ pub(in crate::cli) struct RotateArgs {
     quiet: bool,
 
     #[command(flatten)]
-    server: ServerArgs,
-    #[command(flatten)]
-    output: OutputArgs,
+    call: CallArgs,
 }
 
 #[derive(Args, Debug)]
@@ -70,74 +67,58 @@ pub(in crate::cli) struct RevokeArgs {
     name: String,
 
     #[command(flatten)]
-    server: ServerArgs,
-    #[command(flatten)]
-    output: OutputArgs,
+    call: CallArgs,
 }
 
 impl UpdateArgs {
     pub(super) async fn run(self) -> Result<ExitStatus, Error> {
-        let (server, output) = (self.server.clone(), self.output.output);
+        let call = self.call.clone();
         let request = self.request(Clock::system().now())?;
         let grants = request.token.as_ref().map(|token| token.grants.clone()).unwrap_or_default();
-        let session = Session::connect(&server).await?;
-        let response = session.call(session.admin().update_token(request)).await?;
-        let token = response.token.unwrap_or_default();
-        let status = output::show(output, &Changed { done: "Updated", token })?;
+        let session = call.connect().await?;
+        let response = session.send(request).await?;
+        let view = TokenView::written(response.token, None);
+        let status = view.print("Updated", false, call.output.output)?;
         grant::warn_missing(&session, &grants).await;
         Ok(status)
     }
 
     fn request(self, now: Timestamp) -> Result<proto::UpdateTokenRequest, Error> {
-        let Self { name, role, grants, ttl, no_end, description, server: _, output: _ } = self;
+        let Self { name, role, grants, ttl, no_end, description, call: _ } = self;
         if let Some(role) = role {
             check_grants(role, &grants)?;
         }
-        let paths = [
-            description.is_some().then_some("description"),
-            role.is_some().then_some("role"),
-            (!grants.is_empty()).then_some("grants"),
-            (ttl.is_some() || no_end).then_some("expire_time"),
-        ];
-        let paths: Vec<_> = paths.into_iter().flatten().map(String::from).collect();
-        if paths.is_empty() {
-            let message = "nothing to change: specify at least one of --role, --grant, --ttl, \
-                           --no-end and --description";
-            return Err(Error::Usage(message.into()));
-        }
+        let mut mask = UpdateMask::default();
+        mask.add("grants", !grants.is_empty());
+        mask.add("expire_time", ttl.is_some() || no_end);
         let token = proto::Token {
             name,
-            description: description.unwrap_or_default(),
-            role: role.unwrap_or_default().into(),
+            description: mask.field("description", description),
+            role: mask.field("role", role).into(),
             grants: grant::grants(&grants)?,
             expire_time: ttl.map(|ttl| expiry(now, ttl)).transpose()?,
             ..proto::Token::default()
         };
-        let update_mask = Some(prost_types::FieldMask { paths });
+        let update_mask = mask.finish("--role, --grant, --ttl, --no-end and --description")?;
         Ok(proto::UpdateTokenRequest { token: Some(token), update_mask })
     }
 }
 
 impl RotateArgs {
     pub(super) async fn run(self) -> Result<ExitStatus, Error> {
-        let Self { name, overlap, quiet, server, output } = self;
-        let session = Session::connect(&server).await?;
+        let Self { name, overlap, quiet, call } = self;
         let request = proto::RotateTokenRequest { name, overlap };
-        let response = session.call(session.admin().rotate_token(request)).await?;
-        let proto::RotateTokenResponse { token, secret } = response;
-        let created = TokenWithSecret { done: "Rotated", token: token.unwrap_or_default(), secret };
-        created.print(quiet, output.output)
+        let response = call.connect().await?.send(request).await?;
+        let view = TokenView::written(response.token, Some(response.secret));
+        view.print("Rotated", quiet, call.output.output)
     }
 }
 
 impl RevokeArgs {
     pub(super) async fn run(self) -> Result<ExitStatus, Error> {
-        let Self { name, server, output } = self;
-        let session = Session::connect(&server).await?;
-        let request = proto::RevokeTokenRequest { name };
-        let response = session.call(session.admin().revoke_token(request)).await?;
-        let token = response.token.unwrap_or_default();
-        output::show(output.output, &Changed { done: "Revoked", token })
+        let Self { name, call } = self;
+        let response = call.connect().await?.send(proto::RevokeTokenRequest { name }).await?;
+        TokenView::written(response.token, None).print("Revoked", false, call.output.output)
     }
 }
 
@@ -165,9 +146,9 @@ mod tests {
         for (line, changed) in [
             ("ci --description=", &["description"][..]),
             ("ci --no-end", &["expire_time"]),
-            ("ci --ttl 90d --role viewer", &["role", "expire_time"]),
+            ("ci --ttl 90d --role viewer", &["expire_time", "role"]),
             ("ci --grant prod", &["grants"]),
-            ("ci --role registrar --grant prod/web", &["role", "grants"]),
+            ("ci --role registrar --grant prod/web", &["grants", "role"]),
         ] {
             assert_eq!(paths(line).unwrap(), changed, "{line}");
         }

@@ -4,9 +4,9 @@ use clap::Args;
 use jiff::{SignedDuration, Timestamp};
 
 use super::grant::{self, GrantScope};
-use super::view::TokenWithSecret;
-use crate::cli::args::{OutputArgs, ServerArgs, enum_parser};
-use crate::cli::session::Session;
+use super::view::TokenView;
+use crate::cli::args::CallArgs;
+use crate::cli::output::enum_names;
 use crate::cli::{Error, ExitStatus, time_args};
 use crate::grpc::proto;
 use crate::writer::Clock;
@@ -20,7 +20,7 @@ pub(in crate::cli) struct CreateArgs {
     /// The role: viewer (read only), registrar (register ports within its grants), or admin (all
     /// calls).
     #[arg(long, value_name = "ROLE", ignore_case = true,
-          value_parser = enum_parser("ROLE_", &["admin", "registrar", "viewer"], proto::Role::from_str_name))]
+          value_parser = enum_names::parser::<proto::Role>())]
     role: proto::Role,
 
     /// Where a registrar may register ports: a namespace (prod) or one of its pools (prod/web);
@@ -45,22 +45,18 @@ pub(in crate::cli) struct CreateArgs {
     quiet: bool,
 
     #[command(flatten)]
-    server: ServerArgs,
-    #[command(flatten)]
-    output: OutputArgs,
+    call: CallArgs,
 }
 
 impl CreateArgs {
     pub(super) async fn run(self) -> Result<ExitStatus, Error> {
-        let (server, output, quiet) = (self.server.clone(), self.output.output, self.quiet);
+        let (call, quiet) = (self.call.clone(), self.quiet);
         let token = self.token(Clock::system().now())?;
         let grants = token.grants.clone();
-        let session = Session::connect(&server).await?;
-        let request = proto::CreateTokenRequest { token: Some(token) };
-        let response = session.call(session.admin().create_token(request)).await?;
-        let proto::CreateTokenResponse { token, secret } = response;
-        let created = TokenWithSecret { done: "Created", token: token.unwrap_or_default(), secret };
-        let status = created.print(quiet, output)?;
+        let session = call.connect().await?;
+        let response = session.send(proto::CreateTokenRequest { token: Some(token) }).await?;
+        let view = TokenView::written(response.token, Some(response.secret));
+        let status = view.print("Created", quiet, call.output.output)?;
         // After the secret: it has to be printed even if this check fails.
         grant::warn_missing(&session, &grants).await;
         Ok(status)
@@ -145,7 +141,7 @@ mod tests {
             ("ci --role admin --grant prod", "--role registrar"),
             ("ci --role viewer --grant prod", "--role registrar"),
             ("ci", "--role"),
-            ("ci --role owner", "admin, registrar, viewer"),
+            ("ci --role owner", "viewer, registrar, admin"),
             ("ci --role registrar --grant Prod", "is not a valid name"),
             ("ci --role viewer --ttl 4000000d", "--ttl is too long"),
             ("ci --role viewer --certificate --quiet", "cannot be used with"),

@@ -73,12 +73,12 @@ pub(super) async fn warn_missing(session: &Session, grants: &[proto::Grant]) {
     for proto::Grant { namespace, pools } in grants {
         if pools.is_empty() {
             let request = proto::GetNamespaceRequest { name: namespace.clone() };
-            warn(session.call(session.registry().get_namespace(request)).await.err());
+            warn(session.send(request).await.err());
         }
         for pool in pools {
             let request =
                 proto::GetPoolRequest { namespace: namespace.clone(), name: pool.clone() };
-            let response = session.call(session.registry().get_pool(request)).await;
+            let response = session.send(request).await;
             if warn(response.err()) == Missing::Namespace {
                 break;
             }

@@ -8,15 +8,13 @@ mod view;
 
 use clap::{Args, Subcommand};
 
-use super::args::{OutputArgs, ServerArgs};
-use super::output;
-use super::pages::{Page, gather};
-use super::session::Session;
+use super::args::CallArgs;
+use super::resource::{self, Resource};
 use super::{Error, ExitStatus};
 use crate::grpc::proto;
 use crate::writer::Clock;
 pub(super) use recover::RecoverError;
-use view::{Details, Tokens};
+use view::TokenView;
 
 /// The subcommands of `portbook token`.
 #[derive(Debug, Subcommand)]
@@ -47,9 +45,7 @@ pub(super) struct ListArgs {
     ended: bool,
 
     #[command(flatten)]
-    server: ServerArgs,
-    #[command(flatten)]
-    output: OutputArgs,
+    call: CallArgs,
 }
 
 #[derive(Args, Debug)]
@@ -58,52 +54,38 @@ pub(super) struct ShowArgs {
     name: Option<String>,
 
     #[command(flatten)]
-    server: ServerArgs,
-    #[command(flatten)]
-    output: OutputArgs,
+    call: CallArgs,
 }
 
 impl TokenCommand {
     pub(super) async fn run(self) -> Result<ExitStatus, Error> {
         match self {
-            Self::List(args) => args.run().await,
-            Self::Show(args) => args.run().await,
+            Self::List(ListArgs { ended, call }) => {
+                let request = proto::ListTokensRequest { show_ended: ended, ..Default::default() };
+                let now = Clock::system().now();
+                let view = |token| TokenView::new(token, now);
+                resource::list(&call, request, TokenView::COLUMNS, view).await
+            }
+            Self::Show(ShowArgs { name, call }) => {
+                let view = |token: Option<proto::Token>| {
+                    TokenView::new(token.unwrap_or_default(), Clock::system().now())
+                };
+                match name {
+                    Some(name) => {
+                        let request = proto::GetTokenRequest { name };
+                        resource::show(&call, request, |response| view(response.token)).await
+                    }
+                    None => {
+                        let request = proto::GetCallerRequest {};
+                        resource::show(&call, request, |response| view(response.token)).await
+                    }
+                }
+            }
             Self::Create(args) => args.run().await,
             Self::Update(args) => args.run().await,
             Self::Rotate(args) => args.run().await,
             Self::Revoke(args) => args.run().await,
             Self::Recover(args) => args.run().await,
         }
-    }
-}
-
-impl ListArgs {
-    async fn run(self) -> Result<ExitStatus, Error> {
-        let Self { ended, server, output } = self;
-        let session = Session::connect(&server).await?;
-        let page = gather(u32::MAX, async |page_size, page_token| {
-            let request = proto::ListTokensRequest { page_size, page_token, show_ended: ended };
-            let page = session.call(session.admin().list_tokens(request)).await?;
-            let proto::ListTokensResponse { tokens, next_page_token, total_size } = page;
-            Ok(Page { items: tokens, next: next_page_token, total: total_size })
-        });
-        let tokens = Tokens { tokens: page.await?.items, now: Clock::system().now() };
-        output::show(output.output, &tokens)
-    }
-}
-
-impl ShowArgs {
-    async fn run(self) -> Result<ExitStatus, Error> {
-        let Self { name, server, output } = self;
-        let session = Session::connect(&server).await?;
-        let mut admin = session.admin();
-        let token = match name {
-            Some(name) => {
-                session.call(admin.get_token(proto::GetTokenRequest { name })).await?.token
-            }
-            None => session.call(admin.get_caller(proto::GetCallerRequest {})).await?.token,
-        };
-        let token = token.unwrap_or_default();
-        output::show(output.output, &Details { token, now: Clock::system().now() })
     }
 }

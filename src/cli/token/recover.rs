@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::view::TokenWithSecret;
+use super::view::TokenView;
 use crate::access::{PlainToken, Recovered, TokenName, TokenRefusal};
-use crate::cli::args::OutputArgs;
+use crate::cli::args::{DatabaseArgs, OutputArgs};
 use crate::cli::{Error, ExitStatus};
 use crate::grpc::convert;
 use crate::store::sqlite::{OpenError, SqliteStore};
@@ -20,9 +20,8 @@ pub(in crate::cli) struct RecoverArgs {
     #[arg(long, value_name = "NAME", default_value = "admin")]
     name: TokenName,
 
-    /// The database file.
-    #[arg(long, env = "PORTBOOK_DATABASE", value_name = "FILE", default_value = "portbook.db")]
-    database: PathBuf,
+    #[command(flatten)]
+    database: DatabaseArgs,
 
     /// Print only the secret.
     #[arg(long, short, conflicts_with = "output")]
@@ -70,13 +69,16 @@ pub enum RecoverError {
 
 impl RecoverArgs {
     pub(super) async fn run(self) -> Result<ExitStatus, Error> {
-        let Self { name, database, quiet, output } = self;
-        let view = recovered(&database, name).await?;
-        view.print(quiet, output.output)
+        let Self { name, database: DatabaseArgs { database }, quiet, output } = self;
+        let (done, view) = recovered(&database, name).await?;
+        view.print(done, quiet, output.output)
     }
 }
 
-async fn recovered(database: &Path, name: TokenName) -> Result<TokenWithSecret, RecoverError> {
+async fn recovered(
+    database: &Path,
+    name: TokenName,
+) -> Result<(&'static str, TokenView), RecoverError> {
     let mut store = open(database).await?;
     let now = Clock::system().now();
     let secret = PlainToken::generate()?;
@@ -88,7 +90,8 @@ async fn recovered(database: &Path, name: TokenName) -> Result<TokenWithSecret, 
     };
     store.put_token(&token).await?;
     store.close().await?;
-    Ok(TokenWithSecret { done, token: convert::token(&token), secret: secret.reveal().to_owned() })
+    let secret = Some(secret.reveal().to_owned());
+    Ok((done, TokenView::written(Some(convert::token(&token)), secret)))
 }
 
 /// Opens an existing database. Does not create one: that would hide a wrong path.
@@ -141,11 +144,11 @@ mod tests {
         assert!(matches!(in_use, Err(RecoverError::InUse(_))));
         store.close().await.unwrap();
 
-        let view = recovered(&path, "admin".parse().unwrap()).await.unwrap();
-        assert_eq!((view.done, &*view.token.creator), ("Recovered", "portbook"));
+        let (done, view) = recovered(&path, "admin".parse().unwrap()).await.unwrap();
+        assert_eq!((done, &*view.token.creator), ("Recovered", "portbook"));
         let mut store = SqliteStore::open(&path).await.unwrap();
         let tokens: Tokens = store.load(now).await.unwrap().into_loaded().tokens;
-        let secret = PlainToken::parse(&view.secret).unwrap();
+        let secret = PlainToken::parse(&view.secret.unwrap()).unwrap();
         let later = Clock::system().now();
         assert_eq!(convert::token(tokens.by_secret(&secret, later).unwrap()), view.token);
         assert!(tokens.by_secret(&lost, later).is_err());

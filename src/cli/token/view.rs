@@ -6,244 +6,170 @@ use serde_json::{Value, json};
 use super::grant;
 use crate::cli::output::record::{text, timestamp};
 use crate::cli::output::{self, Format, clean, enum_names, table};
+use crate::cli::resource::{Property, Resource, Single};
 use crate::cli::{Error, ExitStatus};
 use crate::grpc::proto;
 
-/// The token as a JSON object, in the field order of the API.
-fn object(token: &proto::Token) -> Value {
-    let grants = token.grants.iter();
-    let grants = grants.map(|grant| json!({"namespace": grant.namespace, "pools": grant.pools}));
-    json!({
-        "name": text(&token.name),
-        "description": text(&token.description),
-        "role": enum_names::role(token.role),
-        "grants": grants.collect::<Vec<_>>(),
-        "credential": enum_names::credential(token.credential),
-        "expire_time": timestamp(token.expire_time),
-        "create_time": timestamp(token.create_time),
-        "creator": text(&token.creator),
-        "update_time": timestamp(token.update_time),
-        "rotate_time": timestamp(token.rotate_time),
-        "former_expire_time": timestamp(token.former_expire_time),
-        "revoke_time": timestamp(token.revoke_time),
-    })
-}
-
-/// The token as a CSV row, with the grants in the format of `--grant`.
-fn row(token: &proto::Token) -> Value {
-    let mut object = object(token);
-    object["grants"] = json!(grant::scopes(&token.grants));
-    object
-}
-
-fn role(token: &proto::Token) -> String {
-    enum_names::role(token.role).unwrap_or("-").to_lowercase()
-}
-
-fn grants(token: &proto::Token) -> String {
-    clean(&grant::scopes(&token.grants).join(", "))
-}
-
-fn has_expired(token: &proto::Token, now: Timestamp) -> bool {
-    token
-        .expire_time
-        .is_some_and(|end| (end.seconds, end.nanos) <= (now.as_second(), now.subsec_nanosecond()))
-}
-
-/// The expiry of the token, or since when it is revoked or expired.
-fn expiry(token: &proto::Token, now: Timestamp) -> String {
-    match (token.revoke_time, token.expire_time) {
-        (Some(revoked), _) => format!("revoked {}", table::time(revoked)),
-        (None, Some(end)) if has_expired(token, now) => format!("expired {}", table::time(end)),
-        (None, Some(end)) => table::time(end),
-        (None, None) => "never".into(),
-    }
-}
-
-/// The permissions of the role, as text.
-fn permissions(token: &proto::Token) -> String {
-    match token.role() {
-        proto::Role::Unspecified => String::new(),
-        proto::Role::Viewer => "read".into(),
-        proto::Role::Registrar => {
-            format!("read; register, update and release ports in {}", grants(token))
-        }
-        proto::Role::Admin => "all calls, including managing namespaces, pools and tokens".into(),
-    }
-}
-
-fn credential(token: &proto::Token) -> String {
-    match token.credential() {
-        proto::Credential::Unspecified => String::new(),
-        proto::Credential::Certificate => "a client certificate that contains its name".into(),
-        proto::Credential::Secret => match token.rotate_time {
-            Some(created) => format!("a secret, created {}", table::time(created)),
-            None => "a secret".into(),
-        },
-    }
-}
-
-/// A table of tokens.
-fn rows<'t>(tokens: impl IntoIterator<Item = &'t proto::Token>, now: Timestamp) -> String {
-    let header =
-        ["NAME", "ROLE", "GRANTS", "CREDENTIAL", "EXPIRES", "DESCRIPTION"].map(String::from);
-    let cell = |text: String| if text.is_empty() { "-".to_owned() } else { text };
-    let rows = tokens.into_iter().map(|token| {
-        let name = clean(&token.name);
-        let credential = enum_names::credential(token.credential).unwrap_or("-").to_lowercase();
-        let description = clean(&token.description);
-        vec![name, role(token), cell(grants(token)), credential, expiry(token, now), description]
-    });
-    table::render(Some(header.to_vec()), rows)
-}
-
-/// A list of tokens.
-pub(super) struct Tokens {
-    pub(super) tokens: Vec<proto::Token>,
-    pub(super) now: Timestamp,
-}
-
-impl output::View for Tokens {
-    fn table(&self) -> String {
-        rows(&self.tokens, self.now)
-    }
-
-    fn objects(&self) -> Vec<Value> {
-        self.tokens.iter().map(object).collect()
-    }
-
-    fn csv_rows(&self) -> Vec<Value> {
-        self.tokens.iter().map(row).collect()
-    }
-
-    fn empty_row(&self) -> Value {
-        row(&proto::Token::default())
-    }
-}
-
-/// All fields of a token.
-pub(super) struct Details {
+/// A token, and its secret if it is new.
+#[derive(Default)]
+pub(super) struct TokenView {
     pub(super) token: proto::Token,
-    pub(super) now: Timestamp,
+    /// The time at which its expiry is evaluated.
+    now: Timestamp,
+    /// The new secret, which can't be shown again; empty for a token that is authenticated by a
+    /// certificate.
+    pub(super) secret: Option<String>,
 }
 
-impl output::View for Details {
-    fn table(&self) -> String {
-        let token = &self.token;
-        let text = |time: Option<prost_types::Timestamp>| time.map(table::time).unwrap_or_default();
-        let by = |creator: &str| format!("{} by {}", text(token.create_time), clean(creator));
-        table::properties([
-            ("name", clean(&token.name)),
-            ("description", clean(&token.description)),
-            ("role", role(token)),
-            ("permissions", permissions(token)),
-            ("expires", expiry(token, self.now)),
-            ("credential", credential(token)),
-            ("old secret expires", text(token.former_expire_time)),
-            ("created", by(&token.creator)),
-            ("updated", text(token.update_time)),
-        ])
+impl TokenView {
+    /// A token as of `now`.
+    pub(super) const fn new(token: proto::Token, now: Timestamp) -> Self {
+        Self { token, now, secret: None }
     }
 
-    fn objects(&self) -> Vec<Value> {
-        vec![self.json()]
+    /// A token after a write, as of the server's time of the write.
+    pub(super) fn written(token: Option<proto::Token>, secret: Option<String>) -> Self {
+        let token = token.unwrap_or_default();
+        let time = token.update_time.unwrap_or_default();
+        let now = Timestamp::new(time.seconds, time.nanos).unwrap_or_default();
+        Self { token, now, secret }
     }
 
-    fn csv_rows(&self) -> Vec<Value> {
-        vec![row(&self.token)]
-    }
-
-    fn json(&self) -> Value {
-        object(&self.token)
-    }
-}
-
-/// A token after an update.
-pub(super) struct Changed {
-    pub(super) done: &'static str,
-    pub(super) token: proto::Token,
-}
-
-impl output::View for Changed {
-    fn table(&self) -> String {
-        let updated = self.token.update_time.unwrap_or_default();
-        format!("{}:\n{}", self.done, rows([&self.token], as_of(updated)))
-    }
-
-    fn objects(&self) -> Vec<Value> {
-        vec![self.json()]
-    }
-
-    fn csv_rows(&self) -> Vec<Value> {
-        vec![row(&self.token)]
-    }
-
-    fn json(&self) -> Value {
-        object(&self.token)
-    }
-}
-
-/// The update time as a `Timestamp`. After a write, expiry is evaluated at the server's time.
-fn as_of(time: prost_types::Timestamp) -> Timestamp {
-    Timestamp::new(time.seconds, time.nanos).unwrap_or_default()
-}
-
-/// A token with its new secret, which can't be shown again.
-pub(super) struct TokenWithSecret {
-    pub(super) done: &'static str,
-    pub(super) token: proto::Token,
-    /// Empty for a token that is authenticated by a certificate.
-    pub(super) secret: String,
-}
-
-impl TokenWithSecret {
-    /// Prints the token and its secret, or only the secret.
-    pub(super) fn print(&self, quiet: bool, format: Format) -> Result<ExitStatus, Error> {
+    /// Prints the token under `done`, the past participle of the action, or only its secret.
+    pub(super) fn print(
+        self,
+        done: &str,
+        quiet: bool,
+        format: Format,
+    ) -> Result<ExitStatus, Error> {
         if quiet {
-            output::print(&format!("{}\n", self.secret))
-        } else {
-            output::show(format, self)
+            return output::print(&format!("{}\n", self.secret.unwrap_or_default()));
+        }
+        output::show(format, &Single { heading: Some(format!("{done}:")), resource: self })
+    }
+
+    /// The expiry, or since when the token is revoked or expired.
+    fn expiry(&self) -> String {
+        let is_past = |end: prost_types::Timestamp| {
+            (end.seconds, end.nanos) <= (self.now.as_second(), self.now.subsec_nanosecond())
+        };
+        match (self.token.revoke_time, self.token.expire_time) {
+            (Some(revoked), _) => format!("revoked {}", table::time(revoked)),
+            (None, Some(end)) if is_past(end) => format!("expired {}", table::time(end)),
+            (None, Some(end)) => table::time(end),
+            (None, None) => "never".into(),
         }
     }
 
+    /// The permissions of the role.
+    fn permissions(&self, grants: &str) -> String {
+        match self.token.role() {
+            proto::Role::Unspecified => String::new(),
+            proto::Role::Viewer => "read".into(),
+            proto::Role::Registrar => {
+                format!("read; register, update and release ports in {grants}")
+            }
+            proto::Role::Admin => {
+                "all calls, including managing namespaces, pools and tokens".into()
+            }
+        }
+    }
+
+    fn authentication(&self) -> String {
+        match self.token.credential() {
+            proto::Credential::Unspecified => String::new(),
+            proto::Credential::Certificate => "a client certificate that contains its name".into(),
+            proto::Credential::Secret => match self.token.rotate_time {
+                Some(created) => format!("a secret, created {}", table::time(created)),
+                None => "a secret".into(),
+            },
+        }
+    }
+
+    /// The object with the new secret, if any.
     fn with_secret(&self, mut object: Value) -> Value {
-        object["secret"] = json!(text(&self.secret));
+        if let Some(secret) = &self.secret {
+            object["secret"] = json!(text(secret));
+        }
         object
     }
 }
 
-impl output::View for TokenWithSecret {
-    fn table(&self) -> String {
-        let updated = self.token.update_time.unwrap_or_default();
-        let table = format!("{}:\n{}", self.done, rows([&self.token], as_of(updated)));
-        let secret = &self.secret;
+impl Resource for TokenView {
+    const COLUMNS: &'static [&'static str] =
+        &["name", "role", "grants", "credential", "expires", "description"];
+
+    fn properties(&self) -> Vec<Property> {
+        let token = &self.token;
+        let grants = clean(&grant::scopes(&token.grants).join(", "));
+        let time = |time: Option<prost_types::Timestamp>| time.map(table::time).unwrap_or_default();
+        vec![
+            ("name", clean(&token.name)),
+            ("description", clean(&token.description)),
+            ("role", enum_names::phrase(token.role())),
+            ("permissions", self.permissions(&grants)),
+            ("grants", table::cell(&grants)),
+            ("credential", enum_names::phrase(token.credential())),
+            ("expires", self.expiry()),
+            ("authentication", self.authentication()),
+            ("old secret expires", time(token.former_expire_time)),
+            ("created", format!("{} by {}", time(token.create_time), clean(&token.creator))),
+            ("updated", time(token.update_time)),
+        ]
+    }
+
+    /// Without the properties that others repeat.
+    fn details(&self) -> Vec<Property> {
+        let mut properties = self.properties();
+        properties.retain(|(name, _)| !["grants", "credential"].contains(name));
+        properties
+    }
+
+    fn object(&self) -> Value {
+        let token = &self.token;
+        let grants = token.grants.iter();
+        let grants =
+            grants.map(|grant| json!({"namespace": grant.namespace, "pools": grant.pools}));
+        self.with_secret(json!({
+            "name": text(&token.name),
+            "description": text(&token.description),
+            "role": enum_names::name(token.role()),
+            "grants": grants.collect::<Vec<_>>(),
+            "credential": enum_names::name(token.credential()),
+            "expire_time": timestamp(token.expire_time),
+            "create_time": timestamp(token.create_time),
+            "creator": text(&token.creator),
+            "update_time": timestamp(token.update_time),
+            "rotate_time": timestamp(token.rotate_time),
+            "former_expire_time": timestamp(token.former_expire_time),
+            "revoke_time": timestamp(token.revoke_time),
+        }))
+    }
+
+    /// The grants in the format of `--grant`.
+    fn csv_row(&self) -> Value {
+        let mut row = self.object();
+        row["grants"] = json!(grant::scopes(&self.token.grants));
+        row
+    }
+
+    /// The new secret and how to use it.
+    fn footer(&self) -> String {
+        let Some(secret) = &self.secret else { return String::new() };
         if secret.is_empty() {
-            return format!(
-                "{table}\nThe token has no secret: authenticate with a client certificate that contains its \
-                 name (--cert and --key).\n"
-            );
+            return "\nThe token has no secret: authenticate with a client certificate that contains \
+                    its name (--cert and --key).\n"
+                .into();
         }
         let former = self
             .token
             .former_expire_time
             .map(|end| format!("\nThe old secret remains valid until {}.\n", table::time(end)));
         format!(
-            "{table}\nThe secret, which can't be shown again:\n\n    {secret}\n\nTo use it:\n\n    export \
+            "\nThe secret, which can't be shown again:\n\n    {secret}\n\nTo use it:\n\n    export \
              PORTBOOK_TOKEN={secret}\n{}",
             former.unwrap_or_default()
         )
-    }
-
-    fn objects(&self) -> Vec<Value> {
-        vec![self.json()]
-    }
-
-    fn csv_rows(&self) -> Vec<Value> {
-        vec![self.with_secret(row(&self.token))]
-    }
-
-    fn json(&self) -> Value {
-        self.with_secret(object(&self.token))
     }
 }
 
@@ -251,6 +177,7 @@ impl output::View for TokenWithSecret {
 mod tests {
     use super::*;
     use crate::cli::output::View;
+    use crate::cli::resource::List;
 
     fn at(seconds: i64) -> prost_types::Timestamp {
         prost_types::Timestamp { seconds, nanos: 0 }
@@ -278,7 +205,9 @@ mod tests {
             proto::Token { expire_time: Some(at(90)), grants: vec![], role: 1, ..token("soon") },
             proto::Token { revoke_time: Some(at(30)), expire_time: Some(at(60)), ..token("old") },
         ];
-        let tokens = Tokens { tokens, now: Timestamp::from_second(60).unwrap() };
+        let now = Timestamp::from_second(60).unwrap();
+        let resources = tokens.into_iter().map(|token| TokenView::new(token, now)).collect();
+        let tokens = List { resources, columns: TokenView::COLUMNS };
         let expected = "\
 NAME  ROLE       GRANTS                        CREDENTIAL  EXPIRES                       DESCRIPTION
 ci    registrar  prod/web, prod/apps, staging  secret      never                         Deploys�
@@ -295,15 +224,17 @@ old   registrar  prod/web, prod/apps, staging  secret      revoked 1970-01-01T00
 
     #[test]
     fn a_new_secret_is_shown_on_a_separate_line_and_in_json() {
-        let created =
-            TokenWithSecret { done: "Created", token: token("ci"), secret: "pbk_secret".into() };
-        let output = created.table();
+        let single = |secret: &str| Single {
+            heading: Some("Created:".into()),
+            resource: TokenView::written(Some(token("ci")), Some(secret.into())),
+        };
+        let (output, json) = (single("pbk_secret").table(), single("pbk_secret").json());
         assert!(
             output.contains("\n    pbk_secret\n") && output.contains("PORTBOOK_TOKEN=pbk_secret\n")
         );
-        assert_eq!(created.json()["secret"], "pbk_secret");
-        let certificate = TokenWithSecret { secret: String::new(), ..created };
-        assert!(!certificate.table().contains("PORTBOOK_TOKEN"), "{}", certificate.table());
-        assert_eq!(certificate.json()["secret"], Value::Null);
+        assert_eq!(json["secret"], "pbk_secret");
+        let (output, json) = (single("").table(), single("").json());
+        assert!(!output.contains("PORTBOOK_TOKEN"), "{output}");
+        assert_eq!(json["secret"], Value::Null);
     }
 }

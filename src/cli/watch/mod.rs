@@ -194,13 +194,13 @@ fn line(change: &proto::Change, format: LineFormat, has_namespace: bool) -> Stri
     let record = assignment(change);
     let name = record.map_or("", |record| &record.service_name);
     let ports = table::ports(record.and_then(|record| record.ports));
-    let transport = record.and_then(|record| enum_names::transport(record.transport));
+    let transport = record.map_or_else(Default::default, proto::Assignment::transport);
     let mut line = vec![
         change.revision.to_string(),
         time.unwrap_or_else(|| "-".into()),
         kind(change),
         name.to_owned(),
-        format!("{ports}/{}", transport.unwrap_or_else(|| "-".into())),
+        format!("{ports}/{}", enum_names::phrase(transport)),
     ];
     line.extend(has_namespace.then(|| change::namespace_name(change).to_owned()));
     line.push(format!("by {}", change.actor));

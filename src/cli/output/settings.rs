@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
+use super::enum_names::{name_of, phrases};
 use super::record::{text, timestamp};
-use super::{enum_names, table};
+use super::table;
 use crate::grpc::proto;
 
 /// Finding codes, comma-separated.
@@ -12,16 +13,12 @@ pub(in crate::cli) fn codes(codes: &[i32]) -> String {
 }
 
 fn names(codes: &[i32]) -> Vec<&'static str> {
-    codes.iter().map(|&code| enum_names::finding_code(code).unwrap_or("-")).collect()
+    codes.iter().map(|&code| name_of::<proto::FindingCode>(code).unwrap_or("-")).collect()
 }
 
 /// Transports, comma-separated.
 pub(in crate::cli) fn transports(transports: &[i32]) -> String {
-    list(transports).join(", ")
-}
-
-fn list(transports: &[i32]) -> Vec<String> {
-    transports.iter().map(|&of| enum_names::transport(of).unwrap_or_else(|| "-".into())).collect()
+    phrases::<proto::Transport>(transports).join(", ")
 }
 
 /// Port ranges, comma-separated.
@@ -58,7 +55,7 @@ pub(in crate::cli) fn pool(pool: &proto::Pool) -> Value {
         "name": text(&pool.name),
         "description": text(&pool.description),
         "ports": range_objects(&pool.ports),
-        "transports": list(&pool.transports),
+        "transports": phrases::<proto::Transport>(&pool.transports),
         "excluded_ports": range_objects(&pool.excluded_ports),
         "cool_down": pool.cool_down.map(|duration| duration.to_string()),
         "accept": names(&pool.accept),
