@@ -46,7 +46,7 @@ impl WriteResults {
                     let (code, reason, details) = error_parts::<()>(Err(status));
                     assert_eq!((code, reason.as_str()), (Code::Unavailable, "STORE_UNAVAILABLE"));
                     assert!(details.retry_info().is_some());
-                    assert!(message.contains("the disk of the server is full"), "{message}");
+                    assert!(message.contains("the server's disk is full"), "{message}");
                     format!("{code:?} {reason}: {message}")
                 }
             };

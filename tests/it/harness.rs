@@ -57,7 +57,8 @@ impl Server {
 
     /// A server that is not started, on a new database, whose admin token is [`TOKEN`].
     ///
-    /// The database is a copy of a template: creating one takes much longer than starting on it.
+    /// The database is a copy of a template: creating one takes much longer than starting on it. All
+    /// copies have the same database id.
     pub fn seeded() -> Self {
         let server = Self::stopped();
         copy_template(&server.database());

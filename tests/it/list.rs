@@ -205,7 +205,9 @@ async fn page_sizes_are_clamped_and_page_tokens_survive_a_restart() {
 #[tokio::test]
 async fn a_page_token_is_valid_only_for_its_list() {
     let server = Server::start();
-    let other = Server::start();
+    // A database with another id: it is not a copy of the template.
+    let mut other = Server::stopped();
+    other.launch();
     let request = |prefix: &str, page_token: &str| ListAssignmentsRequest {
         filter: Some(AssignmentFilter { service_name_prefix: prefix.into(), ..Default::default() }),
         page_size: 5,

@@ -197,7 +197,7 @@ async fn a_failed_commit_fails_its_callers_and_later_writes_succeed() {
             let message = response.as_ref().unwrap_err().message().to_owned();
             let (code, reason, details) = error_parts(response);
             assert!(details.retry_info().is_some());
-            assert_eq!(message.contains("the disk of the server is full"), name == "full");
+            assert_eq!(message.contains("the server's disk is full"), name == "full");
             *figures.entry((format!("{code:?}"), reason)).or_default() += 1;
         }
         println!("{name}: {figures:?} in commits of {commits:?}; a lookup took {each:?} meanwhile");
