@@ -114,6 +114,27 @@ pub struct LimitArgs {
     pub max_request_bytes: u32,
 }
 
+/// Timeouts that no flag sets: tests shorten them.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// How long a client may take for the TLS handshake, and then for the HTTP/2 preface.
+    pub handshake: Duration,
+    /// How long a request may take from its first to its last byte.
+    pub receive: Duration,
+    /// How long a draining connection may be idle before it is closed without waiting for the client.
+    pub drain_idle: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            handshake: Duration::from_secs(10),
+            receive: Duration::from_secs(5),
+            drain_idle: Duration::from_secs(1),
+        }
+    }
+}
+
 /// Logs, metrics and traces.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Telemetry")]

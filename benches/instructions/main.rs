@@ -137,6 +137,7 @@ fn calls(runtime: &Runtime) -> Calls {
         calls: 1024,
         streaming_calls: 1024,
         timeout: Duration::from_secs(10),
+        receive_timeout: Duration::from_secs(5),
         request_bytes: 1024,
     };
     let stop = CancellationToken::new();

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use super::tls::{Tls, client_certificate};
-use super::{Connection, HANDSHAKE_TIMEOUT, OpenConnection, Stream};
+use super::{Connection, OpenConnection, Stream};
 use crate::grpc::layer::peer::Peer;
 use crate::metrics::Metrics;
 
@@ -27,13 +27,15 @@ pub struct Acceptor {
     pub tls: Option<Arc<Tls>>,
     /// The maximum number of open connections.
     pub max_connections: usize,
+    /// How long a client may take for the TLS handshake, and then for the HTTP/2 preface.
+    pub handshake_timeout: Duration,
     /// Counts the connections.
     pub metrics: Arc<Metrics>,
 }
 
 /// The accepted connections, after their TLS handshake.
 pub fn incoming(acceptor: Acceptor) -> impl futures_util::Stream<Item = Connection> {
-    let max_connections = acceptor.max_connections;
+    let (max_connections, timeout) = (acceptor.max_connections, acceptor.handshake_timeout);
     let permits = Arc::new(Semaphore::new(max_connections));
     let tls = acceptor.tls.clone();
     let accepted = stream::unfold((acceptor, permits), |(acceptor, permits)| async move {
@@ -42,7 +44,7 @@ pub fn incoming(acceptor: Acceptor) -> impl futures_util::Stream<Item = Connecti
     });
     // Handshakes run concurrently, so that a slow client does not delay others.
     accepted
-        .map(move |(stream, address, open)| handshake(stream, address, open, tls.clone()))
+        .map(move |(stream, address, open)| handshake(stream, address, open, tls.clone(), timeout))
         .buffer_unordered(max_connections)
         .filter_map(|connection| async { connection })
 }
@@ -84,6 +86,7 @@ async fn handshake(
     address: SocketAddr,
     open: OpenConnection,
     tls: Option<Arc<Tls>>,
+    handshake_timeout: Duration,
 ) -> Option<Connection> {
     // Responses are small, and clients wait for them.
     if let Err(error) = stream.set_nodelay(true) {
@@ -92,12 +95,13 @@ async fn handshake(
     }
     let peer = |certificate| Peer::new(address, certificate);
     let Some(tls) = tls else {
-        return Some(Connection::new(Stream::Plain(stream), peer(None), open));
+        return Some(Connection::new(Stream::Plain(stream), peer(None), open, handshake_timeout));
     };
-    match timeout(HANDSHAKE_TIMEOUT, tls.acceptor().accept(stream)).await {
+    match timeout(handshake_timeout, tls.acceptor().accept(stream)).await {
         Ok(Ok(stream)) => {
             let certificate = client_certificate(stream.get_ref().1.peer_certificates());
-            Some(Connection::new(Stream::Tls(Box::new(stream)), peer(certificate), open))
+            let stream = Stream::Tls(Box::new(stream));
+            Some(Connection::new(stream, peer(certificate), open, handshake_timeout))
         }
         Ok(Err(error)) if is_caused_by_client(&error) => {
             tracing::debug!(peer = %address, fault = %error, "TLS handshake aborted");

@@ -19,12 +19,10 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_rustls::server::TlsStream;
 
 pub use accept::{Acceptor, incoming};
-pub use serve::serve;
+pub use serve::{Draining, serve};
 
 use crate::grpc::layer::peer::Peer;
 
-/// How long a client may take for the TLS handshake, and then for the HTTP/2 preface.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The length of the HTTP/2 preface (RFC 9113, section 3.4).
 const PREFACE_BYTES: usize = 24;
 /// How many bytes are read from a client before its calls are polled. Without this limit h2 reads
@@ -80,13 +78,13 @@ impl Drop for OpenConnection {
 }
 
 impl Connection {
-    fn new(stream: Stream, peer: Peer, open: OpenConnection) -> Self {
+    fn new(stream: Stream, peer: Peer, open: OpenConnection, handshake_timeout: Duration) -> Self {
         Self {
             stream,
             peer: Arc::new(peer),
             preface_remaining: PREFACE_BYTES,
             read_budget: READ_BUDGET,
-            next_check: Box::pin(sleep_until(Instant::now() + HANDSHAKE_TIMEOUT)),
+            next_check: Box::pin(sleep_until(Instant::now() + handshake_timeout)),
             _open: open,
         }
     }

@@ -36,24 +36,31 @@ const MAX_HEADER_BYTES: u32 = 16 * 1024;
 /// as 256 bytes: a stream that fills its window with messages of 8 bytes counts as 2 MiB.
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
-/// How long a draining connection may be idle, with no call in progress and no byte transferred, before
-/// it is closed without waiting for the client.
-const DRAIN_IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How many stream resets a client may cause (CVE-2025-8671).
 const MAX_LOCAL_RESETS: usize = 1024;
 
-/// Serves the incoming connections until `draining` is cancelled, then stops accepting and drains the
-/// open connections.
+/// How the server ends its connections.
+#[derive(Clone, Debug)]
+pub struct Draining {
+    /// Cancelled to stop accepting connections and drain the open ones.
+    pub started: CancellationToken,
+    /// How long a draining connection may be idle, with no call in progress and no byte transferred,
+    /// before it is closed without waiting for the client.
+    pub idle_timeout: Duration,
+}
+
+/// Serves the incoming connections until draining starts, then stops accepting and drains the open
+/// connections.
 pub async fn serve(
     incoming: impl Stream<Item = Connection>,
     calls: Calls,
     max_streams: u32,
-    draining: CancellationToken,
+    draining: Draining,
 ) {
     let calls = Arc::new(calls);
     let connections = TaskTracker::new();
     {
-        let mut incoming = pin!(incoming.take_until(draining.cancelled()));
+        let mut incoming = pin!(incoming.take_until(draining.started.cancelled()));
         while let Some(connection) = incoming.next().await {
             let (calls, draining) = (Arc::clone(&calls), draining.clone());
             connections.spawn(serve_connection(connection, calls, max_streams, draining));
@@ -68,7 +75,7 @@ async fn serve_connection(
     connection: Connection,
     calls: Arc<Calls>,
     max_streams: u32,
-    draining: CancellationToken,
+    draining: Draining,
 ) {
     let peer = Arc::clone(&connection.peer);
     let (address, transferred) = (peer.address, Arc::clone(&peer.transferred));
@@ -89,8 +96,8 @@ async fn serve_connection(
         .auto_date_header(false)
         .serve_connection(TokioIo::new(connection), service);
     let mut served = pin!(served);
-    let mut drain = pin!(draining.cancelled());
-    let mut idle_timeout = pin!(sleep(DRAIN_IDLE_TIMEOUT));
+    let mut drain = pin!(draining.started.cancelled());
+    let mut idle_timeout = pin!(sleep(draining.idle_timeout));
     let (mut is_draining, mut has_yielded, mut last_transferred) = (false, false, 0);
     let closed = poll_fn(|context| {
         // Yield once, so that responses that become ready together, such as those of one commit, are
@@ -103,7 +110,7 @@ async fn serve_connection(
         loop {
             if !is_draining && drain.as_mut().poll(context).is_ready() {
                 is_draining = true;
-                idle_timeout.as_mut().reset(Instant::now() + DRAIN_IDLE_TIMEOUT);
+                idle_timeout.as_mut().reset(Instant::now() + draining.idle_timeout);
                 served.as_mut().graceful_shutdown();
             }
             if let Poll::Ready(closed) = served.as_mut().poll(context) {
@@ -117,7 +124,7 @@ async fn serve_connection(
                 if executor.has_tasks()
                     || mem::replace(&mut last_transferred, transferred) != transferred
                 {
-                    idle_timeout.as_mut().reset(Instant::now() + DRAIN_IDLE_TIMEOUT);
+                    idle_timeout.as_mut().reset(Instant::now() + draining.idle_timeout);
                 }
                 if idle_timeout.as_mut().poll(context).is_ready() {
                     return Poll::Ready(Ok(()));

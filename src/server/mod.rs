@@ -27,9 +27,9 @@ use self::app::SERVICES;
 use self::signals::Signals;
 use self::startup::{ensure_token, print_ready, raise_open_file_limit, with_progress};
 use crate::access::PlainToken;
-use crate::config::{AccessArgs, LimitArgs, ServeArgs};
+use crate::config::{AccessArgs, LimitArgs, ServeArgs, Timeouts};
 use crate::connection::tls::{Tls, TlsFiles};
-use crate::connection::{Acceptor, incoming, serve as serve_connections};
+use crate::connection::{Acceptor, Draining, incoming, serve as serve_connections};
 use crate::grpc::layer::Calls;
 use crate::grpc::layer::authenticate::Authenticate;
 use crate::grpc::layer::limit::{Limit, Limits};
@@ -95,15 +95,18 @@ pub async fn serve(args: ServeArgs) -> Result<(), ServeError> {
     telemetry.set_registry(app.handle.clone());
     print_ready(&app.handle.snapshot(), address, telemetry.http_address(), started)?;
 
+    let timeouts = Timeouts::default();
     let acceptor = Acceptor {
         listener,
         tls: tls.clone(),
         max_connections: limits.max_connections as usize,
+        handshake_timeout: timeouts.handshake,
         metrics: Arc::clone(&metrics),
     };
     let transport = Transport {
         acceptor,
         limits,
+        timeouts,
         require_token_for_reads,
         metrics: Arc::clone(&metrics),
         tracing: telemetry.tracing(),
@@ -165,6 +168,8 @@ pub struct Transport {
     pub acceptor: Acceptor,
     /// The limits.
     pub limits: LimitArgs,
+    /// The timeouts.
+    pub timeouts: Timeouts,
     /// Whether reads require a token.
     pub require_token_for_reads: bool,
     /// Counts the calls.
@@ -184,7 +189,8 @@ pub async fn run<S: Store>(
     shutdown: impl Future<Output = ()>,
     grace: Duration,
 ) -> Result<S, ServeError> {
-    let Transport { acceptor, limits, require_token_for_reads, metrics, tracing } = transport;
+    let Transport { acceptor, limits, timeouts, require_token_for_reads, metrics, tracing } =
+        transport;
     let LimitArgs {
         max_connections: _,
         max_streams_per_connection,
@@ -198,6 +204,7 @@ pub async fn run<S: Store>(
         calls: max_calls as usize,
         streaming_calls: max_streaming_calls as usize,
         timeout: request_timeout,
+        receive_timeout: timeouts.receive,
         request_bytes: max_request_bytes as usize + MESSAGE_PREFIX_BYTES,
     };
     let rate = RateLimit::new(rate_limit, Arc::clone(&metrics));
@@ -216,8 +223,8 @@ pub async fn run<S: Store>(
         limit: Limit::new(limits, metrics),
         services: app.services(health.clone(), draining.clone())?,
     };
-    let serving =
-        serve_connections(incoming(acceptor), calls, max_streams_per_connection, draining.clone());
+    let drain = Draining { started: draining.clone(), idle_timeout: timeouts.drain_idle };
+    let serving = serve_connections(incoming(acceptor), calls, max_streams_per_connection, drain);
     tokio::pin!(serving);
     tokio::select! {
         () = &mut serving => {

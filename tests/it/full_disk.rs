@@ -99,7 +99,12 @@ impl WriteResults {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_refuses_writes_until_space_is_free_and_loses_nothing() {
-    let mut disk = TmpfsDisk::new(24 * 1024);
+    let Some(mut disk) = TmpfsDisk::new(
+        "a_full_disk_refuses_writes_until_space_is_free_and_loses_nothing",
+        24 * 1024,
+    ) else {
+        return;
+    };
     disk.start().unwrap();
     let mut results = WriteResults::default();
     for cycle in 0..3 {
@@ -135,7 +140,9 @@ async fn a_full_disk_refuses_writes_until_space_is_free_and_loses_nothing() {
 
 #[tokio::test]
 async fn a_killed_server_starts_on_a_full_disk() {
-    let mut disk = TmpfsDisk::new(24 * 1024);
+    let Some(mut disk) = TmpfsDisk::new("a_killed_server_starts_on_a_full_disk", 24 * 1024) else {
+        return;
+    };
     disk.start().unwrap();
     let mut results = WriteResults::default();
     results.write(&disk.server, 10_000..10_050).await;
@@ -165,7 +172,12 @@ async fn a_killed_server_starts_on_a_full_disk() {
 #[tokio::test]
 async fn a_first_start_on_a_full_disk_fails_and_succeeds_once_space_is_free() {
     for space in [0, 1_000, 2_000] {
-        let mut disk = TmpfsDisk::new(space + 10_000);
+        let Some(mut disk) = TmpfsDisk::new(
+            "a_first_start_on_a_full_disk_fails_and_succeeds_once_space_is_free",
+            space + 10_000,
+        ) else {
+            return;
+        };
         disk.fill();
         if space > 0 {
             // Space for a part of the seed.
@@ -192,7 +204,7 @@ async fn a_first_start_on_a_full_disk_fails_and_succeeds_once_space_is_free() {
 
 #[tokio::test]
 async fn a_read_only_disk_is_reported() {
-    let mut disk = TmpfsDisk::new(10_000);
+    let Some(mut disk) = TmpfsDisk::new("a_read_only_disk_is_reported", 10_000) else { return };
     disk.remount("ro");
     for _ in 0..2 {
         let (code, stderr) = disk.start().unwrap_err();

@@ -19,6 +19,8 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status, Streaming};
 use tonic_types::{ErrorDetails, StatusExt};
 
+use crate::capabilities::is_supported;
+
 pub const TOKEN: &str = "pbk_the-admin-token-of-the-tests";
 /// A port without an IANA or common use; the nine after it are free too.
 pub const FREE: u32 = 7450;
@@ -31,6 +33,12 @@ pub struct Server {
     pub address: String,
     pub ready_line: String,
     http: String,
+    /// A connection, and the address that it is to.
+    shared: tokio::sync::Mutex<Option<(String, Channel)>>,
+}
+
+fn reads(channel: Channel) -> PortRegistryServiceClient<Channel> {
+    PortRegistryServiceClient::new(channel).max_decoding_message_size(64 * 1024 * 1024)
 }
 
 /// The binary under test, without the caller's `PORTBOOK_` variables.
@@ -73,6 +81,7 @@ impl Server {
             address: String::new(),
             ready_line: String::new(),
             http: String::new(),
+            shared: tokio::sync::Mutex::default(),
         }
     }
 
@@ -137,8 +146,12 @@ impl Server {
         &self.http
     }
 
-    /// The current and the peak resident memory of the server, in KiB.
+    /// The current and the peak resident memory of the server, in KiB. Zero if the system does not
+    /// report it.
     pub fn memory_kib(&self) -> (u64, u64) {
+        if !is_supported(std::thread::current().name().unwrap()) {
+            return (0, 0);
+        }
         let id = self.child.as_ref().unwrap().id();
         let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
         let figure = |name| {
@@ -153,8 +166,20 @@ impl Server {
     }
 
     pub async fn reads(&self) -> PortRegistryServiceClient<Channel> {
-        PortRegistryServiceClient::new(self.channel().await)
-            .max_decoding_message_size(64 * 1024 * 1024)
+        reads(self.channel().await)
+    }
+
+    /// A client that shares one connection with the methods below.
+    async fn shared_reads(&self) -> PortRegistryServiceClient<Channel> {
+        let mut shared = self.shared.lock().await;
+        match &*shared {
+            Some((address, channel)) if *address == self.address => reads(channel.clone()),
+            _ => {
+                let channel = self.channel().await;
+                *shared = Some((self.address.clone(), channel.clone()));
+                reads(channel)
+            }
+        }
     }
 
     pub async fn writes(&self) -> Writes {
@@ -169,7 +194,7 @@ impl Server {
 
     pub async fn lookup(&self, port: u32) -> proto::PortInfo {
         let request = proto::LookupPortRequest { port: Some(port), ..Default::default() };
-        let response = self.reads().await.lookup_port(request).await.unwrap().into_inner();
+        let response = self.shared_reads().await.lookup_port(request).await.unwrap().into_inner();
         decode(&response.port_info)
     }
 
@@ -186,7 +211,7 @@ impl Server {
             page_token: String::new(),
             as_of,
         };
-        let (mut reads, mut all) = (self.reads().await, Vec::new());
+        let (mut reads, mut all) = (self.shared_reads().await, Vec::new());
         loop {
             let page = reads.list_assignments(request.clone()).await.unwrap().into_inner();
             all.extend(page.assignments);
@@ -214,7 +239,7 @@ impl Server {
             page_size: 1000,
             ..Default::default()
         };
-        let (mut reads, mut all) = (self.reads().await, Vec::new());
+        let (mut reads, mut all) = (self.shared_reads().await, Vec::new());
         loop {
             let page = reads.list_changes(request.clone()).await.unwrap().into_inner();
             all.extend(page.changes);
@@ -236,7 +261,7 @@ impl Server {
 
     pub async fn info(&self) -> proto::GetRegistryInfoResponse {
         let request = proto::GetRegistryInfoRequest {};
-        self.reads().await.get_registry_info(request).await.unwrap().into_inner()
+        self.shared_reads().await.get_registry_info(request).await.unwrap().into_inner()
     }
 }
 

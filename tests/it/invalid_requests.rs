@@ -259,7 +259,10 @@ fn each_unusable_database_has_a_specific_error() {
     };
     assert!(output(folder.path()).contains("is a folder"));
     assert!(output(&at("no/such/file.db")).contains("folder of the database"));
-    assert!(output(std::path::Path::new("/proc/portbook.db")).contains("/proc/portbook.db"));
+    if cfg!(target_os = "linux") {
+        // A folder in which no user can create a file.
+        assert!(output(std::path::Path::new("/proc/portbook.db")).contains("/proc/portbook.db"));
+    }
     std::fs::write(at("text.db"), "this is a shopping list, and no database at all\n".repeat(100))
         .unwrap();
     assert!(no_database(&at("text.db")).contains("is not a SQLite database"));

@@ -13,9 +13,9 @@ use tonic::Code;
 use tonic_types::StatusExt;
 
 use crate::harness::{
-    Random, Server, Writes, acknowledge_all, assert_refused, register, release, serve,
-    within_timeout,
+    Random, Server, Writes, acknowledge_all, assert_refused, register, release, within_timeout,
 };
+use crate::in_process::{InProcess, Settings};
 
 const CONNECTIONS: u64 = 10;
 const WATCHES: u64 = 10;
@@ -175,10 +175,12 @@ async fn a_hundred_watches_can_resume_after_shutdown_and_nothing_is_lost() {
 
 #[tokio::test]
 async fn a_client_that_never_reads_delays_shutdown_only_for_the_grace_period() {
-    let mut server = Server::seeded();
-    let mut command = serve(&server.database());
-    command.args(["--shutdown-grace", "2"]);
-    server.launch_as(&mut command);
+    let grace = Duration::from_secs(1);
+    let mut settings = Settings { grace, ..Settings::default() };
+    settings.timeouts.drain_idle = Duration::from_millis(100);
+    let drain_idle = settings.timeouts.drain_idle;
+    let in_process = InProcess::start(settings).await;
+    let server = &in_process.server;
     let requests = (0..400).map(|number| proto::RegisterPortRequest {
         transports: vec![1, 2, 3, 4],
         assignment_notes: "n".repeat(2000),
@@ -207,15 +209,11 @@ async fn a_client_that_never_reads_delays_shutdown_only_for_the_grace_period() {
     within_timeout(unread.data()).await.unwrap().unwrap();
     server.lookup(443).await;
     let started = Instant::now();
-    let status = server.signal("TERM").await;
+    let (server, store) = in_process.stop().await;
     let stopped = started.elapsed();
-    println!("stopped in {stopped:.1?} with a client that does not read, and a grace of 2 s");
-    assert!(status.success(), "{status}");
-    let grace = Duration::from_secs(2);
-    assert!(
-        stopped >= Duration::from_secs(1),
-        "the server must have waited for the client: {stopped:?}"
-    );
+    println!("stopped in {stopped:.1?} with a client that does not read, and a grace of {grace:?}");
+    store.close().await.unwrap();
+    assert!(stopped >= drain_idle, "the server must have waited for the client: {stopped:?}");
     assert!(stopped < grace + Duration::from_secs(3), "{stopped:?}");
     assert!(!log_of(&server).exists(), "the WAL is checkpointed");
     drop((client, unread));

@@ -6,29 +6,24 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clap::Parser;
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use portbook::access::{Actor, Token};
-use portbook::config::ServeArgs;
-use portbook::connection::Acceptor;
 use portbook::grpc::proto;
-use portbook::metrics::Metrics;
 use portbook::registry::assignment::Revision;
-use portbook::server::{App, ServeError, Transport, run};
+use portbook::server::ServeError;
 use portbook::store::history::History;
 use portbook::store::sqlite::SqliteStore;
 use portbook::store::{Contents, Entry, Store, StoreError, StoredOutcome};
-use portbook::writer::Clock;
 use sqlx::Connection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
 use crate::harness::{Server, acknowledge_all, error_parts, register, within_timeout};
+use crate::in_process::{InProcess, Settings};
 
 /// A store whose commits report their number of entries, and wait for their result from the test.
 struct GatedStore {
@@ -66,13 +61,6 @@ impl Store for GatedStore {
     }
 }
 
-/// Parses the default server settings.
-#[derive(Parser)]
-struct ServeSettings {
-    #[command(flatten)]
-    serve: ServeArgs,
-}
-
 /// A server on a gated store.
 struct Running {
     server: Server,
@@ -83,33 +71,12 @@ struct Running {
 }
 
 async fn start() -> Running {
-    let mut server = Server::seeded();
-    let store = SqliteStore::open(&server.database()).await.unwrap();
     let ((asks, requested), (verdicts, waits)) = (unbounded_channel(), unbounded_channel());
-    let mut store = GatedStore { store, requested: asks, verdicts: waits };
-    let loaded = store.load(Timestamp::now()).await.unwrap().into_loaded();
-    let metrics = Arc::new(Metrics::new([]).0);
-    let clock = Clock::system();
-    let (app, writer) = App::new(store, loaded, clock, Arc::clone(&metrics), 1024 * 1024);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    server.address = listener.local_addr().unwrap().to_string();
-    let stop = CancellationToken::new();
-    let grace = Duration::from_secs(10);
+    let mut settings = Settings::default();
     // Allow more calls in flight than the writer's queue accepts.
-    let limits = ServeSettings::parse_from(["serve", "--max-calls", "10000"]).serve.limits;
-    let listening = Transport {
-        acceptor: Acceptor {
-            listener,
-            tls: None,
-            max_connections: 100,
-            metrics: Arc::clone(&metrics),
-        },
-        limits,
-        require_token_for_reads: false,
-        metrics,
-        tracing: None,
-    };
-    let task = tokio::spawn(run(listening, app, writer, stop.clone().cancelled_owned(), grace));
+    settings.limits.max_calls = 10_000;
+    let gated = |store| GatedStore { store, requested: asks, verdicts: waits };
+    let InProcess { server, stop, task } = InProcess::start_with(settings, gated).await;
     Running { server, requested, verdicts, stop, task }
 }
 

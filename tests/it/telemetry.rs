@@ -96,7 +96,8 @@ async fn a_cancelled_call_is_counted_as_cancelled() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn liveness_and_readiness_probes_differ() {
-    let mut server = Server::start_with(&["--http-listen", "127.0.0.1:0", "--shutdown-grace", "2"]);
+    let mut server =
+        Server::start_with(&["--http-listen", "127.0.0.1:0", "--shutdown-grace", "60"]);
     let http = server.http().to_owned();
     assert_eq!(get(&http, "/healthz"), (200, "ok\n".into()));
     assert_eq!(get(&http, "/readyz"), (200, "ready\n".into()));
@@ -122,6 +123,7 @@ async fn liveness_and_readiness_probes_differ() {
     };
     assert_eq!(output, (503, "stopping\n".into()));
     assert_eq!(get(&http, "/healthz"), (200, "ok\n".into()));
+    drop(half);
     assert!(ended.await.unwrap().success());
 }
 

@@ -3,12 +3,12 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use tempfile::TempDir;
 
+use crate::capabilities::{is_supported, unshare};
 use crate::harness::{Server, TOKEN};
 
 /// Mounts the disk, then reads commands from stdin: `start` runs the server until it ends, any
@@ -47,17 +47,16 @@ pub struct TmpfsDisk {
 }
 
 impl TmpfsDisk {
-    /// A disk of that size, in KiB, without a server.
-    pub fn new(kib: u32) -> Self {
+    /// A disk of that size, in KiB, without a server. `None` if the system can't run the test.
+    pub fn new(test: &str, kib: u32) -> Option<Self> {
+        if !is_supported(&format!("full_disk::{test}")) {
+            return None;
+        }
         let outside = TempDir::new().unwrap();
         let (folder, log) = (outside.path().join("disk"), outside.path().join("log"));
         std::fs::create_dir(&folder).unwrap();
-        let mut command = Command::new("unshare");
-        command.arg("--mount");
-        if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
-            command.args(["--user", "--map-root-user"]);
-        }
-        command.args(["sh", "-c", SUPERVISOR, "keeper"]).arg(&folder).arg(format!("{kib}k"));
+        let mut command = unshare();
+        command.args(["sh", "-c", SUPERVISOR, "supervisor"]).arg(&folder).arg(format!("{kib}k"));
         command.args([env!("CARGO_BIN_EXE_portbook"), "serve", "--listen", "127.0.0.1:0"]);
         command.arg("--database").arg(folder.join("portbook.db"));
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PORTBOOK_")) {
@@ -71,18 +70,12 @@ impl TmpfsDisk {
         let server = Server::stopped();
         let mut disk = Self { supervisor, commands, output, id: None, log, outside, server };
         disk.expect_mounted();
-        disk
+        Some(disk)
     }
 
     fn expect_mounted(&mut self) {
         let line = self.line();
-        assert_eq!(
-            line,
-            "mounted",
-            "this test needs a tmpfs in a mount namespace: `unshare --mount` as root, else \
-             `unshare --mount --user --map-root-user`, which the system has to allow. Its error output: {}",
-            self.stderr()
-        );
+        assert_eq!(line, "mounted", "{}", self.stderr());
     }
 
     fn line(&mut self) -> String {
@@ -91,8 +84,8 @@ impl TmpfsDisk {
         line.trim_end().to_owned()
     }
 
-    fn send_command(&mut self, send_command: &str) {
-        writeln!(self.commands.as_mut().unwrap(), "{send_command}").unwrap();
+    fn send_command(&mut self, command: &str) {
+        writeln!(self.commands.as_mut().unwrap(), "{command}").unwrap();
     }
 
     /// The complete stderr.

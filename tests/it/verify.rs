@@ -1,11 +1,12 @@
 //! `portbook verify`: valid databases pass, damage is found, and nothing is modified.
 
+use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use portbook::grpc::proto::{FindingCode, NamespacePolicy};
-use portbook::store::sqlite::{self, Outcome, Report};
+use portbook::store::sqlite::{Outcome, Report, Verifier};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, Connection, Row};
 
@@ -34,8 +35,15 @@ async fn database_with_everything() -> Server {
     server
 }
 
-async fn report(file: &Path) -> Report {
-    sqlite::verify(file, Timestamp::now()).await.unwrap()
+/// The report on a file. All reports of a test use the same verifier.
+pub async fn report(file: &Path) -> Report {
+    thread_local! {
+        static VERIFIER: RefCell<Verifier> = RefCell::default();
+    }
+    let mut verifier = VERIFIER.take();
+    let report = verifier.verify(file, Timestamp::now()).await.unwrap();
+    VERIFIER.set(verifier);
+    report
 }
 
 fn wrong(report: &Report) -> String {

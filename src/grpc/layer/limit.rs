@@ -33,6 +33,8 @@ pub struct Limits {
     pub streaming_calls: usize,
     /// The timeout of a unary call.
     pub timeout: Duration,
+    /// How long a request may take from its first to its last byte.
+    pub receive_timeout: Duration,
     /// The most bytes of a request, with the five-byte prefix of its message.
     pub request_bytes: usize,
 }
@@ -60,13 +62,17 @@ impl Limit {
     /// Enforces these limits.
     #[must_use]
     pub fn new(limits: Limits, metrics: Arc<Metrics>) -> Self {
-        let Limits { calls, streaming_calls, timeout, request_bytes } = limits;
+        let Limits { calls, streaming_calls, timeout, receive_timeout, request_bytes } = limits;
         let cores = available_parallelism().map_or(1, NonZeroUsize::get);
         Self {
             calls: Arc::new(Semaphore::new(calls)),
             streaming_calls: Arc::new(Semaphore::new(streaming_calls)),
             cpu_permits: Arc::new(Semaphore::new(CPU_PERMITS * cores)),
-            request_buffer: RequestBuffer::new(request_bytes, Arc::clone(&metrics)),
+            request_buffer: RequestBuffer::new(
+                request_bytes,
+                receive_timeout,
+                Arc::clone(&metrics),
+            ),
             response_buffer: ResponseBuffer::new(Arc::clone(&metrics)),
             timeout,
             metrics,

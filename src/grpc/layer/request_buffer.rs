@@ -16,8 +16,6 @@ use super::peer::Peer;
 use crate::grpc::status::CallError;
 use crate::metrics::{Metrics, ShedCause};
 
-/// How long a request may take from its first to its last byte.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// The most bytes of partially received requests, in total and per connection.
 const MAX_BUFFERED_BYTES: usize = 64 * 1024 * 1024;
 pub(super) const MAX_BUFFERED_BYTES_PER_CLIENT: usize = MAX_BUFFERED_BYTES / 8;
@@ -27,14 +25,15 @@ pub(super) const MAX_BUFFERED_BYTES_PER_CLIENT: usize = MAX_BUFFERED_BYTES / 8;
 pub(super) struct RequestBuffer {
     budget: Arc<Semaphore>,
     max_request_bytes: usize,
+    timeout: Duration,
     metrics: Arc<Metrics>,
 }
 
 impl RequestBuffer {
-    /// Buffers at most this many bytes of one request.
-    pub(super) fn new(max_request_bytes: usize, metrics: Arc<Metrics>) -> Self {
+    /// Buffers at most this many bytes of one request, and at most for this time.
+    pub(super) fn new(max_request_bytes: usize, timeout: Duration, metrics: Arc<Metrics>) -> Self {
         let budget = Arc::new(Semaphore::new(MAX_BUFFERED_BYTES));
-        Self { budget, max_request_bytes, metrics }
+        Self { budget, max_request_bytes, timeout, metrics }
     }
 
     /// Reads the body, unless it takes too long or exceeds the budget.
@@ -47,7 +46,7 @@ impl RequestBuffer {
         B: http_body::Body<Data = Bytes> + Unpin,
     {
         let (head, mut body) = request.into_parts();
-        let deadline = Instant::now() + REQUEST_TIMEOUT;
+        let deadline = Instant::now() + self.timeout;
         let (mut bytes, mut permits) = (BytesMut::new(), None);
         // The service rejects a larger request, so its remaining bytes need not be read.
         while !body.is_end_stream() && bytes.len() <= self.max_request_bytes {
@@ -158,7 +157,8 @@ mod tests {
     #[tokio::test]
     async fn one_byte_frames_take_no_more_memory_than_their_bytes() {
         const BYTES: usize = 100_000;
-        let buffer = RequestBuffer::new(1024 * 1024, Arc::new(Metrics::new([]).0));
+        let buffer =
+            RequestBuffer::new(1024 * 1024, Duration::from_secs(5), Arc::new(Metrics::new([]).0));
         let peer = Peer::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 50_000)), None);
         let reserved = || {
             let client = MAX_BUFFERED_BYTES_PER_CLIENT - peer.request_budget.available_permits();

@@ -30,7 +30,7 @@ pub use open::OpenError;
 pub use partial_copy::CopyError;
 pub use read_only::size;
 pub use restore::{RestoreError, Restored, restore};
-pub use verify::{Check, Outcome, Report, verify};
+pub use verify::{Check, Outcome, Report, Verifier, verify};
 
 use self::history::{EmptyHistory, SqliteHistory};
 use self::interner::TextInterner;

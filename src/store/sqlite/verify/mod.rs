@@ -20,6 +20,7 @@ use super::open::{MIGRATIONS, OpenError};
 use super::read_only::{ReadOnlyDatabase, close};
 use super::{SqliteStore, execute, last_revision};
 use crate::registry::assignment::Revision;
+use crate::registry::snapshot::Snapshot;
 use crate::store::{Store, StoreError, error_chain};
 
 /// The result of a verification.
@@ -136,13 +137,7 @@ impl Problems {
 /// # Errors
 /// If the file does not exist or can't be read. Problems of its content are in the report.
 pub async fn verify(path: &Path, now: Timestamp) -> Result<Report, OpenError> {
-    loop {
-        let database = ReadOnlyDatabase::open(path)?;
-        let report = verify_database(&database, now).await?;
-        if database.is_unchanged() {
-            return Ok(report);
-        }
-    }
+    Verifier::default().verify(path, now).await
 }
 
 /// Verifies the format and the content of the database.
@@ -150,12 +145,63 @@ pub(super) async fn verify_database(
     database: &ReadOnlyDatabase,
     now: Timestamp,
 ) -> Result<Report, OpenError> {
-    let (mut report, mut connection, schema) = check_format(database).await?;
-    if let Some(schema) = schema {
-        check_content(&mut connection, schema, now, &mut report).await;
+    Verifier::default().verify_database(database, now).await
+}
+
+/// Verifies one file after another. It compares all with the same new database, which takes longer to
+/// create than a file takes to verify.
+#[derive(Default)]
+pub struct Verifier {
+    new_database: Option<NewDatabase>,
+}
+
+/// A new database in memory, and its state.
+struct NewDatabase {
+    store: SqliteStore,
+    snapshot: Snapshot,
+}
+
+impl Verifier {
+    /// Verifies a consistent state of the file, which a server may be writing.
+    ///
+    /// # Errors
+    /// If the file does not exist or can't be read. Problems of its content are in the report.
+    pub async fn verify(&mut self, path: &Path, now: Timestamp) -> Result<Report, OpenError> {
+        loop {
+            let database = ReadOnlyDatabase::open(path)?;
+            let report = self.verify_database(&database, now).await?;
+            if database.is_unchanged() {
+                return Ok(report);
+            }
+        }
     }
-    close(connection).await;
-    Ok(report)
+
+    async fn verify_database(
+        &mut self,
+        database: &ReadOnlyDatabase,
+        now: Timestamp,
+    ) -> Result<Report, OpenError> {
+        let (mut report, mut connection, schema) = check_format(database).await?;
+        if let Some(schema) = schema {
+            self.check_content(&mut connection, schema, now, &mut report).await;
+        }
+        close(connection).await;
+        Ok(report)
+    }
+
+    /// The database to compare with, which is created when it is first needed.
+    async fn new_database(&mut self) -> Result<&mut NewDatabase, StoreError> {
+        let database = match self.new_database.take() {
+            Some(database) => database,
+            None => {
+                let corrupt = |error: OpenError| StoreError::Corrupt(error_chain(&error));
+                let mut store = SqliteStore::in_memory().await.map_err(corrupt)?;
+                let snapshot = store.load(Timestamp::UNIX_EPOCH).await?.into_loaded().snapshot;
+                NewDatabase { store, snapshot }
+            }
+        };
+        Ok(self.new_database.insert(database))
+    }
 }
 
 /// Verifies only the format of the database: its bytes, its pages and its schema.
@@ -192,45 +238,47 @@ async fn check_format(
 
 const CONTENT_CHECKS: [&str; 5] = ["history", "state", "assignments", "reference data", "tables"];
 
-/// Verifies the content of the tables.
-async fn check_content(
-    connection: &mut SqliteConnection,
-    schema: Schema,
-    now: Timestamp,
-    report: &mut Report,
-) {
-    let checked = match schema {
-        Schema::Current => compare_content(connection, now, report).await,
-        Schema::Older => match upgraded_copy(connection).await {
-            Ok(mut copy) => compare_content(&mut copy, now, report).await,
-            Err(error) => Err(error),
-        },
-        Schema::Unsupported => {
-            for name in CONTENT_CHECKS {
-                report.add(name, Outcome::Skipped, "not checked");
+impl Verifier {
+    /// Verifies the content of the tables.
+    async fn check_content(
+        &mut self,
+        connection: &mut SqliteConnection,
+        schema: Schema,
+        now: Timestamp,
+        report: &mut Report,
+    ) {
+        let checked = match schema {
+            Schema::Current => self.compare_content(connection, now, report).await,
+            Schema::Older => match upgraded_copy(connection).await {
+                Ok(mut copy) => self.compare_content(&mut copy, now, report).await,
+                Err(error) => Err(error),
+            },
+            Schema::Unsupported => {
+                for name in CONTENT_CHECKS {
+                    report.add(name, Outcome::Skipped, "not checked");
+                }
+                return;
             }
-            return;
+        };
+        if let Err(error) = checked {
+            let name = if schema == Schema::Older { "upgrade" } else { "contents" };
+            report.add(name, Outcome::Failed, error_chain(&error));
         }
-    };
-    if let Err(error) = checked {
-        let name = if schema == Schema::Older { "upgrade" } else { "contents" };
-        report.add(name, Outcome::Failed, error_chain(&error));
     }
-}
 
-async fn compare_content(
-    connection: &mut SqliteConnection,
-    now: Timestamp,
-    report: &mut Report,
-) -> Result<(), StoreError> {
-    let corrupt = |error: OpenError| StoreError::Corrupt(error_chain(&error));
-    let mut seeded = SqliteStore::in_memory().await.map_err(corrupt)?;
-    let initial = seeded.load(now).await?.into_loaded().snapshot;
-    let replayed = replay::replay(connection, initial, report).await;
-    current_state::compare(connection, &replayed, now, report).await;
-    reference::compare(connection, &mut seeded.connection, report).await;
-    file_format::compare_schema_objects(connection, &mut seeded.connection, report).await;
-    Ok(())
+    async fn compare_content(
+        &mut self,
+        connection: &mut SqliteConnection,
+        now: Timestamp,
+        report: &mut Report,
+    ) -> Result<(), StoreError> {
+        let NewDatabase { store, snapshot } = self.new_database().await?;
+        let replayed = replay::replay(connection, snapshot.clone(), report).await;
+        current_state::compare(connection, &replayed, now, report).await;
+        reference::compare(connection, &mut store.connection, report).await;
+        file_format::compare_schema_objects(connection, &mut store.connection, report).await;
+        Ok(())
+    }
 }
 
 /// A copy in memory of a database with an older schema, upgraded as a start of the server would.
