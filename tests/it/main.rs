@@ -16,6 +16,7 @@ mod check_port;
 mod command_line;
 mod crash;
 mod decisions;
+mod docs;
 mod encrypted_client;
 mod ensure_port;
 mod full_disk;
