@@ -31,7 +31,8 @@ fn is_update() -> bool {
 fn paste(path: &str) {
     let page = Page::read(path);
     let steps = page.steps();
-    let is_called = |program: &&str| steps.iter().any(|step| step.command.contains(&format!("{program} ")));
+    let is_called =
+        |program: &&str| steps.iter().any(|step| step.command.contains(&format!("{program} ")));
     let is_missing = |program: &&str| !is_installed(program);
     let missing: Vec<_> = OTHER_PROGRAMS.into_iter().filter(is_called).filter(is_missing).collect();
     if !missing.is_empty() {
@@ -39,7 +40,8 @@ fn paste(path: &str) {
         eprintln!("skipped: the console blocks of {path}: needs {}", missing.join(", "));
         return;
     }
-    let mut shell = if WITH_OWN_SERVER.contains(&path) { Shell::new() } else { Shell::with_server() };
+    let mut shell =
+        if WITH_OWN_SERVER.contains(&path) { Shell::new() } else { Shell::with_server() };
     shell.provide_docs();
     let mut lines = page.lines.clone();
     let mut added = 0isize;
@@ -51,7 +53,8 @@ fn paste(path: &str) {
             continue;
         }
         if is_update() {
-            let shift = |line: usize| usize::try_from(isize::try_from(line).unwrap() + added).unwrap();
+            let shift =
+                |line: usize| usize::try_from(isize::try_from(line).unwrap() + added).unwrap();
             let range = shift(step.output_lines.start)..shift(step.output_lines.end);
             let new = with_interrupt(step, interrupt, &printed);
             added += isize::try_from(new.len()).unwrap() - isize::try_from(range.len()).unwrap();
@@ -123,7 +126,12 @@ fn same_everywhere(line: &str) -> String {
 }
 
 fn is_installed(program: &str) -> bool {
-    Command::new("sh").args(["-c", &format!("command -v {program}")]).output().unwrap().status.success()
+    Command::new("sh")
+        .args(["-c", &format!("command -v {program}")])
+        .output()
+        .unwrap()
+        .status
+        .success()
 }
 
 /// Compares a generated page, or the part of a page between its marks, with what is generated.
@@ -134,7 +142,8 @@ fn assert_generated(path: &str, part: Option<&str>, generated: &str) {
         None => generated.to_owned(),
         Some(part) => {
             let (begin, end) = (format!("<!-- generated: {part} -->\n"), "<!-- end -->");
-            let (before, rest) = text.split_once(&begin).unwrap_or_else(|| panic!("{path}: no {begin}"));
+            let (before, rest) =
+                text.split_once(&begin).unwrap_or_else(|| panic!("{path}: no {begin}"));
             let (_, after) = rest.split_once(end).unwrap();
             format!("{before}{begin}\n{generated}\n{end}{after}")
         }
@@ -143,7 +152,10 @@ fn assert_generated(path: &str, part: Option<&str>, generated: &str) {
         fs::write(file, expected).unwrap();
     } else {
         let first = text.lines().zip(expected.lines()).find(|(is, should)| is != should);
-        assert!(text == expected, "{path} is not what the code generates, first here: {first:?}\nUPDATE_DOCS=1 writes it");
+        assert!(
+            text == expected,
+            "{path} is not what the code generates, first here: {first:?}\nUPDATE_DOCS=1 writes it"
+        );
     }
 }
 
@@ -197,7 +209,10 @@ fn every_link_leads_somewhere() {
             if link.starts_with("https://") {
                 continue;
             }
-            assert!(!link.contains("://") && !link.starts_with('/'), "{at}: {link} is not relative");
+            assert!(
+                !link.contains("://") && !link.starts_with('/'),
+                "{at}: {link} is not relative"
+            );
             let (file, anchor) = link.split_once('#').unwrap_or((&link, ""));
             let target = match file {
                 "" => page.path.clone(),
@@ -224,7 +239,11 @@ fn shell_blocks_are_valid_shell() {
         for block in text.split("```sh\n").skip(1) {
             let block = block.split("```").next().unwrap();
             let checked = Command::new("bash").args(["-n", "-c", block]).output().unwrap();
-            assert!(checked.status.success(), "{path}: {block}{}", String::from_utf8_lossy(&checked.stderr));
+            assert!(
+                checked.status.success(),
+                "{path}: {block}{}",
+                String::from_utf8_lossy(&checked.stderr)
+            );
             blocks += 1;
         }
     }

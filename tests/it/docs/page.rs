@@ -46,10 +46,16 @@ impl Page {
             if let Some(command) = line.strip_prefix("$ ") {
                 let next = number + 1;
                 let command = command.to_owned();
-                steps.push(Step { line: number, command, output: Vec::new(), output_lines: next..next });
+                steps.push(Step {
+                    line: number,
+                    command,
+                    output: Vec::new(),
+                    output_lines: next..next,
+                });
                 continue;
             }
-            let step = steps.last_mut().unwrap_or_else(|| panic!("{}: no command", self.at(number)));
+            let step =
+                steps.last_mut().unwrap_or_else(|| panic!("{}: no command", self.at(number)));
             match line.strip_prefix("> ") {
                 Some(more) if step.output.is_empty() => {
                     step.command = format!("{}\n{more}", step.command);
@@ -118,7 +124,10 @@ pub fn all() -> Vec<String> {
     let names = |folder: &str| {
         let entries = fs::read_dir(root().join(folder)).unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        names.filter(|name| name.ends_with(".md")).map(|name| Path::new(folder).join(name)).collect()
+        names
+            .filter(|name| name.ends_with(".md"))
+            .map(|name| Path::new(folder).join(name))
+            .collect()
     };
     let mut pages: Vec<PathBuf> = names("");
     pages.extend::<Vec<_>>(names("docs"));

@@ -44,7 +44,10 @@ impl Shell {
         fs::create_dir(&bin).unwrap();
         fs::create_dir(&home).unwrap();
         std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_portbook"), bin.join("portbook")).unwrap();
-        script(&bin.join("cargo"), r#"case "$*" in "run -- serve") exec portbook serve ;; test) ;; *) exit 1 ;; esac"#);
+        script(
+            &bin.join("cargo"),
+            r#"case "$*" in "run -- serve") exec portbook serve ;; test) ;; *) exit 1 ;; esac"#,
+        );
         // The ports are reserved at once, so that they differ.
         let listeners = SHOWN_PORTS.map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
         let free = listeners.map(|listener| listener.local_addr().unwrap().port().to_string());
@@ -98,20 +101,29 @@ impl Shell {
     /// it runs until then.
     pub fn paste(&mut self, command: &str, until: Option<&[String]>) -> Vec<String> {
         let is_server = ["portbook serve", "cargo run -- serve"].iter().any(|serve| {
-            command == *serve || command.strip_prefix(serve).is_some_and(|rest| rest.starts_with(' '))
+            command == *serve
+                || command.strip_prefix(serve).is_some_and(|rest| rest.starts_with(' '))
         });
-        let command = self.ports.iter().fold(command.to_owned(), |command, (shown, used)| command.replace(shown, used));
+        let command = self
+            .ports
+            .iter()
+            .fold(command.to_owned(), |command, (shown, used)| command.replace(shown, used));
         let printed = match until {
             None if is_server => self.serve(&command),
             None => self.run(&command),
             Some(lines) => self.interrupt(&command, lines),
         };
-        let printed = self.ports.iter().fold(printed, |printed, (shown, used)| printed.replace(used, shown));
+        let printed =
+            self.ports.iter().fold(printed, |printed, (shown, used)| printed.replace(used, shown));
         printed.lines().map(|line| line.trim_end().to_owned()).collect()
     }
 
     fn run(&mut self, command: &str) -> String {
-        let input = if command.starts_with("read ") { format!("<<< '{}'", self.token) } else { "</dev/null".to_owned() };
+        let input = if command.starts_with("read ") {
+            format!("<<< '{}'", self.token)
+        } else {
+            "</dev/null".to_owned()
+        };
         self.send(&format!("{{ {command}\n}} {input}; printf '\\n%s\\n' {MARK}"));
         let mut printed = String::new();
         loop {
