@@ -1,9 +1,9 @@
-"""Writes the results of the benchmarks into BENCHMARKS.md."""
+"""Writes the results of the benchmarks into docs/benchmarks.md."""
 
 import pathlib
 import re
 
-DOCUMENT = pathlib.Path("BENCHMARKS.md")
+DOCUMENT = pathlib.Path("docs/benchmarks.md")
 
 
 def replace(section, text):

@@ -292,7 +292,7 @@ def messages_of(path):
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("--write", action="store_true", help="write the results into BENCHMARKS.md and its chart")
+    arguments.add_argument("--write", action="store_true", help="write the results into docs/benchmarks.md and its chart")
     arguments.add_argument("--rounds", type=int, default=5)
     arguments = arguments.parse_args()
     exit_on_signals()

@@ -22,7 +22,7 @@ class Target:
 
 
 def report(results, write):
-    """Prints the results and, if requested, writes them to BENCHMARKS.md. Returns the exit code: 0 if every target is
+    """Prints the results and, if requested, writes them to docs/benchmarks.md. Returns the exit code: 0 if every target is
     met, otherwise 1."""
     figures = results["figures"]
     rows, others = targets(figures), [*other_figures(figures), response_sizes(results["bytes of 443"])]

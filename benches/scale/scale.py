@@ -223,7 +223,7 @@ def chart(results):
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("--write", action="store_true", help="write the results into BENCHMARKS.md and its chart")
+    arguments.add_argument("--write", action="store_true", help="write the results into docs/benchmarks.md and its chart")
     arguments.add_argument("--largest", type=int, default=1_000_000)
     arguments = arguments.parse_args()
     exit_on_signals()
