@@ -69,7 +69,7 @@ fn findings() -> String {
     let mut table = vec!["| finding | severity | when |".to_owned(), "|---|---|---|".to_owned()];
     for (name, comment) in values("FindingCode") {
         let name = name.strip_prefix("FINDING_CODE_").unwrap();
-        let severity = match FindingCode::named(name).unwrap().severity() {
+        let severity = match FindingCode::from_name(name).unwrap().severity() {
             Severity::Blocker => "blocker",
             Severity::Acknowledge => "acknowledge",
             Severity::Note => "note",
