@@ -1,21 +1,11 @@
 #!/usr/bin/env python3
-<<<<<<< HEAD
-"""Compares the dashboard, the alerts and the table of OPERATIONS.md with the metrics of a server.
-=======
-"""Holds the dashboard, the alerts and the table of docs/operations.md to what a server really tells.
->>>>>>> 3041116 (Refer to the pages in docs/)
+"""Compares the dashboard, the alerts and the table of docs/operations.md with the metrics of a server.
 
 usage: dashboard.py METRICS_FILE    (the response of GET /metrics, as OpenMetrics)
 
-<<<<<<< HEAD
 Fails for every metric or label that a query, a legend, a variable or an alert uses and the server
 does not export, for every query that is not valid PromQL, and for every metric that is missing from
-the table of OPERATIONS.md or listed there in error. Checks no values, and needs no Prometheus.
-=======
-Fails for every metric or label that a query, a legend, a variable or an alert names and the server
-does not tell, for every query that is no PromQL, and for every metric that the table of docs/operations.md
-has too much or too little. Judges no values, and asks no Prometheus.
->>>>>>> 3041116 (Refer to the pages in docs/)
+the table of docs/operations.md or listed there in error. Checks no values, and needs no Prometheus.
 """
 
 import json
@@ -157,23 +147,13 @@ def alerts(queries, check):
 
 
 def operations(families, check):
-<<<<<<< HEAD
     """Rows such as | `portbook_calls_total` | `rpc`, `code` | ... | list exactly the exported metrics."""
-    rows = re.findall(r"^\| `(portbook_\w+)` \|([^|]*)\|", (ROOT / "OPERATIONS.md").read_text(encoding="utf-8"), re.M)
+    rows = re.findall(r"^\| `(portbook_\w+)` \|([^|]*)\|", (ROOT / "docs/operations.md").read_text(encoding="utf-8"), re.M)
     table = {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
     exported_families = {name: labels for name, labels in families.items() if name.startswith("portbook_")}
     for name in sorted(table.keys() | exported_families.keys()):
-        check(f"OPERATIONS.md {name}", lambda: None if table.get(name) == exported_families.get(name)
+        check(f"docs/operations.md {name}", lambda: None if table.get(name) == exported_families.get(name)
               else fail(f"the table has {table.get(name)}, the server {exported_families.get(name)}"))
-=======
-    """Rows such as | `portbook_calls_total` | `rpc`, `code` | ... | are what the server tells, all of it."""
-    rows = re.findall(r"^\| `(portbook_\w+)` \|([^|]*)\|", (ROOT / "docs/operations.md").read_text(encoding="utf-8"), re.M)
-    table = {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
-    own = {name: labels for name, labels in families.items() if name.startswith("portbook_")}
-    for name in sorted(table.keys() | own.keys()):
-        check(f"docs/operations.md {name}", lambda: None if table.get(name) == own.get(name)
-              else fail(f"the table has {table.get(name)}, the server {own.get(name)}"))
->>>>>>> 3041116 (Refer to the pages in docs/)
 
 
 def main():
@@ -190,17 +170,10 @@ def main():
     dashboard(queries, check)
     alerts(queries, check)
     operations(families, check)
-<<<<<<< HEAD
     if errors:
         sys.exit("\n".join(errors))
     print(f"dashboard and alerts: {queries.count} queries of {len(queries.used)} metrics, all exported by the server; "
-          f"{len(families)} metrics, all in OPERATIONS.md")
-=======
-    if faults:
-        sys.exit("\n".join(faults))
-    print(f"dashboard and alerts: {queries.count} queries of {len(queries.used)} metrics, all told by the server; "
           f"{len(families)} metrics, all in docs/operations.md")
->>>>>>> 3041116 (Refer to the pages in docs/)
 
 
 if __name__ == "__main__":
