@@ -19,8 +19,8 @@ use portbook::grpc::wire::{encode_port_info, encoded_guide};
 use portbook::registry::port::{Port, Transport};
 use portbook::registry::reference::Reference;
 use portbook::registry::snapshot::Snapshot;
-use portbook::store::Store;
 use portbook::store::sqlite::SqliteStore;
+use portbook::store::{Store, TwoThreads};
 use tokio::runtime::Builder;
 
 use crate::registrations::{Size, empty, records};
@@ -43,8 +43,9 @@ fn main() {
     let (contents_bytes, contents) = measure(|| runtime.block_on(load));
     let count = contents.reference.len();
     print_row("IANA's records, common uses and guides", contents_bytes, count);
-    let (indexes, reference) =
-        measure(|| Arc::new(Reference::new(contents.edition, contents.reference, contents.guides)));
+    let (indexes, reference) = measure(|| {
+        Arc::new(Reference::new(contents.edition, contents.reference, contents.guides, &TwoThreads))
+    });
     print_row("their indexes, for lookups, lists, search and labels", indexes, count);
     let snapshot = empty(&reference, (1, 0));
     let (encoded, ()) = measure(|| look_up_all(&snapshot));
@@ -52,8 +53,9 @@ fn main() {
 
     let (bytes, registrations) = measure(|| records(MILLION));
     print_row("a million registrations", bytes, registrations.len());
-    let (indexes, snapshot) =
-        measure(|| empty(&reference, MILLION).with([], registrations.iter().cloned()));
+    let (indexes, snapshot) = measure(|| {
+        empty(&reference, MILLION).with_contents([], registrations.iter().cloned(), &TwoThreads)
+    });
     print_row("their indexes, for lookups, lists and search", indexes, registrations.len());
     let (encoded, ()) = measure(|| look_up_all(&snapshot));
     print_row("their encoded responses, after a lookup of each", encoded, registrations.len());

@@ -21,6 +21,7 @@ use portbook::registry::command::Command;
 use portbook::registry::decide::{Context, decide};
 use portbook::registry::endpoint::{Endpoint, PortRef};
 use portbook::registry::finding::FindingCode;
+use portbook::registry::join::Sequential;
 use portbook::registry::list::{Filter, ListKey, page};
 use portbook::registry::name::NamespaceName;
 use portbook::registry::port::{Port, PortRange, Transport};
@@ -28,6 +29,7 @@ use portbook::registry::reference::Reference;
 use portbook::registry::search::search;
 use portbook::registry::snapshot::Snapshot;
 use portbook::registry::text::Labels;
+use portbook::store::TwoThreads;
 use uuid::Uuid;
 
 use crate::registrations::{
@@ -79,7 +81,13 @@ fn lookups(c: &mut Criterion, snapshots: &[(&str, Snapshot)]) {
     group.sample_size(10).measurement_time(Duration::from_millis(600));
     let reference = snapshots[0].1.reference();
     group.bench_function("one registration", |b| {
-        let new = || empty(reference, (1, 0)).with([], [registration(&namespace(0), 0, 0)]);
+        let new = || {
+            empty(reference, (1, 0)).with_contents(
+                [],
+                [registration(&namespace(0), 0, 0)],
+                &Sequential,
+            )
+        };
         b.iter_batched_ref(
             new,
             |snapshot| {
@@ -180,7 +188,9 @@ fn loading(c: &mut Criterion, reference: &Arc<Reference>) {
     for (name, size) in &SIZES[1..] {
         let records = records(*size);
         group.bench_function(BenchmarkId::from_parameter(name), |b| {
-            b.iter_with_large_drop(|| empty(reference, *size).with([], records.iter().cloned()));
+            b.iter_with_large_drop(|| {
+                empty(reference, *size).with_contents([], records.iter().cloned(), &TwoThreads)
+            });
         });
     }
     group.finish();

@@ -16,8 +16,8 @@ use portbook::registry::port::{Port, PortRange, Transport};
 use portbook::registry::reference::Reference;
 use portbook::registry::snapshot::{Snapshot, View};
 use portbook::registry::text::Labels;
-use portbook::store::Store;
 use portbook::store::sqlite::SqliteStore;
+use portbook::store::{Store, TwoThreads};
 use uuid::Uuid;
 
 /// The number of namespaces, and of registrations in each.
@@ -103,7 +103,7 @@ pub(crate) fn empty(reference: &Arc<Reference>, (namespaces, _): Size) -> Snapsh
 }
 
 pub(crate) fn snapshot(reference: &Arc<Reference>, size: Size) -> Snapshot {
-    empty(reference, size).with([], records(size))
+    empty(reference, size).with_contents([], records(size), &TwoThreads)
 }
 
 pub(crate) fn view(snapshot: &Snapshot) -> View<'_> {

@@ -1,23 +1,24 @@
 //! Labels for streams of ports: each label is sent once, then a number for each port.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::ptr;
+use std::sync::{Arc, Weak};
 
 use super::fields::{Fields, MAX_BATCH, Parsed, parse};
 use super::status::CallError;
 use super::{convert, proto};
 use crate::registry::port::{Port, Transport};
-use crate::registry::reference::Label;
+use crate::registry::reference::{Label, Reference};
 use crate::registry::snapshot::Snapshot;
 
 /// The labels that a stream has sent, and their numbers.
 #[derive(Debug, Default)]
 pub struct StreamLabels {
-    /// By the label's index in the reference's table.
-    reference: Vec<Option<u32>>,
-    /// The labels of registrations.
-    custom: HashMap<Label, u32>,
-    count: u32,
+    sent: HashMap<Label, u32>,
+    /// The numbers of sent labels by their index in the label table of `reference`.
+    indexed: Vec<Option<u32>>,
+    /// The reference of the last block. Weak: an idle stream must not keep a replaced reference.
+    reference: Weak<Reference>,
 }
 
 impl StreamLabels {
@@ -36,19 +37,24 @@ impl StreamLabels {
             Ok((namespace?, keys?))
         })?;
         let view = snapshot.view(&namespace)?;
-        let table = view.reference().labels();
-        self.reference.resize(table.count(), None);
+        let reference = snapshot.reference();
+        let table = reference.labels();
+        if !ptr::eq(self.reference.as_ptr(), Arc::as_ptr(reference)) {
+            self.reference = Arc::downgrade(reference);
+            self.indexed.clear();
+            self.indexed.resize(table.count(), None);
+        }
         let mut new_labels = Vec::new();
         let label_numbers = keys.into_iter().map(|(port, transport)| {
             if let Some(label) = view.custom_label(port, transport) {
-                return self.custom_number(label, &mut new_labels);
+                return self.number(label, &mut new_labels);
             }
             let index = table.number(port, transport);
-            if let Some(number) = self.reference[index] {
+            if let Some(number) = self.indexed[index] {
                 return number;
             }
-            let number = self.send(table.get(index), &mut new_labels);
-            self.reference[index] = Some(number);
+            let number = self.number(table.get(index).clone(), &mut new_labels);
+            self.indexed[index] = Some(number);
             number
         });
         Ok(proto::AnnotatePortsResponse {
@@ -58,23 +64,13 @@ impl StreamLabels {
         })
     }
 
-    fn custom_number(&mut self, label: Label, new_labels: &mut Vec<proto::Label>) -> u32 {
-        let next = self.count;
-        match self.custom.entry(label) {
-            Entry::Occupied(sent) => *sent.get(),
-            Entry::Vacant(unsent) => {
-                new_labels.push(convert::label(unsent.key()));
-                unsent.insert(next);
-                self.count += 1;
-                next
-            }
-        }
-    }
-
-    fn send(&mut self, label: &Label, new_labels: &mut Vec<proto::Label>) -> u32 {
-        new_labels.push(convert::label(label));
-        self.count += 1;
-        self.count - 1
+    /// The number of the label, which is added to `new_labels` if it was not sent before.
+    fn number(&mut self, label: Label, new_labels: &mut Vec<proto::Label>) -> u32 {
+        let next = self.sent.len() as u32;
+        *self.sent.entry(label).or_insert_with_key(|label| {
+            new_labels.push(convert::label(label));
+            next
+        })
     }
 }
 

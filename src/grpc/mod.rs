@@ -16,6 +16,9 @@ pub mod services;
 pub mod status;
 pub mod wire;
 
+#[cfg(test)]
+mod replaced_reference;
+
 /// The types and services of `portbook.v1`, generated from `proto/`.
 #[expect(clippy::pedantic, reason = "generated: the protos hold the documentation")]
 pub mod proto {

@@ -1,7 +1,7 @@
 //! Page tokens: a position in a list, bound to the request and the database.
 //!
 //! A token contains the first position of the next page, or the last position of the previous one, so it
-//! remains valid after writes and restarts.
+//! remains valid after writes and restarts. A position in IANA's registry is valid for its edition only.
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -9,7 +9,9 @@ use prost::Message;
 use sha2::{Digest, Sha256};
 
 use super::status::CallError;
+use crate::registry::assignment::Source;
 use crate::registry::list::ListKey;
+use crate::registry::reference::Edition;
 
 const CHECKSUM_LENGTH: usize = 16;
 
@@ -92,11 +94,18 @@ pub struct ListPosition {
     ordinal: u32,
     #[prost(string, optional, tag = "5")]
     namespace: Option<String>,
+    /// Identifies the edition, unless the position is that of a registration.
+    #[prost(string, optional, tag = "6")]
+    edition: Option<String>,
 }
 
-impl From<&ListKey> for ListPosition {
-    fn from(key: &ListKey) -> Self {
+impl ListPosition {
+    /// The position of the key in a list that contains this edition.
+    #[must_use]
+    pub fn new(key: &ListKey, edition: &Edition) -> Self {
+        let is_of_reference = key.source != Source::Custom as u8;
         Self {
+            edition: is_of_reference.then(|| edition_id(edition).to_owned()),
             port: key.port,
             transport: key.transport.into(),
             source: key.source.into(),
@@ -104,14 +113,16 @@ impl From<&ListKey> for ListPosition {
             namespace: key.namespace.as_ref().map(ToString::to_string),
         }
     }
-}
 
-impl ListPosition {
     /// The list key of the position.
     ///
     /// # Errors
-    /// If no list has such a position.
-    pub fn key(self) -> Result<ListKey, CallError> {
+    /// If no list that contains this edition has such a position.
+    pub fn key(self, edition: &Edition) -> Result<ListKey, CallError> {
+        let is_of_reference = self.source != Source::Custom as u32;
+        if is_of_reference && self.edition.as_deref() != Some(edition_id(edition)) {
+            return Err(CallError::PageToken);
+        }
         let namespace = self.namespace.map(|name| name.parse()).transpose();
         let key = || {
             Some(ListKey {
@@ -124,6 +135,11 @@ impl ListPosition {
         };
         key().ok_or(CallError::PageToken)
     }
+}
+
+/// A part of the checksum that distinguishes editions.
+fn edition_id(edition: &Edition) -> &str {
+    edition.iana_sha256.get(..16).unwrap_or(&edition.iana_sha256)
 }
 
 /// A position in the history: the last change of the previous page.
@@ -167,6 +183,10 @@ mod tests {
         proto::AssignmentFilter { service_name_prefix: prefix.into(), ..Default::default() }
     }
 
+    fn edition(sha256: &str) -> Edition {
+        Edition { iana_date: "2024-06-12".into(), iana_sha256: sha256.into() }
+    }
+
     proptest! {
         #[test]
         fn a_token_is_valid_only_for_its_list(
@@ -176,9 +196,11 @@ mod tests {
             let namespace = namespace.map(|name| name.parse().unwrap());
             let key = ListKey { port, transport, source, ordinal, namespace };
             let list = Binding::new("db1", "List", &filter("a"));
-            let token = list.token(&ListPosition::from(&key));
+            let token = list.token(&ListPosition::new(&key, &edition("a1")));
             let position: ListPosition = list.position(&token).unwrap().unwrap();
-            prop_assert_eq!(position.key().unwrap(), key);
+            prop_assert_eq!(position.clone().key(&edition("a1")).unwrap(), key.clone());
+            let is_registration = key.source == Source::Custom as u8;
+            prop_assert_eq!(position.key(&edition("b2")).is_ok(), is_registration);
             prop_assert!(Binding::new("db2", "List", &filter("a")).position::<ListPosition>(&token).is_err());
             prop_assert!(Binding::new("db1", "List", &filter("b")).position::<ListPosition>(&token).is_err());
             prop_assert!(Binding::new("db1", "Other", &filter("a")).position::<ListPosition>(&token).is_err());

@@ -1,13 +1,17 @@
 //! Parser for IANA's registry file: CSV with 12 columns.
 
+mod assignments;
 pub mod seed;
 
 use std::io::Read;
 
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
+pub use self::assignments::{Converter, assignments};
 use crate::registry::assignment::State;
 use crate::registry::port::{Port, PortRange, Transport};
+use crate::registry::reference::Edition;
 
 /// One record of the file. Empty columns are empty strings.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
@@ -86,19 +90,41 @@ pub fn read(file: impl Read) -> Result<Vec<IanaRecord>, IanaError> {
     let records: Vec<IanaRecord> =
         csv::Reader::from_reader(file).deserialize().collect::<Result<_, _>>()?;
     for (number, record) in (1..).zip(&records) {
-        if !record.port_number.is_empty() && record.ports().is_none() {
-            let port_number = record.port_number.clone();
-            return Err(IanaError::PortNumber { record: number, port_number });
-        }
-        if !record.transport.is_empty() && record.transport.parse::<Transport>().is_err() {
-            let transport = record.transport.clone();
-            return Err(IanaError::Transport { record: number, transport });
-        }
+        record.ports_and_transport(number)?;
     }
     if records.is_empty() { Err(IanaError::Empty) } else { Ok(records) }
 }
 
+/// The edition of a file with these records.
+#[must_use]
+pub fn edition(file: &[u8], records: &[IanaRecord]) -> Edition {
+    let newest = records.iter().map(IanaRecord::newest_date).max().unwrap_or_default();
+    let digest = Sha256::digest(file);
+    let sha256 = digest.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
+    Edition { iana_date: newest.to_owned(), iana_sha256: sha256 }
+}
+
 impl IanaRecord {
+    /// The ports and the transport, if the record with this number in the file states them.
+    fn ports_and_transport(
+        &self,
+        number: usize,
+    ) -> Result<(Option<PortRange>, Option<Transport>), IanaError> {
+        let ports = self.ports();
+        if ports.is_none() && !self.port_number.is_empty() {
+            let port_number = self.port_number.clone();
+            return Err(IanaError::PortNumber { record: number, port_number });
+        }
+        let transport = match self.transport.as_str() {
+            "" => None,
+            name => Some(name.parse().map_err(|_| IanaError::Transport {
+                record: number,
+                transport: name.to_owned(),
+            })?),
+        };
+        Ok((ports, transport))
+    }
+
     /// The ports, if it has any.
     #[must_use]
     pub fn ports(&self) -> Option<PortRange> {
@@ -123,11 +149,12 @@ impl IanaRecord {
             "decomissioned",
             "possibly used by",
         ];
+        if !self.service_name.is_empty() {
+            return State::Assigned;
+        }
         let description = self.description.to_lowercase();
         let begins_with = |prefix: &str| description.starts_with(prefix);
-        if !self.service_name.is_empty() {
-            State::Assigned
-        } else if begins_with("unassigned") || begins_with("(unassigned)") {
+        if begins_with("unassigned") || begins_with("(unassigned)") {
             State::Unassigned
         } else if RESERVED.into_iter().any(begins_with) {
             State::Reserved

@@ -2,9 +2,8 @@
 
 use std::fmt::Write;
 
-use sha2::{Digest, Sha256};
-
-use super::{IanaError, IanaRecord, read};
+use super::{IanaError, IanaRecord, edition, read};
+use crate::registry::reference::Edition;
 
 const ROWS_PER_INSERT: usize = 500;
 
@@ -14,9 +13,7 @@ const ROWS_PER_INSERT: usize = 500;
 /// If the file is not IANA's registry.
 pub fn seed_sql(file: &[u8]) -> Result<String, IanaError> {
     let records = read(file)?;
-    let date = records.iter().map(IanaRecord::newest_date).max().unwrap_or_default();
-    let sha256 =
-        Sha256::digest(file).iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
+    let Edition { iana_date: date, iana_sha256: sha256 } = edition(file, &records);
     let mut sql = format!(
         "-- Generated, not to be edited. IANA's Service Name and Transport Protocol Port Number Registry.\n\
          --\n\

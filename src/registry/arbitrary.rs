@@ -13,6 +13,7 @@ use super::assignment::{
 use super::change::Change;
 use super::details::Details;
 use super::guide::{Encryption, Guide};
+use super::join::Sequential;
 use super::lease::CoolDown;
 use super::name::NamespaceName;
 use super::namespace::{Namespace, Policy};
@@ -23,8 +24,8 @@ use super::reference::{Edition, Reference};
 use super::snapshot::Snapshot;
 use super::text::Labels;
 
-pub(super) const NAMESPACES: [&str; 3] = ["default", "prod", "west"];
-pub(super) const NAMES: [&str; 14] = [
+pub(crate) const NAMESPACES: [&str; 3] = ["default", "prod", "west"];
+pub(crate) const NAMES: [&str; 14] = [
     "web",
     "Web",
     "web-api",
@@ -40,7 +41,7 @@ pub(super) const NAMES: [&str; 14] = [
     "shop-billing-a",
     "weeb",
 ];
-const TEXTS: [&str; 7] = [
+pub(crate) const TEXTS: [&str; 7] = [
     "",
     "The Billing API",
     "invoices of the shop",
@@ -52,13 +53,13 @@ const TEXTS: [&str; 7] = [
 const ASSIGNEES: [&str; 5] = ["", "Team Web", "team R&D", "Bürgeramt", "Billing"];
 const SITES: [&str; 4] = ["", "gold", "web 2", "Ä"];
 /// The ports that random registrations use: they cross a boundary of 256 ports and contain a pool.
-pub(super) const LOW: u16 = 9_000;
-pub(super) const PORTS: u16 = 500;
-pub(super) const POOL: (u16, u16) = (9_100, 9_180);
+pub(crate) const LOW: u16 = 9_000;
+pub(crate) const PORTS: u16 = 500;
+pub(crate) const POOL: (u16, u16) = (9_100, 9_180);
 
 /// A change of a registry.
 #[derive(Clone, Debug)]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// Registers the free ones of `count` consecutive port ranges for one service.
     Register {
         namespace: usize,
@@ -75,7 +76,7 @@ pub(super) enum Step {
     Update { every: usize, at: usize, text: usize },
 }
 
-pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
+pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
     let count = prop_oneof![3 => 1..6u16, 1 => 60..200u16];
     let register = (0..3usize, 0..NAMES.len(), 0..PORTS, 1..4u16, count, 0..4usize, 0..1000usize);
     let register = register.prop_map(|(namespace, name, first, width, count, transport, text)| {
@@ -93,20 +94,21 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 /// The registry after each step.
-pub(super) fn after(steps: &[Step]) -> Vec<Snapshot> {
-    let mut snapshot = initial_snapshot();
+pub(crate) fn after(steps: &[Step]) -> Vec<Snapshot> {
+    let mut snapshot = initial_snapshot(Arc::new(reference()));
     let mut id = 0;
     let mut states = Vec::new();
     for step in steps {
-        for changes in changes(&snapshot, step, &mut id) {
-            snapshot = snapshot.after(snapshot.revision().next(), &[changes]);
+        for change in changes(&snapshot, step, &mut id) {
+            snapshot = snapshot.after(snapshot.revision().next(), &[change]);
         }
         states.push(snapshot.clone());
     }
     states
 }
 
-fn initial_snapshot() -> Snapshot {
+/// A registry without registrations, with a pool in two of its namespaces.
+pub(crate) fn initial_snapshot(reference: Arc<Reference>) -> Snapshot {
     let namespaces = NAMESPACES.map(|name| Namespace {
         name: name.parse().unwrap(),
         description: "".into(),
@@ -131,7 +133,7 @@ fn initial_snapshot() -> Snapshot {
             revision: Revision(0),
         })
     });
-    Snapshot::new(Revision(0), Arc::new(reference()), namespaces).with(pools, [])
+    Snapshot::new(Revision(0), reference, namespaces).with_contents(pools, [], &Sequential)
 }
 
 /// A few IANA records that share names with registrations, and guides for some of them.
@@ -181,10 +183,11 @@ fn reference() -> Reference {
     };
     let guides = vec![guide("postgresql", &["post", "postgresql"]), guide("api", &["web-api"])];
     let edition = Edition { iana_date: "2026-01-01".into(), iana_sha256: String::new() };
-    Reference::new(edition, records, guides)
+    Reference::new(edition, records, guides, &Sequential)
 }
 
-fn changes(snapshot: &Snapshot, step: &Step, id: &mut u128) -> Vec<Change> {
+/// The changes of a step, with uids after `id`.
+pub(crate) fn changes(snapshot: &Snapshot, step: &Step, id: &mut u128) -> Vec<Change> {
     let mut all: Vec<_> = snapshot.custom().cloned().collect();
     all.sort_by_key(|record| record.uid);
     match *step {
@@ -271,7 +274,7 @@ fn set_texts(assignment: &mut Assignment, text: usize) {
 }
 
 /// The registrations of a namespace by folded name, transport and port.
-pub(super) fn registrations_of(snapshot: &Snapshot, namespace: &NamespaceName) -> Vec<Arc<Record>> {
+pub(crate) fn registrations_of(snapshot: &Snapshot, namespace: &NamespaceName) -> Vec<Arc<Record>> {
     let is_in_namespace = |record: &&Arc<Record>| {
         record.registration().is_some_and(|registration| registration.namespace == *namespace)
     };

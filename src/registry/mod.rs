@@ -3,6 +3,8 @@
 //! Pure: no I/O, no clock, no randomness, no gRPC and no SQL. Time and ids are passed in, so each
 //! rule can be tested without a server and applies to every store.
 
+pub mod interner;
+pub mod join;
 pub mod lease;
 pub mod name;
 pub mod port;
@@ -38,4 +40,4 @@ pub mod command;
 pub mod decide;
 
 #[cfg(test)]
-mod arbitrary;
+pub(crate) mod arbitrary;

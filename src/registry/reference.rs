@@ -4,9 +4,10 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
 
-use super::assignment::{Assignment, Origin, Record, Source, State, Uid};
+use super::assignment::{Assignment, Record, Source, State, Uid};
 use super::counts::Counts;
 use super::guide::{Guide, SharedGuide};
+use super::join::Join;
 use super::list::ListKey;
 use super::port::{Port, PortRange, Transport};
 use super::search::SearchIndex;
@@ -23,6 +24,9 @@ pub struct Edition {
 }
 
 /// IANA's registry, the common uses and the guides.
+///
+/// Never changes: another edition is another value, with separate records. Whatever refers to its
+/// records by index or caches what follows from them is a part of it, or is discarded with it.
 #[derive(Debug)]
 pub struct Reference {
     edition: Edition,
@@ -43,8 +47,12 @@ pub struct Reference {
 impl Reference {
     /// Indexes the records (IANA's in registry order before the common uses) and the guides.
     #[must_use]
-    pub fn new(edition: Edition, mut assignments: Vec<Assignment>, guides: Vec<Guide>) -> Self {
-        link_aliases(&mut assignments);
+    pub fn new(
+        edition: Edition,
+        assignments: Vec<Assignment>,
+        guides: Vec<Guide>,
+        join: &impl Join,
+    ) -> Self {
         let records: Vec<_> = assignments.into_iter().map(Record::share).collect();
         let guides: Vec<_> = guides.into_iter().map(SharedGuide::share).collect();
 
@@ -72,15 +80,14 @@ impl Reference {
         }
         let names = by_name.keys().chain(guide_by_alias.keys());
         let names = names.map(|name| (CharSignature::of(name), name.as_str().into())).collect();
-        // Builds the slowest index on a second thread to shorten the start.
-        let (search, by_port, labels, list_order) = std::thread::scope(|scope| {
-            let search = scope.spawn(|| SearchIndex::new(&records, &guides, &guide_by_service));
-            let by_port = PortIndex::new(&records);
-            let labels = LabelTable::new(&records, &by_port);
-            let list_order = list_order(&records);
-            let search = search.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            (search, by_port, labels, list_order)
-        });
+        let (search, (by_port, labels, list_order)) = join.join(
+            || SearchIndex::new(&records, &guides, &guide_by_service),
+            || {
+                let by_port = PortIndex::new(&records);
+                let labels = LabelTable::new(&records, &by_port);
+                (by_port, labels, list_order(&records))
+            },
+        );
         Self {
             edition,
             records,
@@ -145,6 +152,17 @@ impl Reference {
         self.guide_by_service.get(&*fold(service_name)).map(|&number| &self.guides[number as usize])
     }
 
+    /// The service names that do not have the same guide in the other reference, in the form of
+    /// [`fold`].
+    pub(super) fn names_with_other_guide<'a>(&'a self, other: &'a Self) -> BTreeSet<&'a str> {
+        let guide_id = |reference: &'a Self, name: &str| {
+            let number = *reference.guide_by_service.get(name)?;
+            Some(&*reference.guides[number as usize].id)
+        };
+        let names = self.guided_names().chain(other.guided_names());
+        names.filter(|name| guide_id(self, name) != guide_id(other, name)).collect()
+    }
+
     /// Every service name that has a guide, in the form of [`fold`].
     pub(super) fn guided_names(&self) -> impl Iterator<Item = &str> {
         self.guide_by_service.keys().map(String::as_str)
@@ -187,33 +205,6 @@ fn list_order(records: &[Arc<Record>]) -> Vec<u32> {
     let mut order: Vec<u32> = (0u32..).zip(records).map(|(number, _)| number).collect();
     order.sort_by_cached_key(|&number| ListKey::of(&records[number as usize]));
     order
-}
-
-/// Links service names with their aliases in both directions, where IANA states "This entry is an
-/// alias to ...".
-fn link_aliases(assignments: &mut [Assignment]) {
-    let mut links: HashMap<String, BTreeSet<Arc<str>>> = HashMap::new();
-    for assignment in &*assignments {
-        let target = alias_target(&assignment.details.assignment_notes);
-        if let (Some(name), Some(target)) = (&assignment.service_name, target) {
-            links.entry(name.to_lowercase()).or_default().insert(target.into());
-            links.entry(target.to_lowercase()).or_default().insert(Arc::clone(name));
-        }
-    }
-    for assignment in assignments {
-        if let (Some(name), Origin::Iana(columns)) =
-            (&assignment.service_name, &mut assignment.origin)
-            && let Some(linked) = links.get(&name.to_lowercase())
-        {
-            columns.aliases = linked.iter().cloned().collect();
-        }
-    }
-}
-
-fn alias_target(notes: &str) -> Option<&str> {
-    let (_, remaining) = notes.split_once("This entry is an alias to \"")?;
-    let (target, _) = remaining.split_once('"')?;
-    Some(target)
 }
 
 /// For each port, the indexes of its records.

@@ -5,6 +5,7 @@
 mod error_chain;
 pub mod history;
 pub mod sqlite;
+mod two_threads;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ use crate::registry::reference::{Edition, Reference};
 use crate::registry::snapshot::Snapshot;
 pub(crate) use error_chain::error_chain;
 use history::History;
+pub use two_threads::TwoThreads;
 
 /// A store of one registry.
 pub trait Store: Send + 'static {
@@ -96,11 +98,12 @@ impl Contents {
     /// Indexes the contents.
     #[must_use]
     pub fn into_loaded(self) -> LoadedRegistry {
-        let reference = Arc::new(Reference::new(self.edition, self.reference, self.guides));
-        let snapshot = Snapshot::new(self.revision, reference, self.namespaces)
-            .with(
+        let reference = Reference::new(self.edition, self.reference, self.guides, &TwoThreads);
+        let snapshot = Snapshot::new(self.revision, Arc::new(reference), self.namespaces)
+            .with_contents(
                 self.pools.into_iter().map(SharedPool::share),
                 self.custom.into_iter().map(Record::share),
+                &TwoThreads,
             )
             .with_cooling_down(
                 self.cooling_down.into_iter().map(|(record, until)| (Record::share(record), until)),

@@ -92,7 +92,8 @@ impl Batch {
     pub(super) fn outcome_of(&self, stored: StoredOutcome) -> Outcome {
         let findings = stored.findings.into_iter().map(|stored| {
             let Finding { evidence, .. } = stored.finding.clone();
-            let by_uid = || self.snapshot.by_uid(stored.reference_uid?).cloned();
+            // A uid identifies the same record in all editions; the current one may have removed it.
+            let by_uid = || self.snapshot.reference().by_uid(stored.reference_uid?).cloned();
             let evidence = Evidence { record: evidence.record.or_else(by_uid), ..evidence };
             Finding { evidence, ..stored.finding }
         });

@@ -2,7 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use portbook::grpc::proto::{Source, State, Transport};
+use portbook::iana::{assignments, edition, read};
+use portbook::registry;
+use portbook::store::Store;
+use portbook::store::sqlite::SqliteStore;
 
 use crate::harness::{Server, sql_counts};
 
@@ -86,4 +91,19 @@ async fn common_uses_do_not_duplicate_iana_records() {
     let counts: BTreeMap<_, _> = sql_counts(&server.database(), counts).await.into_iter().collect();
     assert!(counts["guides"] >= 150 && counts["uses"] >= 60, "{counts:?}");
     assert_eq!(i64::from(server.info().await.guides), counts["guides"]);
+}
+
+#[tokio::test]
+async fn the_loaded_assignments_equal_those_of_the_file() {
+    let file = include_bytes!("../fixtures/service-names-port-numbers-2024-06-12.csv");
+    let records = read(&file[..]).unwrap();
+    let edition = edition(file, &records);
+    let mut store = SqliteStore::in_memory().await.unwrap();
+    let contents = store.load(Timestamp::UNIX_EPOCH).await.unwrap();
+    assert_eq!(contents.edition, edition);
+    let mut loaded = contents.reference.into_iter();
+    for expected in assignments(records).unwrap() {
+        assert_eq!(loaded.next(), Some(expected));
+    }
+    assert!(loaded.all(|record| record.source() == registry::assignment::Source::Common));
 }

@@ -215,18 +215,20 @@ impl PortRegistryService for RegistryService {
             let as_of = as_of(fields, request.as_of);
             Ok((filter?, size?, as_of?))
         })?;
-        let from = binding.position(&request.page_token)?.map(ListPosition::key).transpose()?;
+        let position = binding.position::<ListPosition>(&request.page_token)?;
         let scope = Scope { namespace: filter.namespace.as_ref(), port: None };
         let snapshot = self.snapshot_at(as_of, scope).await?;
         if let Some(namespace) = &filter.namespace {
             snapshot.view(namespace).map_err(CallError::from)?;
         }
+        let edition = snapshot.reference().edition();
+        let from = position.map(|position| position.key(edition)).transpose()?;
         let page = list::page(&snapshot, &filter, from.as_ref(), size);
         Ok(Response::new(proto::ListAssignmentsResponse {
             assignments: convert::assignments(snapshot.reference(), page.records),
             next_page_token: page
                 .next
-                .map(|key| binding.token(&ListPosition::from(&key)))
+                .map(|key| binding.token(&ListPosition::new(&key, edition)))
                 .unwrap_or_default(),
             total_size: page.total,
             revision: snapshot.revision().0,

@@ -18,9 +18,10 @@ pub use namespace_state::CoolDownEntry;
 pub use view::{PortLookup, ServiceLookup, UnknownPool, UnknownService, View};
 
 use self::namespace_state::NamespaceState;
-use super::assignment::{Record, Revision, Uid};
+use super::assignment::{Assignment, Record, Revision, Uid};
 use super::change::Change;
 use super::counts::{Counts, RunningCounts};
+use super::join::Join;
 use super::name::NamespaceName;
 use super::name_index::NameIndex;
 use super::namespace::Namespace;
@@ -178,7 +179,9 @@ impl Snapshot {
     }
 
     /// The snapshot at `revision`, obtained by reverting the changes that led from it to this one.
-    /// Does not revert cool-downs, because no port can be allocated in an earlier snapshot.
+    /// Does not revert cool-downs, because no port can be allocated in an earlier snapshot. The
+    /// changes must have been read from a store: caches of records and pools that another snapshot
+    /// uses may depend on another reference.
     #[must_use]
     pub fn before<'c>(
         &self,
@@ -213,12 +216,38 @@ impl Snapshot {
         narrow
     }
 
+    /// The snapshot with another reference.
+    ///
+    /// Discards the caches that depend on the reference: the encodings of registrations whose guide
+    /// differs, and the ports that pools may allocate.
+    #[must_use]
+    pub fn with_reference(&self, reference: Arc<Reference>) -> Self {
+        let mut next = self.clone();
+        let names = self.reference.names_with_other_guide(&reference);
+        for (namespace, state) in &self.namespaces {
+            let encoded: Vec<_> = names.iter().flat_map(|name| state.names.named(name)).collect();
+            if encoded.is_empty() && state.pools.is_empty() {
+                continue;
+            }
+            let Some(next_state) = next.namespaces.get_mut(namespace) else { continue };
+            next_state.renew_pools();
+            for record in encoded {
+                let record = Record::share(Assignment::clone(record));
+                next_state.insert(&record);
+                next.custom.insert(record.uid, record);
+            }
+        }
+        next.reference = reference;
+        next
+    }
+
     /// The snapshot with the pools and registrations that a store has loaded.
     #[must_use]
-    pub fn with(
+    pub fn with_contents(
         mut self,
         pools: impl IntoIterator<Item = Arc<SharedPool>>,
         records: impl IntoIterator<Item = Arc<Record>>,
+        join: &impl Join,
     ) -> Self {
         for pool in pools {
             self.replace_pool(None, Some(&pool));
@@ -231,10 +260,9 @@ impl Snapshot {
                 None => drop(by_namespace.insert(registration.namespace.clone(), vec![record])),
             }
         }
-        // Builds the name indexes on a second thread to shorten the start.
-        let indexes = std::thread::scope(|scope| {
-            let indexes =
-                scope.spawn(|| by_namespace.values().map(|of| NameIndex::of(of)).collect());
+        let build_indexes =
+            || -> Vec<_> { by_namespace.values().map(|of| NameIndex::of(of)).collect() };
+        let (indexes, ()) = join.join(build_indexes, || {
             for (namespace, records) in &by_namespace {
                 let Some(state) = self.namespaces.get_mut(namespace) else { continue };
                 for record in records {
@@ -244,9 +272,6 @@ impl Snapshot {
                     self.insert_global(record);
                 }
             }
-            let indexes: Vec<NameIndex> =
-                indexes.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            indexes
         });
         for ((namespace, records), names) in by_namespace.iter().zip(indexes) {
             if let Some(state) = self.namespaces.get_mut(namespace) {

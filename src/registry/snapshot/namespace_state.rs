@@ -142,14 +142,18 @@ impl NamespaceState {
         }
     }
 
-    /// Replaces the settings. Pools are shared anew if the policy changed, because the ports that
-    /// they may allocate depend on it.
+    /// Replaces the settings. Renews the pools if the policy changed, because the ports that they may
+    /// allocate depend on it.
     pub(super) fn set_namespace(&mut self, settings: &Arc<Namespace>) {
         let is_same_policy = self.settings.policy == settings.policy;
         self.settings = Arc::clone(settings);
-        if is_same_policy {
-            return;
+        if !is_same_policy {
+            self.renew_pools();
         }
+    }
+
+    /// Discards which ports the pools may allocate.
+    pub(super) fn renew_pools(&mut self) {
         let pools: Vec<_> = self.pools.values().cloned().collect();
         for pool in pools {
             self.insert_pool(&SharedPool::share(Pool::clone(&pool)));

@@ -1,29 +1,23 @@
-//! Shares repeated texts in memory.
+//! Shares repeated texts of rows in memory.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::row::or_corrupt;
+use crate::registry::interner::Interner;
 use crate::registry::name::NamespaceName;
 use crate::store::StoreError;
 
 /// The texts read so far: many records have the same contact, reference, team and namespace.
 #[derive(Default)]
 pub(super) struct TextInterner {
-    texts: HashSet<Arc<str>>,
+    texts: Interner,
     /// The last namespace read: records are ordered by namespace.
     namespace: Option<NamespaceName>,
 }
 
 impl TextInterner {
     pub(super) fn intern(&mut self, text: Option<&str>) -> Arc<str> {
-        let text = text.unwrap_or_default();
-        if let Some(shared) = self.texts.get(text) {
-            return Arc::clone(shared);
-        }
-        let shared: Arc<str> = text.into();
-        self.texts.insert(Arc::clone(&shared));
-        shared
+        self.texts.intern(text.unwrap_or_default())
     }
 
     pub(super) fn namespace(&mut self, name: &str) -> Result<NamespaceName, StoreError> {

@@ -1,41 +1,21 @@
 //! Reads the reference: IANA's records, the common uses and the guides.
 
-use std::collections::HashMap;
-
 use serde::Deserialize;
 use sqlx::sqlite::SqliteConnection;
 
-use crate::registry::assignment::{Assignment, IanaColumns, Origin, Source, State, Uid};
+use crate::iana::{Converter, IanaRecord};
+use crate::registry::assignment::{Assignment, Origin, Source, State, Uid};
 use crate::registry::details::Details;
 use crate::registry::guide::{Encryption, Guide};
-use crate::registry::port::{Port, PortRange, Transport};
+use crate::registry::port::{Port, PortRange};
 use crate::store::StoreError;
-use crate::store::sqlite::interner::TextInterner;
 use crate::store::sqlite::row::or_corrupt;
 
 // The large tables are read as JSON, a thousand records per row: the driver's cost per row would
 // double the time of a start.
 
-/// An IANA record, with the columns in the order of the select below.
-#[derive(Deserialize)]
-struct IanaRow {
-    ordinal: u32,
-    service_name: Option<String>,
-    port_number: Option<String>,
-    transport: Option<String>,
-    description: Option<String>,
-    assignee: Option<String>,
-    contact: Option<String>,
-    registration_date: Option<String>,
-    modification_date: Option<String>,
-    reference: Option<String>,
-    service_code: Option<String>,
-    unauthorized_use_reported: Option<String>,
-    assignment_notes: Option<String>,
-    first_port: Option<i64>,
-    last_port: Option<i64>,
-    state: String,
-}
+/// The columns of an IANA record, in the order of the select below.
+type IanaRow = [Option<String>; 12];
 
 /// The number of records read at a time.
 const CHUNK: u32 = 1024;
@@ -48,32 +28,28 @@ pub(in crate::store::sqlite) async fn iana(
         sqlx::query_scalar!(r#"select coalesce(max(ordinal), 0) as "last!: u32" from iana_record"#)
             .fetch_one(&mut *connection)
             .await?;
-    let mut shared = TextInterner::default();
-    let mut same_keys = HashMap::new();
-    let mut assignments: Vec<Assignment> = Vec::new();
+    let mut converter = Converter::default();
     let mut chunk = iana_chunk(connection, 0).await?;
     for after in (0..last).step_by(CHUNK as usize) {
-        // The database reads the next chunk, on its own thread, while this one is parsed.
-        let (next, parsed) = tokio::join!(iana_chunk(connection, after + CHUNK), async {
+        // The database reads the next chunk, on its own thread, while this one is converted.
+        let (next, converted) = tokio::join!(iana_chunk(connection, after + CHUNK), async {
             let rows: Vec<IanaRow> = or_corrupt(serde_json::from_str(&chunk))?;
-            rows.into_iter()
-                .map(|row| iana_assignment(row, &mut shared, &mut same_keys))
-                .collect::<Result<Vec<_>, _>>()
+            let mut records = rows.into_iter().map(iana_record);
+            or_corrupt(records.try_for_each(|record| converter.push(record)))
         });
-        assignments.extend(parsed?);
+        converted?;
         chunk = next?;
     }
-    Ok(assignments)
+    Ok(converter.finish())
 }
 
 /// The records after an ordinal, at most one chunk.
 async fn iana_chunk(connection: &mut SqliteConnection, after: u32) -> Result<String, StoreError> {
     let last = after + CHUNK;
     Ok(sqlx::query_scalar!(
-        r#"select json_group_array(json_array(ordinal, service_name, port_number, transport,
+        r#"select json_group_array(json_array(service_name, port_number, transport,
              description, assignee, contact, registration_date, modification_date, reference,
-             service_code, unauthorized_use_reported, assignment_notes, first_port, last_port,
-             state) order by ordinal) as "chunk!: String"
+             service_code, unauthorized_use_reported, assignment_notes) order by ordinal) as "chunk!: String"
            from iana_record where ordinal > ? and ordinal <= ?"#,
         after,
         last
@@ -82,55 +58,43 @@ async fn iana_chunk(connection: &mut SqliteConnection, after: u32) -> Result<Str
     .await?)
 }
 
-type IanaKey = (String, String, Option<Transport>);
-
-fn iana_assignment(
-    row: IanaRow,
-    shared: &mut TextInterner,
-    same_keys: &mut HashMap<IanaKey, usize>,
-) -> Result<Assignment, StoreError> {
-    let name = row.service_name.unwrap_or_default();
-    let port_number = row.port_number.unwrap_or_default();
-    let transport = transport_from(row.transport.as_deref())?;
-    let service_name = (!name.is_empty()).then(|| shared.intern(Some(&name)));
-    let published_as_range = port_number.contains('-');
-    let key = (name, port_number, transport);
-    let earlier = same_keys.get(&key).copied().unwrap_or_default();
-    let uid = Uid::fixed(Source::Iana, &key.0, &key.1, transport, earlier);
-    same_keys.insert(key, earlier + 1);
-    Ok(Assignment {
-        uid,
+fn iana_record(row: IanaRow) -> IanaRecord {
+    let [
         service_name,
-        ports: ports_from(row.first_port, row.last_port)?,
+        port_number,
         transport,
-        state: state_from(&row.state)?,
-        details: Details {
-            description: shared.intern(row.description.as_deref()),
-            assignee: shared.intern(row.assignee.as_deref()),
-            contact: shared.intern(row.contact.as_deref()),
-            reference: shared.intern(row.reference.as_deref()),
-            assignment_notes: shared.intern(row.assignment_notes.as_deref()),
-            // Fields that IANA's registry does not have.
-            ..Details::default()
-        },
-        origin: Origin::Iana(IanaColumns {
-            ordinal: row.ordinal,
-            published_as_range,
-            aliases: Vec::new(),
-            registration_date: shared.intern(row.registration_date.as_deref()),
-            modification_date: shared.intern(row.modification_date.as_deref()),
-            service_code: shared.intern(row.service_code.as_deref()),
-            unauthorized_use_reported: shared.intern(row.unauthorized_use_reported.as_deref()),
-        }),
-    })
+        description,
+        assignee,
+        contact,
+        registration_date,
+        modification_date,
+        reference,
+        service_code,
+        unauthorized_use_reported,
+        assignment_notes,
+    ] = row.map(Option::unwrap_or_default);
+    IanaRecord {
+        service_name,
+        port_number,
+        transport,
+        description,
+        assignee,
+        contact,
+        registration_date,
+        modification_date,
+        reference,
+        service_code,
+        unauthorized_use_reported,
+        assignment_notes,
+    }
 }
 
 #[derive(Deserialize)]
 struct CommonRow {
     ordinal: u32,
     service_name: String,
-    first_port: i64,
-    last_port: i64,
+    first_port: u16,
+    last_port: u16,
     transport: String,
     description: String,
     reference: Option<String>,
@@ -152,14 +116,14 @@ pub(in crate::store::sqlite) async fn common(
 }
 
 fn common_assignment(row: CommonRow) -> Result<Assignment, StoreError> {
-    let ports = ports_from(Some(row.first_port), Some(row.last_port))?;
-    let transport = transport_from(Some(&row.transport))?;
-    let port_number = ports.map(|ports| ports.to_string()).unwrap_or_default();
+    let ports = or_corrupt(PortRange::new(Port::new(row.first_port), Port::new(row.last_port)))?;
+    let transport = Some(or_corrupt(row.transport.parse())?);
+    let port_number = ports.to_string();
     Ok(Assignment {
         uid: Uid::fixed(Source::Common, &row.service_name, &port_number, transport, 0),
         origin: Origin::Common { ordinal: row.ordinal },
         service_name: Some(row.service_name.into()),
-        ports,
+        ports: Some(ports),
         transport,
         state: State::Unlisted,
         details: Details {
@@ -215,22 +179,6 @@ pub(in crate::store::sqlite) async fn guides(
             })
         })
         .collect()
-}
-
-fn ports_from(first: Option<i64>, last: Option<i64>) -> Result<Option<PortRange>, StoreError> {
-    let (Some(first), Some(last)) = (first, last) else {
-        return Ok(None);
-    };
-    let port = |number: i64| or_corrupt(u16::try_from(number)).map(Port::new);
-    or_corrupt(PortRange::new(port(first)?, port(last)?)).map(Some)
-}
-
-fn transport_from(name: Option<&str>) -> Result<Option<Transport>, StoreError> {
-    name.map(|name| or_corrupt(name.parse())).transpose()
-}
-
-fn state_from(name: &str) -> Result<State, StoreError> {
-    State::from_name(name).ok_or_else(|| StoreError::Corrupt(format!("state {name:?}")))
 }
 
 fn encryption_from(name: &str) -> Result<Encryption, StoreError> {

@@ -13,9 +13,9 @@ use crate::registry::namespace::Namespace;
 use crate::registry::pool::{Pool, SharedPool};
 use crate::registry::port::{Port, PortRange, Transport};
 use crate::registry::snapshot::{Snapshot, View};
-use crate::store::StoreError;
 use crate::store::sqlite::load::custom;
 use crate::store::sqlite::{last_revision, token};
+use crate::store::{StoreError, TwoThreads};
 
 /// Compares the current state with the replayed state, and checks the registrations for conflicts.
 pub(super) async fn compare(
@@ -31,9 +31,10 @@ pub(super) async fn compare(
     };
     let current =
         Snapshot::new(replayed.revision(), replayed.reference().clone(), stored.namespaces)
-            .with(
+            .with_contents(
                 stored.pools.into_iter().map(SharedPool::share),
                 stored.assignments.iter().cloned().map(Record::share),
+                &TwoThreads,
             )
             .with_cooling_down(
                 stored
