@@ -187,3 +187,10 @@ pub(super) struct AsOfArgs {
     #[arg(long, value_name = "WHEN", value_parser = time_args::as_of)]
     pub(super) as_of: Option<proto::AsOf>,
 }
+
+/// Parses a command line, without the name of the command.
+#[cfg(test)]
+pub(super) fn parse_line<A: Args>(line: &str) -> Result<A, clap::Error> {
+    let command = A::augment_args(clap::Command::new("test").no_binary_name(true));
+    A::from_arg_matches(&command.try_get_matches_from(line.split_whitespace())?)
+}

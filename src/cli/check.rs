@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::args::{AcknowledgeArgs, NamespaceArgs, OutputArgs, ReadArgs};
 use super::output::finding::{self, codes_to_acknowledge, evidence, line, outcome};
+use super::output::lists::{range_objects, ranges};
 use super::output::record::{text, timestamp};
-use super::output::settings::{range_objects, ranges};
 use super::output::{self, enum_names, table};
 use super::parse::PortSpec;
 use super::session::Session;

@@ -162,21 +162,13 @@ impl output::View for History {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
+    use crate::cli::args::parse_line;
     use crate::cli::output::View;
 
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        history: HistoryArgs,
-    }
-
     fn filter_of(line: &str) -> (proto::ChangeFilter, bool) {
-        let args = std::iter::once("history").chain(line.split_whitespace());
-        let line = Line::try_parse_from(args).unwrap_or_else(|error| panic!("{error}"));
-        let request = line.history.request();
+        let args: HistoryArgs = parse_line(line).unwrap_or_else(|error| panic!("{error}"));
+        let request = args.request();
         (request.filter.unwrap(), request.newest_first)
     }
 

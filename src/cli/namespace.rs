@@ -4,8 +4,9 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::args::{CallArgs, WriteArgs};
-use super::output::settings::{self, codes};
-use super::output::{clean, record, table};
+use super::output::lists::{self, codes};
+use super::output::record::{text, timestamp};
+use super::output::{clean, table};
 use super::parse::List;
 use super::resource::{self, Property, Resource};
 use super::time_args::{self, format_duration};
@@ -205,7 +206,7 @@ impl RuleArgs {
 }
 
 /// A namespace, and the numbers of its assignments and pools if they are known.
-struct NamespaceView {
+pub(super) struct NamespaceView {
     namespace: proto::Namespace,
     counts: Option<[u32; 2]>,
 }
@@ -246,15 +247,27 @@ impl Resource for NamespaceView {
             ("cool-down", table::cell(&cool_down)),
             ("accept", table::cell(&codes(&policy.accept))),
             ("forbid", table::cell(&codes(&policy.forbid))),
-            ("created", record::timestamp(namespace.create_time).unwrap_or_default()),
-            ("updated", record::timestamp(namespace.update_time).unwrap_or_default()),
+            ("created", timestamp(namespace.create_time).unwrap_or_default()),
+            ("updated", timestamp(namespace.update_time).unwrap_or_default()),
             ("revision", namespace.revision.to_string()),
             ("etag", clean(&namespace.etag)),
         ]
     }
 
     fn object(&self) -> Value {
-        let mut object = settings::namespace(&self.namespace);
+        let namespace = &self.namespace;
+        let policy = namespace.policy.clone().unwrap_or_default();
+        let mut object = json!({
+            "name": text(&namespace.name),
+            "description": text(&namespace.description),
+            "accept": lists::names(&policy.accept),
+            "forbid": lists::names(&policy.forbid),
+            "cool_down": policy.cool_down.map(|duration| duration.to_string()),
+            "create_time": timestamp(namespace.create_time),
+            "update_time": timestamp(namespace.update_time),
+            "etag": text(&namespace.etag),
+            "revision": namespace.revision,
+        });
         if let Some([assignments, pools]) = self.counts {
             object["assignments"] = json!(assignments);
             object["pools"] = json!(pools);
@@ -265,26 +278,18 @@ impl Resource for NamespaceView {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
+    use crate::cli::args::parse_line;
     use crate::cli::output::View;
     use crate::cli::resource::{List, Single};
-
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        rules: RuleArgs,
-    }
 
     fn fields(
         line: &str,
         policy: &proto::NamespacePolicy,
     ) -> (proto::NamespacePolicy, Vec<String>) {
-        let args = std::iter::once("update").chain(line.split_whitespace());
-        let line = Line::try_parse_from(args).unwrap_or_else(|error| panic!("{error}"));
-        let paths = line.rules.mask().paths;
-        (line.rules.namespace(policy.clone()).policy.unwrap_or_default(), paths)
+        let rules: RuleArgs = parse_line(line).unwrap_or_else(|error| panic!("{error}"));
+        let paths = rules.mask().paths;
+        (rules.namespace(policy.clone()).policy.unwrap_or_default(), paths)
     }
 
     #[test]

@@ -84,7 +84,9 @@ macro_rules! lists {
             type Item = proto::$item;
 
             fn at(&self, page_size: i32, page_token: String) -> Self {
-                Self { page_size, page_token, ..self.clone() }
+                let mut request = self.clone();
+                (request.page_size, request.page_token) = (page_size, page_token);
+                request
             }
 
             fn page(response: Self::Response) -> Page<Self::Item> {

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::record::{self, text, timestamp};
-use super::settings::{self, codes, ranges, transports};
 use super::{clean, enum_names, table};
-use crate::cli::time_args::format_duration;
+use crate::cli::namespace::NamespaceView;
+use crate::cli::pool::PoolView;
+use crate::cli::resource::Resource;
 use crate::grpc::proto;
 
 /// The kind of change: `registered`, `namespace created`.
@@ -54,10 +55,16 @@ pub(in crate::cli) fn details(change: &proto::Change) -> String {
         _ => {}
     }
     if let (Some(before), Some(after)) = (&change.namespace_before, &change.namespace_after) {
-        details.extend(differences(&namespace_fields(before), &namespace_fields(after)));
+        details.extend(differences(
+            &resource_fields(&namespace_view(before)),
+            &resource_fields(&namespace_view(after)),
+        ));
     }
     if let (Some(before), Some(after)) = (&change.pool_before, &change.pool_after) {
-        details.extend(differences(&pool_fields(before), &pool_fields(after)));
+        details.extend(differences(
+            &resource_fields(&pool_view(before)),
+            &resource_fields(&pool_view(after)),
+        ));
     }
     details.extend(
         change.cool_down_end_time.map(|end| format!("cooling down until {}", table::time(end))),
@@ -86,25 +93,19 @@ fn assignment_fields(record: &proto::Assignment) -> Vec<Field> {
     fields.into_iter().chain(labels).collect()
 }
 
-fn namespace_fields(namespace: &proto::Namespace) -> Vec<Field> {
-    let policy = namespace.policy.clone().unwrap_or_default();
-    vec![
-        field("description", &namespace.description),
-        field("accept", codes(&policy.accept)),
-        field("forbid", codes(&policy.forbid)),
-        field("cool-down", policy.cool_down.map(format_duration).unwrap_or_default()),
-    ]
+/// The properties of a resource, except those that every update changes.
+fn resource_fields(resource: &impl Resource) -> Vec<Field> {
+    let mut properties = resource.properties();
+    properties.retain(|(name, _)| !["updated", "revision", "etag"].contains(name));
+    properties.into_iter().map(|(name, value)| field(name, value)).collect()
 }
 
-fn pool_fields(pool: &proto::Pool) -> Vec<Field> {
-    vec![
-        field("description", &pool.description),
-        field("ports", ranges(&pool.ports)),
-        field("transports", transports(&pool.transports)),
-        field("excluded", ranges(&pool.excluded_ports)),
-        field("cool-down", pool.cool_down.map(format_duration).unwrap_or_default()),
-        field("accept", codes(&pool.accept)),
-    ]
+fn namespace_view(namespace: &proto::Namespace) -> NamespaceView {
+    Some(namespace.clone()).into()
+}
+
+fn pool_view(pool: &proto::Pool) -> PoolView {
+    Some(pool.clone()).into()
 }
 
 /// `description: old → new` for each changed field.
@@ -134,10 +135,10 @@ pub(in crate::cli) fn object(change: &proto::Change) -> Value {
         "kind": enum_names::name(change.kind()),
         "before": change.before.as_ref().map(record::object),
         "after": change.after.as_ref().map(record::object),
-        "namespace_before": change.namespace_before.as_ref().map(settings::namespace),
-        "namespace_after": change.namespace_after.as_ref().map(settings::namespace),
-        "pool_before": change.pool_before.as_ref().map(settings::pool),
-        "pool_after": change.pool_after.as_ref().map(settings::pool),
+        "namespace_before": change.namespace_before.as_ref().map(|namespace| namespace_view(namespace).object()),
+        "namespace_after": change.namespace_after.as_ref().map(|namespace| namespace_view(namespace).object()),
+        "pool_before": change.pool_before.as_ref().map(|pool| pool_view(pool).object()),
+        "pool_after": change.pool_after.as_ref().map(|pool| pool_view(pool).object()),
         "cool_down_end_time": timestamp(change.cool_down_end_time),
     })
 }

@@ -3,8 +3,8 @@
 use itertools::Itertools;
 use serde_json::{Value, json};
 
+use super::lists::range_objects;
 use super::record::{self, text, timestamp};
-use super::settings::range_objects;
 use super::{clean, enum_names, table};
 use crate::grpc::proto;
 

@@ -7,8 +7,8 @@ pub(super) mod change;
 pub(super) mod enum_names;
 pub(super) mod finding;
 pub(super) mod guide;
+pub(super) mod lists;
 pub(super) mod record;
-pub(super) mod settings;
 pub(super) mod table;
 
 use std::io::{self, IsTerminal, Write};

@@ -12,7 +12,7 @@ use super::{Error, ExitStatus, parse, time_args};
 use crate::grpc::{convert, proto};
 use crate::registry::name::NamespaceName;
 use crate::registry::port::{PortRange, Transport};
-use view::PoolView;
+pub(super) use view::PoolView;
 
 /// The subcommands of `portbook pool`.
 #[derive(Debug, Subcommand)]
@@ -245,49 +245,38 @@ impl RuleArgs {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
-    use crate::cli::output::settings::ranges;
+    use crate::cli::args::parse_line;
+    use crate::cli::output::lists::ranges;
 
-    #[derive(Parser)]
-    struct Line {
-        #[command(subcommand)]
-        pool: PoolCommand,
-    }
-
-    fn parsed(line: &str) -> PoolCommand {
-        let args = std::iter::once("pool").chain(line.split_whitespace());
-        Line::try_parse_from(args).unwrap_or_else(|error| panic!("{error}")).pool
+    fn parse<A: Args>(line: &str) -> A {
+        parse_line(line).unwrap_or_else(|error| panic!("{error}"))
     }
 
     fn paths(line: &str) -> Vec<String> {
-        match parsed(line) {
-            PoolCommand::Update(args) => args.fields().1.paths,
-            other => panic!("{other:?}"),
-        }
+        parse::<UpdateArgs>(line).fields().1.paths
     }
 
     #[test]
     fn only_specified_fields_are_changed() {
-        assert!(paths("update web").is_empty());
-        assert_eq!(paths("update web --exclude none"), ["excluded_ports"]);
-        assert_eq!(paths("update web --ports 8100-8299,8400"), ["ports"]);
+        assert!(paths("web").is_empty());
+        assert_eq!(paths("web --exclude none"), ["excluded_ports"]);
+        assert_eq!(paths("web --ports 8100-8299,8400"), ["ports"]);
         assert_eq!(
-            paths("update web --transport tcp,udp --cool-down 0s --accept IANA_ASSIGNED"),
+            paths("web --transport tcp,udp --cool-down 0s --accept IANA_ASSIGNED"),
             ["cool_down", "accept", "transports"]
         );
     }
 
     #[test]
     fn a_pool_is_created_from_port_ranges() {
-        let line = "create web 8100-8199 8300-8399 --transport tcp,udp --exclude 8110,8120-8125 \
+        let line = "web 8100-8199 8300-8399 --transport tcp,udp --exclude 8110,8120-8125 \
                     --cool-down 1h --accept IANA_ASSIGNED";
-        let PoolCommand::Create(args) = parsed(line) else { panic!("{line}") };
+        let args: CreateArgs = parse(line);
         assert_eq!((args.ports.len(), args.transports.len()), (2, 2));
         let (pool, _) = args.rules.fields();
         assert_eq!(ranges(&pool.excluded_ports), "8110, 8120-8125");
-        let PoolCommand::Create(args) = parsed("create web 8100") else { panic!() };
+        let args: CreateArgs = parse("web 8100");
         assert_eq!(args.transports, [Transport::Tcp]);
     }
 }

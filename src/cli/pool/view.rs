@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::cli::output::settings::{self, codes, ranges, transports};
-use crate::cli::output::{bar, clean, record, table};
+use crate::cli::output::lists::{self, codes, ranges, transports};
+use crate::cli::output::record::{text, timestamp};
+use crate::cli::output::{bar, clean, enum_names, table};
 use crate::cli::resource::{Property, Resource};
 use crate::cli::time_args::format_duration;
 use crate::grpc::proto;
@@ -15,7 +16,7 @@ pub(super) fn columns(has_namespace: bool) -> &'static [&'static str] {
 }
 
 /// A pool, and its usage if it is known.
-pub(super) struct PoolView {
+pub(in crate::cli) struct PoolView {
     pool: proto::Pool,
     usage: Option<proto::PoolUsage>,
 }
@@ -64,15 +65,29 @@ impl Resource for PoolView {
             ("accept", table::cell(&codes(&pool.accept))),
             ("description", clean(&pool.description)),
             ("usage", bar::usage(&self.usage.unwrap_or_default())),
-            ("created", record::timestamp(pool.create_time).unwrap_or_default()),
-            ("updated", record::timestamp(pool.update_time).unwrap_or_default()),
+            ("created", timestamp(pool.create_time).unwrap_or_default()),
+            ("updated", timestamp(pool.update_time).unwrap_or_default()),
             ("revision", pool.revision.to_string()),
             ("etag", clean(&pool.etag)),
         ]
     }
 
     fn object(&self) -> Value {
-        let mut object = settings::pool(&self.pool);
+        let pool = &self.pool;
+        let mut object = json!({
+            "namespace": text(&pool.namespace),
+            "name": text(&pool.name),
+            "description": text(&pool.description),
+            "ports": lists::range_objects(&pool.ports),
+            "transports": enum_names::phrases::<proto::Transport>(&pool.transports),
+            "excluded_ports": lists::range_objects(&pool.excluded_ports),
+            "cool_down": pool.cool_down.map(|duration| duration.to_string()),
+            "accept": lists::names(&pool.accept),
+            "create_time": timestamp(pool.create_time),
+            "update_time": timestamp(pool.update_time),
+            "etag": text(&pool.etag),
+            "revision": pool.revision,
+        });
         if let Some(usage) = self.usage {
             let proto::PoolUsage { size, held, cooling, skipped, free } = usage;
             object["usage"] = json!({

@@ -124,20 +124,12 @@ impl RevokeArgs {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
-
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        update: UpdateArgs,
-    }
+    use crate::cli::args::parse_line;
 
     fn paths(line: &str) -> Result<Vec<String>, String> {
-        let args = std::iter::once("update").chain(line.split_whitespace());
-        let line = Line::try_parse_from(args).map_err(|error| error.to_string())?;
-        let request = line.update.request(Timestamp::UNIX_EPOCH);
+        let args: UpdateArgs = parse_line(line).map_err(|error| error.to_string())?;
+        let request = args.request(Timestamp::UNIX_EPOCH);
         Ok(request.map_err(|error| error.report())?.update_mask.unwrap().paths)
     }
 

@@ -111,20 +111,12 @@ pub(super) fn expiry(
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
-
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        create: CreateArgs,
-    }
+    use crate::cli::args::parse_line;
 
     fn parse(line: &str) -> Result<proto::Token, String> {
-        let args = std::iter::once("create").chain(line.split_whitespace());
-        let line = Line::try_parse_from(args).map_err(|error| error.to_string())?;
-        line.create.token(Timestamp::UNIX_EPOCH).map_err(|error| error.report())
+        let args: CreateArgs = parse_line(line).map_err(|error| error.to_string())?;
+        args.token(Timestamp::UNIX_EPOCH).map_err(|error| error.report())
     }
 
     #[test]
