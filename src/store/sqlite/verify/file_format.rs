@@ -166,13 +166,12 @@ pub(super) async fn assignments(connection: &mut SqliteConnection) -> Option<u64
 /// missing is not enforced.
 pub(super) async fn compare_schema_objects(
     connection: &mut SqliteConnection,
-    seeded: &mut SqliteConnection,
+    expected: &SchemaObjects,
     report: &mut Report,
 ) {
     let mut problems = Problems::default();
     let found = problems.check(schema_objects(connection).await, "the list of tables");
     let found = found.unwrap_or_default();
-    let expected = problems.check(schema_objects(seeded).await, "the seed").unwrap_or_default();
     for (name, statement) in &found {
         match expected.get(name) {
             Some(expected) if expected == statement => {}
@@ -186,11 +185,13 @@ pub(super) async fn compare_schema_objects(
     report.conclude("tables", problems, format!("{} tables, indexes and triggers", found.len()));
 }
 
-/// The statement that creates each table, index and trigger, without the whitespace and quotes that
-/// differ between versions of SQLite.
-async fn schema_objects(
+/// The statement that creates each table, index and trigger, by name, without the whitespace and quotes
+/// that differ between versions of SQLite.
+pub(super) type SchemaObjects = BTreeMap<String, String>;
+
+pub(super) async fn schema_objects(
     connection: &mut SqliteConnection,
-) -> Result<BTreeMap<String, String>, StoreError> {
+) -> Result<SchemaObjects, StoreError> {
     // Objects that SQLite creates automatically have no statement. Litestream stores two tables in a
     // database that it replicates.
     let objects: Vec<(String, String)> = sqlx::query_as(

@@ -14,7 +14,8 @@ use sqlx::ConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use uuid::Uuid;
 
-use self::file_format::Schema;
+use self::file_format::{Schema, SchemaObjects};
+use self::reference::ReferenceData;
 use super::backup_seal::BackupSeal;
 use super::open::{MIGRATIONS, OpenError};
 use super::read_only::{ReadOnlyDatabase, close};
@@ -148,17 +149,18 @@ pub(super) async fn verify_database(
     Verifier::default().verify_database(database, now).await
 }
 
-/// Verifies one file after another. It compares all with the same new database, which takes longer to
-/// create than a file takes to verify.
+/// Verifies one file after another. It compares all with the contents of one new database, which take
+/// longer to create than a file takes to verify.
 #[derive(Default)]
 pub struct Verifier {
     new_database: Option<NewDatabase>,
 }
 
-/// A new database in memory, and its state.
+/// The contents of a new database.
 struct NewDatabase {
-    store: SqliteStore,
     snapshot: Snapshot,
+    reference: ReferenceData,
+    schema: SchemaObjects,
 }
 
 impl Verifier {
@@ -189,15 +191,17 @@ impl Verifier {
         Ok(report)
     }
 
-    /// The database to compare with, which is created when it is first needed.
-    async fn new_database(&mut self) -> Result<&mut NewDatabase, StoreError> {
+    /// The contents to compare with, which are created when they are first needed.
+    async fn new_database(&mut self) -> Result<&NewDatabase, StoreError> {
         let database = match self.new_database.take() {
             Some(database) => database,
             None => {
                 let corrupt = |error: OpenError| StoreError::Corrupt(error_chain(&error));
                 let mut store = SqliteStore::in_memory().await.map_err(corrupt)?;
                 let snapshot = store.load(Timestamp::UNIX_EPOCH).await?.into_loaded().snapshot;
-                NewDatabase { store, snapshot }
+                let reference = ReferenceData::read(&mut store.connection).await?;
+                let schema = file_format::schema_objects(&mut store.connection).await?;
+                NewDatabase { snapshot, reference, schema }
             }
         };
         Ok(self.new_database.insert(database))
@@ -272,11 +276,11 @@ impl Verifier {
         now: Timestamp,
         report: &mut Report,
     ) -> Result<(), StoreError> {
-        let NewDatabase { store, snapshot } = self.new_database().await?;
+        let NewDatabase { snapshot, reference, schema } = self.new_database().await?;
         let replayed = replay::replay(connection, snapshot.clone(), report).await;
         current_state::compare(connection, &replayed, now, report).await;
-        reference::compare(connection, &mut store.connection, report).await;
-        file_format::compare_schema_objects(connection, &mut store.connection, report).await;
+        reference::compare(connection, reference, report).await;
+        file_format::compare_schema_objects(connection, schema, report).await;
         Ok(())
     }
 }

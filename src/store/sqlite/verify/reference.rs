@@ -3,68 +3,67 @@
 use sqlx::sqlite::SqliteConnection;
 
 use super::{Problems, Report};
+use crate::registry::assignment::Assignment;
+use crate::registry::guide::Guide;
+use crate::registry::reference::Edition;
 use crate::store::StoreError;
 use crate::store::sqlite::load::{edition, reference};
+
+/// The reference data of a new database.
+pub(super) struct ReferenceData {
+    edition: Edition,
+    iana: Vec<Assignment>,
+    common: Vec<Assignment>,
+    guides: Vec<Guide>,
+}
+
+impl ReferenceData {
+    pub(super) async fn read(connection: &mut SqliteConnection) -> Result<Self, StoreError> {
+        Ok(Self {
+            edition: edition(connection).await?,
+            iana: reference::iana(connection).await?,
+            common: reference::common(connection).await?,
+            guides: reference::guides(connection).await?,
+        })
+    }
+}
 
 /// Compares the reference data of the file with that of a new database.
 pub(super) async fn compare(
     connection: &mut SqliteConnection,
-    seeded: &mut SqliteConnection,
+    expected: &ReferenceData,
     report: &mut Report,
 ) {
     let mut problems = Problems::default();
-    let editions = (edition(connection).await, edition(seeded).await);
-    let edition =
-        compare_table(editions, "registry", &mut problems, |found, expected, problems| {
-            if found != expected {
-                problems.add(format!(
-                    "registry gives {} as the date of IANA's records, expected {}",
-                    found.iana_date, expected.iana_date
-                ));
-            }
-            expected.iana_date
-        });
-    let records = (reference::iana(connection).await, reference::iana(seeded).await);
-    let iana = compare_table(records, "iana_record", &mut problems, |found, expected, problems| {
-        compare_rows(&found, &expected, "iana_record", problems)
-    });
-    let uses = (reference::common(connection).await, reference::common(seeded).await);
-    let common = compare_table(uses, "common_use", &mut problems, |found, expected, problems| {
-        compare_rows(&found, &expected, "common_use", problems)
-    });
-    let all = (reference::guides(connection).await, reference::guides(seeded).await);
-    let guides = compare_table(all, "guide", &mut problems, |found, expected, problems| {
-        compare_rows(&found, &expected, "guide", problems)
-    });
+    if let Some(found) = problems.check(edition(connection).await, "registry")
+        && found != expected.edition
+    {
+        problems.add(format!(
+            "registry gives {} as the date of IANA's records, expected {}",
+            found.iana_date, expected.edition.iana_date
+        ));
+    }
+    let found = reference::iana(connection).await;
+    let iana = compare_rows(found, &expected.iana, "iana_record", &mut problems);
+    let found = reference::common(connection).await;
+    let common = compare_rows(found, &expected.common, "common_use", &mut problems);
+    let found = reference::guides(connection).await;
+    let guides = compare_rows(found, &expected.guides, "guide", &mut problems);
     let detail = format!(
-        "IANA {}: records {}, common uses {}, guides {}",
-        edition.unwrap_or_default(),
-        iana.unwrap_or_default(),
-        common.unwrap_or_default(),
-        guides.unwrap_or_default()
+        "IANA {}: records {iana}, common uses {common}, guides {guides}",
+        expected.edition.iana_date
     );
     report.conclude("reference data", problems, detail);
 }
 
-type Pair<T> = (Result<T, StoreError>, Result<T, StoreError>);
-
-fn compare_table<T, R>(
-    (found, expected): Pair<T>,
-    table: &str,
-    problems: &mut Problems,
-    compare: impl FnOnce(T, T, &mut Problems) -> R,
-) -> Option<R> {
-    let (found, expected) = (problems.check(found, table)?, problems.check(expected, "the seed")?);
-    Some(compare(found, expected, problems))
-}
-
-/// Compares two tables row by row. Returns the number of rows found.
+/// Compares a table row by row. Returns the number of rows found.
 fn compare_rows<T: PartialEq>(
-    found: &[T],
+    found: Result<Vec<T>, StoreError>,
     expected: &[T],
     table: &str,
     problems: &mut Problems,
 ) -> usize {
+    let Some(found) = problems.check(found, table) else { return 0 };
     if found.len() != expected.len() {
         problems.add(format!("{table} has {} rows, expected {}", found.len(), expected.len()));
     }
