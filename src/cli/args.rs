@@ -128,34 +128,6 @@ pub(super) struct WriteArgs {
     pub(super) dry_run: bool,
 }
 
-/// The descriptive fields of a registration.
-#[derive(Args, Clone, Debug)]
-pub(super) struct DetailArgs {
-    /// A short description; at most 255 bytes.
-    #[arg(long, value_name = "TEXT")]
-    pub(super) description: Option<String>,
-
-    /// The assignee, such as a team; at most 255 bytes.
-    #[arg(long, value_name = "TEXT")]
-    pub(super) assignee: Option<String>,
-
-    /// The contact, such as an email address; at most 255 bytes.
-    #[arg(long, value_name = "TEXT")]
-    pub(super) contact: Option<String>,
-
-    /// A reference, such as the URL of a specification; at most 512 bytes.
-    #[arg(long, value_name = "TEXT")]
-    pub(super) reference: Option<String>,
-
-    /// Further notes; at most 2000 bytes.
-    #[arg(long, value_name = "TEXT")]
-    pub(super) notes: Option<String>,
-
-    /// A label; repeatable, at most 32. An update replaces all existing labels.
-    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse::label)]
-    pub(super) labels: Vec<(String, String)>,
-}
-
 /// The findings that the caller acknowledges.
 #[derive(Args, Clone, Debug)]
 pub(super) struct AcknowledgeArgs {

@@ -2,7 +2,8 @@
 
 use clap::Args;
 
-use super::args::{DetailArgs, NamespaceArgs, WriteArgs};
+use super::args::{NamespaceArgs, WriteArgs};
+use super::details::DetailArgs;
 use super::rpc::WriteRequest;
 use super::write::{WriteOutcome, heading};
 use super::{Error, ExitStatus, output, time_args};
@@ -62,10 +63,8 @@ impl EnsureArgs {
             details,
             write,
         } = self;
-        let requested = details.clone();
-        let DetailArgs { description, assignee, contact, reference, notes, labels } = details;
         let transports = transports.into_iter().map(Some).map(convert::transport);
-        let request = proto::EnsurePortRequest {
+        let mut request = proto::EnsurePortRequest {
             namespace: namespace.namespace,
             pool,
             service_name: service,
@@ -73,18 +72,13 @@ impl EnsureArgs {
             count,
             transports: transports.map(i32::from).collect(),
             ttl,
-            description: description.unwrap_or_default(),
-            assignee: assignee.unwrap_or_default(),
-            contact: contact.unwrap_or_default(),
-            reference: reference.unwrap_or_default(),
-            assignment_notes: notes.unwrap_or_default(),
-            labels: labels.into_iter().collect(),
             ..Default::default()
         };
+        details.apply(&mut request);
         let response = write.call.connect().await?.send(request.with(&write)).await?;
         let created = response.created;
         let outcome = WriteOutcome::from(response);
-        if !created && outcome.assignments.iter().any(|record| differs(&requested, record)) {
+        if !created && outcome.assignments.iter().any(|record| details.differ_from(record)) {
             output::notice(
                 "the ports were already allocated and their descriptive fields are unchanged: use \
                  portbook update to change them",
@@ -102,20 +96,4 @@ impl EnsureArgs {
         };
         outcome.print(heading, write.call.output.output)
     }
-}
-
-/// Whether a requested field differs from the registration.
-fn differs(requested: &DetailArgs, record: &proto::Assignment) -> bool {
-    let DetailArgs { description, assignee, contact, reference, notes, labels } = requested;
-    let texts = [
-        (description, &record.description),
-        (assignee, &record.assignee),
-        (contact, &record.contact),
-        (reference, &record.reference),
-        (notes, &record.assignment_notes),
-    ];
-    texts
-        .into_iter()
-        .any(|(requested, current)| requested.as_ref().is_some_and(|text| text != current))
-        || labels.iter().any(|(key, value)| record.labels.get(key) != Some(value))
 }

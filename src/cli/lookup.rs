@@ -5,12 +5,15 @@ use prost::Message;
 use serde_json::{Value, json};
 
 use super::args::{AsOfArgs, NamespaceArgs, OutputArgs, ReadArgs};
+use super::details;
 use super::output::table::Columns;
 use super::output::{self, enum_names, guide, record, table};
 use super::parse::LookupKey;
 use super::session::Session;
 use super::{Error, ExitStatus};
+use crate::grpc::details::DetailedMessage;
 use crate::grpc::{convert, proto};
+use crate::registry::details::TextField;
 
 /// The arguments of `portbook lookup`.
 #[derive(Args, Debug)]
@@ -159,7 +162,7 @@ impl LookupResult {
         } else {
             table::records(&self.assignments, Columns::default())
         };
-        let details = self.assignments.iter().filter_map(details).collect::<String>();
+        let details = self.assignments.iter().filter_map(other_fields).collect::<String>();
         let guides = guide::paragraphs(&self.guides);
         let gap = if guides.is_empty() { "" } else { "\n" };
         format!("{heading}{records}{details}{gap}{guides}")
@@ -167,15 +170,14 @@ impl LookupResult {
 }
 
 /// The fields of a registration that the table does not show.
-fn details(record: &proto::Assignment) -> Option<String> {
+fn other_fields(record: &proto::Assignment) -> Option<String> {
     if record.source() != proto::Source::Custom {
         return None;
     }
     let labels = record.labels.iter().map(|(key, value)| format!("{key}={value}"));
+    let texts = TextField::ALL.into_iter().filter(|&field| !details::is_table_column(field));
+    let texts = texts.map(|field| (details::label(field), record.text(field).to_owned()));
     let fields = [
-        ("contact", record.contact.clone()),
-        ("reference", record.reference.clone()),
-        ("notes", record.assignment_notes.clone()),
         ("pool", record.pool.clone()),
         ("instance", record.instance.clone()),
         ("expires", record.expire_time.map(|time| time.to_string()).unwrap_or_default()),
@@ -183,7 +185,7 @@ fn details(record: &proto::Assignment) -> Option<String> {
         ("created", record.create_time.map(|time| time.to_string()).unwrap_or_default()),
         ("uid", record.uid.clone()),
     ];
-    let fields = fields.into_iter().filter(|(_, value)| !value.is_empty());
+    let fields = texts.chain(fields).filter(|(_, value)| !value.is_empty());
     let lines = fields.map(|(name, value)| format!("  {name:10}{}\n", output::clean(&value)));
     let transport = enum_names::transport(record.transport()).unwrap_or_default();
     let ports = table::ports(record.ports);
@@ -237,7 +239,7 @@ mod tests {
             ..proto::Assignment::default()
         };
         assert_eq!(
-            details(&record).unwrap(),
+            other_fields(&record).unwrap(),
             "\nbilling -/\n  pool      web\n  instance  blue\n  expires   1970-01-01T00:00:00Z\n"
         );
     }

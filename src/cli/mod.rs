@@ -6,6 +6,7 @@ mod annotate;
 mod args;
 mod check;
 mod copy;
+mod details;
 mod ensure;
 mod error;
 mod health;

@@ -2,7 +2,8 @@
 
 use clap::Args;
 
-use super::args::{AcknowledgeArgs, DetailArgs, LeaseArgs, NamespaceArgs, WriteArgs};
+use super::args::{AcknowledgeArgs, LeaseArgs, NamespaceArgs, WriteArgs};
+use super::details::DetailArgs;
 use super::parse::PortSpec;
 use super::write::write_each;
 use super::{Error, ExitStatus};
@@ -38,21 +39,15 @@ pub(super) struct RegisterArgs {
 impl RegisterArgs {
     pub(super) async fn run(self) -> Result<ExitStatus, Error> {
         let Self { service, ports, namespace, pool, lease, details, acknowledge, write } = self;
-        let DetailArgs { description, assignee, contact, reference, notes, labels } = details;
-        let template = proto::RegisterPortRequest {
+        let mut template = proto::RegisterPortRequest {
             namespace: namespace.namespace,
             service_name: service,
-            description: description.unwrap_or_default(),
-            assignee: assignee.unwrap_or_default(),
-            contact: contact.unwrap_or_default(),
-            reference: reference.unwrap_or_default(),
-            assignment_notes: notes.unwrap_or_default(),
-            labels: labels.into_iter().collect(),
             acknowledge: acknowledge.codes(),
             ttl: lease.ttl,
             pool,
             ..proto::RegisterPortRequest::default()
         };
+        details.apply(&mut template);
         let session = write.call.connect().await?;
         write_each(&session, &write, "Registered", &ports, |spec: &PortSpec| {
             let transports = spec.transports.iter().copied().map(Some).map(convert::transport);

@@ -3,7 +3,8 @@
 use clap::Args;
 use prost::Message;
 
-use super::args::{AcknowledgeArgs, DetailArgs, NamespaceArgs, WriteArgs};
+use super::args::{AcknowledgeArgs, NamespaceArgs, WriteArgs};
+use super::details::{DetailArgs, text_flags};
 use super::output::enum_names;
 use super::parse::Target;
 use super::session::Session;
@@ -45,10 +46,9 @@ impl UpdateArgs {
     pub(super) async fn run(self) -> Result<ExitStatus, Error> {
         let Self { what, service_name, no_labels, etag, namespace, details, acknowledge, write } =
             self;
-        let (fields, mask) = fields(service_name, details, no_labels);
-        let flags = "--service-name, --description, --assignee, --contact, --reference, --notes, \
-                     --label and --no-labels";
-        let update_mask = mask.finish(flags)?;
+        let (fields, mask) = fields(service_name, &details, no_labels);
+        let flags = format!("--service-name, {}, --label and --no-labels", text_flags());
+        let update_mask = mask.finish(&flags)?;
         let session = write.call.connect().await?;
         let registration = resolve(&session, &what, &namespace.namespace).await?;
         let assignment = proto::Assignment {
@@ -69,22 +69,17 @@ impl UpdateArgs {
 /// The requested fields of the registration, and their paths.
 fn fields(
     service_name: Option<String>,
-    details: DetailArgs,
+    details: &DetailArgs,
     no_labels: bool,
 ) -> (proto::Assignment, UpdateMask) {
-    let DetailArgs { description, assignee, contact, reference, notes, labels } = details;
     let mut mask = UpdateMask::default();
-    let assignment = proto::Assignment {
+    let mut assignment = proto::Assignment {
         service_name: mask.field("service_name", service_name),
-        description: mask.field("description", description),
-        assignee: mask.field("assignee", assignee),
-        contact: mask.field("contact", contact),
-        reference: mask.field("reference", reference),
-        assignment_notes: mask.field("assignment_notes", notes),
         ..proto::Assignment::default()
     };
-    mask.add("labels", no_labels || !labels.is_empty());
-    (proto::Assignment { labels: labels.into_iter().collect(), ..assignment }, mask)
+    details.apply(&mut assignment);
+    details.add_paths(&mut mask, no_labels);
+    (assignment, mask)
 }
 
 /// The uid of the registration, and its etag if it had to be looked up.
@@ -149,7 +144,7 @@ mod tests {
         let args = ["update", "7421/tcp"].iter().chain(flags);
         let UpdateArgs { service_name, details, no_labels, .. } =
             Line::try_parse_from(args).unwrap_or_else(|error| panic!("{error}")).update;
-        fields(service_name, details, no_labels).1.paths
+        fields(service_name, &details, no_labels).1.paths
     }
 
     #[test]

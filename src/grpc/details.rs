@@ -8,7 +8,7 @@ use super::proto;
 use crate::registry::details::{DetailEdits, Details, TextField};
 
 /// The name of the labels in messages.
-pub(super) const LABELS: &str = "labels";
+pub const LABELS: &str = "labels";
 
 /// A message with the descriptive fields of a registration.
 pub trait DetailedMessage {

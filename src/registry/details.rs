@@ -50,6 +50,14 @@ impl TextField {
         }
     }
 
+    /// Checks a text of a registration.
+    ///
+    /// # Errors
+    /// If the text is too long or contains a control character.
+    pub fn check(self, text: &str) -> Result<(), TextError> {
+        check_text(text, self.max_bytes())
+    }
+
     /// Whether a search for words matches the text.
     const fn is_searched(self) -> bool {
         match self {
@@ -123,7 +131,7 @@ impl DetailEdits {
     /// # Errors
     /// If the text is too long or contains a control character.
     pub fn set_text(&mut self, field: TextField, text: &str) -> Result<(), TextError> {
-        check_text(text, field.max_bytes())?;
+        field.check(text)?;
         self.texts.push((field, text.into()));
         Ok(())
     }

@@ -2,6 +2,8 @@
 
 use itertools::Itertools;
 
+use crate::registry::details::TextField;
+
 /// The content of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Column {
@@ -10,11 +12,7 @@ pub(super) enum Column {
     LastPort,
     Transports,
     Service,
-    Assignee,
-    Contact,
-    Description,
-    Notes,
-    Reference,
+    Detail(TextField),
     Labels,
     Namespace,
     Pool,
@@ -56,16 +54,16 @@ const KNOWN: &[(Column, &[&str])] = &[
         ],
     ),
     (
-        Column::Assignee,
+        Column::Detail(TextField::Assignee),
         &["owner", "owners", "owned by", "owner team", "team", "owning team", "assignee"],
     ),
-    (Column::Contact, &["contact", "contacts"]),
-    (Column::Description, &["description", "purpose"]),
+    (Column::Detail(TextField::Contact), &["contact", "contacts"]),
+    (Column::Detail(TextField::Description), &["description", "purpose"]),
     (
-        Column::Notes,
+        Column::Detail(TextField::AssignmentNotes),
         &["notes", "note", "comment", "comments", "remark", "remarks", "assignment notes"],
     ),
-    (Column::Reference, &["reference", "references", "link", "links"]),
+    (Column::Detail(TextField::Reference), &["reference", "references", "link", "links"]),
     (Column::Labels, &["labels"]),
     (Column::Namespace, &["namespace"]),
     (Column::Pool, &["pool"]),
@@ -171,7 +169,12 @@ pub(super) fn read(
         return Err(HeaderError::Unknown { line, names });
     }
     let columns: Vec<Column> = columns.into_iter().flatten().collect();
-    let may_repeat = [Column::Notes, Column::ExtraNote, Column::Unnamed, Column::Ignored];
+    let may_repeat = [
+        Column::Detail(TextField::AssignmentNotes),
+        Column::ExtraNote,
+        Column::Unnamed,
+        Column::Ignored,
+    ];
     let single = header.iter().zip(&columns).filter(|(_, column)| !may_repeat.contains(column));
     for ((first, of), (second, with)) in single.tuple_combinations() {
         if of == with {
@@ -208,14 +211,22 @@ mod tests {
                 Column::Ports,
                 Column::Transports,
                 Column::Service,
-                Column::Assignee,
+                Column::Detail(TextField::Assignee),
                 Column::ExtraNote,
-                Column::Notes
+                Column::Detail(TextField::AssignmentNotes)
             ]
         );
         assert_eq!(has_ports_and_services(&header("Port range|x")), (true, false));
         assert_eq!(has_ports_and_services(&header("first_port|service_name")), (true, true));
         assert_eq!(count(&header("port|name||colour")), 2);
+    }
+
+    #[test]
+    fn every_descriptive_field_has_a_column() {
+        for field in TextField::ALL {
+            let columns = read(1, &header(&format!("port|service|{}", field.name())), &[]);
+            assert_eq!(columns.unwrap()[2], Column::Detail(field));
+        }
     }
 
     #[test]

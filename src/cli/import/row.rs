@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::mem;
 
 use itertools::Itertools;
 
@@ -9,15 +10,15 @@ use super::cell;
 use super::columns::Column;
 use super::name::shortened;
 use super::table::{Row, Table};
-use crate::cli::time_args;
+use crate::cli::{details, time_args};
+use crate::grpc::details::DetailedMessage;
 use crate::grpc::{convert, proto};
+use crate::registry::details::TextField;
 use crate::registry::name::NamespaceName;
 use crate::registry::port::{PortRange, Transport};
 use crate::registry::service_name::ServiceName;
-use crate::registry::text::{Labels, Text};
+use crate::registry::text::Labels;
 
-/// The maximum length of a description, an assignee and a contact, in bytes.
-const SHORT: usize = 255;
 /// The maximum length of a service name that the server checks, in bytes.
 const MAX_NAME: usize = 128;
 
@@ -177,7 +178,7 @@ impl Reader<'_> {
     /// The request without ports and transports.
     fn request(&mut self, defaults: &Defaults) -> proto::RegisterPortRequest {
         let (service_name, full_name) = self.service_name(defaults);
-        let (mut description, notes) = self.description_and_notes();
+        let (mut description, mut notes) = self.description_and_notes();
         let mut labels = self.labels(defaults);
         if let Some(full_name) = full_name {
             if description.is_empty() {
@@ -193,27 +194,27 @@ impl Reader<'_> {
             .namespace
             .clone()
             .unwrap_or_else(|| self.namespace(&defaults.default_namespace));
-        proto::RegisterPortRequest {
+        let mut request = proto::RegisterPortRequest {
             namespace,
             service_name,
-            description: self.limited::<SHORT>("description", description),
-            assignee: self.limited::<SHORT>("assignee", self.text(Column::Assignee)),
-            contact: self.limited::<SHORT>("contact", self.text(Column::Contact)),
-            reference: self.limited::<512>("reference", self.text(Column::Reference)),
-            assignment_notes: self.limited::<2000>("notes", notes),
             labels,
             acknowledge: defaults.acknowledge.clone(),
             ttl,
             pool: self.text(Column::Pool),
             ..proto::RegisterPortRequest::default()
+        };
+        for field in TextField::ALL {
+            let text = match field {
+                TextField::Description => mem::take(&mut description),
+                TextField::AssignmentNotes => mem::take(&mut notes),
+                other => self.text(Column::Detail(other)),
+            };
+            if let Err(error) = field.check(&text) {
+                self.error(format_args!("the {} {error}", details::label(field)));
+            }
+            *request.text_mut(field) = text;
         }
-    }
-
-    fn limited<const MAX: usize>(&mut self, field: &str, text: String) -> String {
-        if let Err(error) = Text::<MAX>::parse(text.as_str()) {
-            self.error(format_args!("the {field} {error}"));
-        }
-        text
+        request
     }
 
     /// The service name, and the full name if it was shortened.
@@ -238,12 +239,18 @@ impl Reader<'_> {
 
     /// The description and the notes.
     fn description_and_notes(&self) -> (String, String) {
-        let (description, notes) = (self.text(Column::Description), self.text(Column::Notes));
-        let (description, notes) = match (self.has(Column::Description), self.has(Column::Notes)) {
+        const DESCRIPTION: Column = Column::Detail(TextField::Description);
+        const NOTES: Column = Column::Detail(TextField::AssignmentNotes);
+        let (description, notes) = (self.text(DESCRIPTION), self.text(NOTES));
+        let (description, notes) = match (self.has(DESCRIPTION), self.has(NOTES)) {
             (true, true) => (description, notes),
             _ => {
                 let only = description + &notes;
-                if only.len() > SHORT { (String::new(), only) } else { (only, String::new()) }
+                if only.len() > TextField::Description.max_bytes() {
+                    (String::new(), only)
+                } else {
+                    (only, String::new())
+                }
             }
         };
         let extra = self.texts(Column::ExtraNote).map(|(name, text)| format!("{name}: {text}"));

@@ -1,15 +1,19 @@
 //! Changes of the history: their kind, resource and changed fields as text and JSON.
 
 use std::collections::BTreeSet;
+use std::iter;
 
 use serde_json::{Value, json};
 
 use super::record::{self, text, timestamp};
 use super::{clean, enum_names, table};
+use crate::cli::details;
 use crate::cli::namespace::NamespaceView;
 use crate::cli::pool::PoolView;
 use crate::cli::resource::Resource;
+use crate::grpc::details::DetailedMessage;
 use crate::grpc::proto;
+use crate::registry::details::TextField;
 
 /// The kind of change: `registered`, `namespace created`.
 pub(in crate::cli) fn kind(change: &proto::Change) -> String {
@@ -81,16 +85,10 @@ fn field(name: &str, value: impl Into<String>) -> Field {
 
 fn assignment_fields(record: &proto::Assignment) -> Vec<Field> {
     let labels = record.labels.iter().map(|(key, value)| field(&format!("label {key}"), value));
-    let fields = [
-        field("service name", &record.service_name),
-        field("description", &record.description),
-        field("assignee", &record.assignee),
-        field("contact", &record.contact),
-        field("reference", &record.reference),
-        field("notes", &record.assignment_notes),
-        field("expires", record.expire_time.map(table::time).unwrap_or_default()),
-    ];
-    fields.into_iter().chain(labels).collect()
+    let texts = TextField::ALL.map(|text| field(details::label(text), record.text(text)));
+    let service_name = field("service name", &record.service_name);
+    let expires = field("expires", record.expire_time.map(table::time).unwrap_or_default());
+    iter::once(service_name).chain(texts).chain([expires]).chain(labels).collect()
 }
 
 /// The properties of a resource, except those that every update changes.

@@ -58,6 +58,20 @@ pub(in crate::cli) fn text(text: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::grpc::details::DetailedMessage;
+    use crate::registry::details::TextField;
+
+    #[test]
+    fn every_descriptive_field_is_a_key() {
+        let mut record = proto::Assignment::default();
+        for field in TextField::ALL {
+            field.name().clone_into(record.text_mut(field));
+        }
+        let object = object(&record);
+        for field in TextField::ALL {
+            assert_eq!(object[field.name()], field.name());
+        }
+    }
 
     #[test]
     fn absent_fields_are_null_and_times_are_rfc_3339() {

@@ -187,8 +187,7 @@ pub fn cooling_until(snapshot: &Snapshot, record: &Record, now: Timestamp) -> Op
     let view = snapshot.view(&registration.namespace).ok()?;
     let pool = registration.pooled.as_ref().and_then(|pooled| view.pool(&pooled.pool).ok());
     let cool_down = pool.map_or(view.namespace().policy.cool_down, |pool| pool.cool_down);
-    let cools_down = cool_down > CoolDown::NONE;
-    cools_down.then(|| cool_down.after(now))
+    (cool_down > CoolDown::NONE).then(|| cool_down.after(now))
 }
 
 /// The registrations that the selector identifies.
