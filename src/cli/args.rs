@@ -74,7 +74,7 @@ pub(super) struct DatabaseArgs {
 /// The namespace to read from or write to.
 #[derive(Args, Clone, Debug)]
 pub(super) struct NamespaceArgs {
-    /// The namespace.
+    /// The namespace of the registrations.
     #[arg(long, env = "PORTBOOK_NAMESPACE", value_name = "NAME", default_value = NamespaceName::DEFAULT)]
     pub(super) namespace: String,
 }

@@ -36,9 +36,9 @@ pub(super) struct EnsureArgs {
     #[arg(long, short, conflicts_with_all = ["output", "dry_run"])]
     quiet: bool,
 
-    /// The duration of the lease, such as 12h or 30d [default: no expiry]. For an existing
+    /// The duration of the lease, 1s-3650d, such as 12h or 30d [default: no expiry]. For an existing
     /// allocation, the lease is renewed with --ttl and unchanged without it.
-    #[arg(long, value_name = "LENGTH", value_parser = time_args::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = time_args::duration)]
     ttl: Option<prost_types::Duration>,
 
     #[command(flatten)]

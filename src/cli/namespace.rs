@@ -95,8 +95,8 @@ struct RuleArgs {
     #[arg(long, value_name = "CODES", value_parser = parse::finding_codes)]
     forbid: Option<List<proto::FindingCode>>,
 
-    /// The cool-down of released ports, such as 12h or 30d [default: 1d].
-    #[arg(long, value_name = "LENGTH", value_parser = time_args::duration)]
+    /// The cool-down of released ports, 0-366d, such as 12h or 30d [default of a new namespace: 1d].
+    #[arg(long, value_name = "DURATION", value_parser = time_args::duration)]
     cool_down: Option<prost_types::Duration>,
 }
 

@@ -13,8 +13,9 @@ pub(super) struct RenewArgs {
     #[command(flatten)]
     targets: TargetArgs,
 
-    /// The new duration from now, such as 12h or 30d [default: the last requested duration].
-    #[arg(long, value_name = "LENGTH", value_parser = time_args::duration)]
+    /// The new duration from now, 1s-3650d, such as 12h or 30d [default: the last requested
+    /// duration].
+    #[arg(long, value_name = "DURATION", value_parser = time_args::duration)]
     ttl: Option<prost_types::Duration>,
 
     #[command(flatten)]

@@ -45,7 +45,10 @@ impl VerifyArgs {
                  without a backup, try to recover data: sqlite3 {file} .recover"
             )
         } else {
-            format!("{file} is not a Portbook database: check the path")
+            format!(
+                "{file} is not a Portbook database, or its first page is damaged: check the path, or \
+                 see portbook restore --help"
+            )
         });
         Ok(ExitStatus::Damaged)
     }

@@ -128,8 +128,9 @@ struct RuleArgs {
     #[arg(long, value_name = "PORTS", value_parser = parse::port_ranges)]
     exclude: Option<List<PortRange>>,
 
-    /// The cool-down of released ports, such as 1h or 30d [default: that of the namespace].
-    #[arg(long, value_name = "LENGTH", value_parser = time_args::duration)]
+    /// The cool-down of released ports, 0-366d, such as 1h or 30d [default of a new pool: that of the
+    /// namespace].
+    #[arg(long, value_name = "DURATION", value_parser = time_args::duration)]
     cool_down: Option<prost_types::Duration>,
 
     /// The findings that do not prevent an allocation, such as IANA_ASSIGNED; several separated by

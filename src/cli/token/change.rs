@@ -29,7 +29,7 @@ pub(in crate::cli) struct UpdateArgs {
     grants: Vec<GrantScope>,
 
     /// The new lifetime from now, such as 90d.
-    #[arg(long, value_name = "LENGTH", value_parser = time_args::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = time_args::duration)]
     ttl: Option<prost_types::Duration>,
 
     /// Remove the expiry.
@@ -50,7 +50,7 @@ pub(in crate::cli) struct RotateArgs {
     name: String,
 
     /// How long the old secret remains valid, such as 1h; at most 30d [default: 0s].
-    #[arg(long, value_name = "LENGTH", value_parser = time_args::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = time_args::duration)]
     overlap: Option<prost_types::Duration>,
 
     /// Print only the new secret.

@@ -29,7 +29,7 @@ pub(in crate::cli) struct CreateArgs {
     grants: Vec<GrantScope>,
 
     /// The lifetime of the token, such as 90d [default: no expiry].
-    #[arg(long, value_name = "LENGTH", value_parser = time_args::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = time_args::duration)]
     ttl: Option<prost_types::Duration>,
 
     /// A short description.

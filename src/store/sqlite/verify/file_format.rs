@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use sqlx::sqlite::SqliteConnection;
 
-use super::{Outcome, Problems, Report};
+use super::{Outcome, Problems, Report, describe};
+use crate::store::StoreError;
 use crate::store::sqlite::backup_seal::BackupSeal;
 use crate::store::sqlite::error::primary_code;
 use crate::store::sqlite::open::{APPLICATION_ID, MIGRATIONS, newest_schema};
 use crate::store::sqlite::read_only::ReadOnlyDatabase;
-use crate::store::{StoreError, error_chain};
 
 /// Which schema a file has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub(super) async fn owner(connection: &mut SqliteConnection, report: &mut Report
         Ok(APPLICATION_ID) => return true,
         Ok(_) => "a SQLite database, but not a Portbook database".to_owned(),
         Err(error) if primary_code(&error) == Some(26) => "not a SQLite database".to_owned(),
-        Err(error) => error_chain(&error),
+        Err(error) => describe(&error),
     };
     report.add("pages", Outcome::Failed, problem);
     false
@@ -58,10 +58,8 @@ pub(super) async fn owner(connection: &mut SqliteConnection, report: &mut Report
 pub(super) async fn pages(connection: &mut SqliteConnection, report: &mut Report) {
     let result: Result<Vec<String>, _> =
         sqlx::query_scalar("pragma integrity_check").fetch_all(&mut *connection).await;
-    let problems = result.map_or_else(
-        |error| Problems::of([error_chain(&error)]),
-        |lines| integrity_problems(&lines),
-    );
+    let problems = result
+        .map_or_else(|error| Problems::of([describe(&error)]), |lines| integrity_problems(&lines));
     let count: Result<i64, _> = sqlx::query_scalar("pragma page_count").fetch_one(connection).await;
     report.conclude("pages", problems, format!("{} consistent pages", count.unwrap_or_default()));
 }
@@ -92,7 +90,7 @@ pub(super) async fn links(connection: &mut SqliteConnection, report: &mut Report
                 ));
             }
         }
-        Err(error) => problems.add(error_chain(&error)),
+        Err(error) => problems.add(describe(&error)),
     }
     report.conclude("links", problems, "every referenced row exists");
 }
@@ -107,7 +105,7 @@ pub(super) async fn schema(connection: &mut SqliteConnection, report: &mut Repor
     let applied = match applied {
         Ok(applied) => applied,
         Err(error) => {
-            report.add("schema", Outcome::Failed, error_chain(&error));
+            report.add("schema", Outcome::Failed, describe(&error));
             return Schema::Unsupported;
         }
     };

@@ -7,6 +7,7 @@ mod file_format;
 mod reference;
 mod replay;
 
+use std::error::Error;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -17,6 +18,7 @@ use uuid::Uuid;
 use self::file_format::{Schema, SchemaObjects};
 use self::reference::ReferenceData;
 use super::backup_seal::BackupSeal;
+use super::error::primary_code;
 use super::open::{MIGRATIONS, OpenError};
 use super::read_only::{ReadOnlyDatabase, close};
 use super::{SqliteStore, execute, last_revision};
@@ -119,9 +121,7 @@ impl Problems {
 
     /// The value that was read. An error becomes a problem of the place it was read from.
     fn check<T>(&mut self, result: Result<T, StoreError>, from: &str) -> Option<T> {
-        result
-            .map_err(|error| self.add(format!("{from} can't be read: {}", error_chain(&error))))
-            .ok()
+        result.map_err(|error| self.add(format!("{from} can't be read: {}", describe(&error)))).ok()
     }
 
     fn into_text(self) -> Option<String> {
@@ -240,6 +240,14 @@ async fn check_format(
     Ok((report, connection, Some(schema)))
 }
 
+/// The chain of errors, or a plain sentence in place of SQLite's error on damaged pages.
+fn describe(error: &(dyn Error + 'static)) -> String {
+    let mut causes = std::iter::successors(Some(error), |&error| error.source());
+    // SQLite's result code CORRUPT.
+    let is_corrupt = causes.any(|cause| cause.downcast_ref().and_then(primary_code) == Some(11));
+    if is_corrupt { "damaged pages (SQLITE_CORRUPT)".into() } else { error_chain(error) }
+}
+
 const CONTENT_CHECKS: [&str; 5] = ["history", "state", "assignments", "reference data", "tables"];
 
 impl Verifier {
@@ -266,7 +274,7 @@ impl Verifier {
         };
         if let Err(error) = checked {
             let name = if schema == Schema::Older { "upgrade" } else { "contents" };
-            report.add(name, Outcome::Failed, error_chain(&error));
+            report.add(name, Outcome::Failed, describe(&error));
         }
     }
 
