@@ -33,7 +33,7 @@ async fn an_accepted_finding_is_returned_as_a_note() {
         match writes.register_port(request).await {
             Ok(response) => assert_eq!(response.into_inner().findings, verdict.findings),
             refusal => {
-                drop(assert_refused(refusal, Code::FailedPrecondition, "ACKNOWLEDGEMENT_REQUIRED"))
+                drop(assert_refused(refusal, Code::FailedPrecondition, "ACKNOWLEDGEMENT_REQUIRED"));
             }
         }
         assert_eq!(get(&server, name).await.assignments, u32::from(name == "lab"));

@@ -65,7 +65,7 @@ fn choices(arg: &Arg) -> String {
         .filter(|value| !value.is_hide_set())
         .map(|value| format!("`{}`", value.get_name()))
         .collect();
-    if names.is_empty() { String::new() } else { format!(" One of {}.", names.join(", ")) }
+    if names.is_empty() { String::new() } else { format!(". One of {}", names.join(", ")) }
 }
 
 fn is_documented(arg: &Arg) -> bool {
