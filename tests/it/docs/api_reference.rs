@@ -5,6 +5,7 @@ use prost_types::{FileDescriptorProto, FileDescriptorSet};
 
 use super::assert_generated;
 use portbook::grpc::proto::FILE_DESCRIPTOR_SET;
+use portbook::grpc::rpcs::{RPCS, RequiredRole};
 use portbook::registry::finding::{FindingCode, Severity};
 
 /// Numbers of the fields of descriptors, of which paths to comments consist.
@@ -33,7 +34,8 @@ fn first_sentence(comment: &str) -> String {
 
 /// Each rpc of a service, with what it does.
 fn rpcs(service_name: &str) -> String {
-    let mut table = vec!["| rpc | request → response | |".to_owned(), "|---|---|---|".to_owned()];
+    let mut table =
+        vec!["| rpc | role | request → response | |".to_owned(), "|---|---|---|---|".to_owned()];
     for file in files() {
         for (number, service) in (0..).zip(&file.service) {
             if service.name() != service_name {
@@ -43,11 +45,23 @@ fn rpcs(service_name: &str) -> String {
                 let kind = |is_stream| if is_stream { "stream" } else { "one" };
                 let kinds = (kind(method.client_streaming()), kind(method.server_streaming()));
                 let does = first_sentence(&comment(&file, &[SERVICE, number, METHOD, index]));
-                table.push(format!("| `{}` | {} → {} | {does} |", method.name(), kinds.0, kinds.1));
+                let rpc = RPCS.iter().find(|rpc| rpc.method == method.name()).unwrap();
+                let role = role(rpc.role);
+                let name = method.name();
+                table.push(format!("| `{name}` | {role} | {} → {} | {does} |", kinds.0, kinds.1));
             }
         }
     }
     table.join("\n")
+}
+
+const fn role(role: RequiredRole) -> &'static str {
+    match role {
+        RequiredRole::None | RequiredRole::Reader => "-",
+        RequiredRole::Token => "any",
+        RequiredRole::Registrar => "registrar",
+        RequiredRole::Admin => "admin",
+    }
 }
 
 /// The values of an enum, without the one that stands for none, and their comments.
