@@ -152,7 +152,8 @@ fn guides() -> impl Strategy<Value = Vec<Guide>> {
             service_names: names
                 .iter()
                 .zip(&owners)
-                .filter_map(|(name, owner)| (*owner == Some(number)).then(|| name.clone()))
+                .filter(|&(_, owner)| *owner == Some(number))
+                .map(|(name, _)| name.clone())
                 .collect(),
         };
         numbers.into_iter().map(guide).collect()
@@ -222,7 +223,10 @@ fn names(view: View<'_>, responses: &mut Vec<(String, Vec<u8>)>) {
     let others = ["webes", "the web", "post office 1", "billling", "none"];
     for (name, transport) in iproduct!(NAMES.into_iter().chain(others), transports()) {
         let response = match view.lookup_service(name, transport) {
-            Ok(lookup) => lookup.records.iter().map(|record| format!("{:?}", ***record)).collect(),
+            Ok(lookup) => {
+                let records: Vec<&Assignment> = lookup.records.iter().map(|it| &****it).collect();
+                format!("{records:?}")
+            }
             Err(unknown) => unknown.to_string(),
         };
         responses.push((format!("{name} {transport:?}"), response.into()));

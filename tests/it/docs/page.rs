@@ -125,7 +125,7 @@ pub fn all() -> Vec<String> {
         let entries = fs::read_dir(root().join(folder)).unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         names
-            .filter(|name| name.ends_with(".md"))
+            .filter(|name| Path::new(name).extension() == Some("md".as_ref()))
             .map(|name| Path::new(folder).join(name))
             .collect()
     };

@@ -130,7 +130,7 @@ impl Shell {
             match self.output.recv_timeout(TIMEOUT) {
                 Ok(line) if line == MARK => return printed.trim_end().to_owned(),
                 Ok(line) => printed = printed + &line + "\n",
-                Err(_) => panic!("{command}: has not ended: {printed}"),
+                Err(error) => panic!("{command}: has not ended ({error}): {printed}"),
             }
         }
     }
@@ -138,7 +138,7 @@ impl Shell {
     /// Starts a server, which runs until the shell ends.
     fn serve(&mut self, command: &str) -> String {
         let file = self.start(command);
-        let printed = self.wait_for(&file, |printed| {
+        let printed = Self::wait_for(&file, |printed| {
             printed.contains("listening on ") && printed.ends_with('\n')
         });
         let shown = printed.split_once("export PORTBOOK_TOKEN=").map(|(_, rest)| rest);
@@ -151,7 +151,7 @@ impl Shell {
     fn interrupt(&mut self, command: &str, lines: &[String]) -> String {
         let file = self.start(command);
         let expected = lines.iter().filter(|line| !line.is_empty()).count().max(1);
-        self.wait_for(&file, |printed| printed.lines().count() >= expected);
+        Self::wait_for(&file, |printed| printed.lines().count() >= expected);
         self.run("kill -INT $!; wait $!");
         fs::read_to_string(file).unwrap()
     }
@@ -164,7 +164,7 @@ impl Shell {
         file
     }
 
-    fn wait_for(&self, file: &Path, is_complete: impl Fn(&str) -> bool) -> String {
+    fn wait_for(file: &Path, is_complete: impl Fn(&str) -> bool) -> String {
         let begin = Instant::now();
         loop {
             let printed = fs::read_to_string(file).unwrap_or_default();

@@ -32,12 +32,12 @@ pub(in crate::store::sqlite) async fn iana(
     let mut chunk = iana_chunk(connection, 0).await?;
     for after in (0..last).step_by(CHUNK as usize) {
         // The database reads the next chunk, on its own thread, while this one is converted.
-        let (next, converted) = tokio::join!(iana_chunk(connection, after + CHUNK), async {
+        let (next, result) = tokio::join!(iana_chunk(connection, after + CHUNK), async {
             let rows: Vec<IanaRow> = or_corrupt(serde_json::from_str(&chunk))?;
             let mut records = rows.into_iter().map(iana_record);
             or_corrupt(records.try_for_each(|record| converter.push(record)))
         });
-        converted?;
+        result?;
         chunk = next?;
     }
     Ok(converter.finish())
