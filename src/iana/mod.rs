@@ -104,7 +104,73 @@ pub fn edition(file: &[u8], records: &[IanaRecord]) -> Edition {
     Edition { iana_date: newest.to_owned(), iana_sha256: sha256 }
 }
 
+impl From<[String; 12]> for IanaRecord {
+    /// The record with these columns, in the order of the file.
+    fn from(columns: [String; 12]) -> Self {
+        let [
+            service_name,
+            port_number,
+            transport,
+            description,
+            assignee,
+            contact,
+            registration_date,
+            modification_date,
+            reference,
+            service_code,
+            unauthorized_use_reported,
+            assignment_notes,
+        ] = columns;
+        Self {
+            service_name,
+            port_number,
+            transport,
+            description,
+            assignee,
+            contact,
+            registration_date,
+            modification_date,
+            reference,
+            service_code,
+            unauthorized_use_reported,
+            assignment_notes,
+        }
+    }
+}
+
 impl IanaRecord {
+    /// The columns, in the order of the file.
+    pub(crate) fn columns(&self) -> [&str; 12] {
+        let Self {
+            service_name,
+            port_number,
+            transport,
+            description,
+            assignee,
+            contact,
+            registration_date,
+            modification_date,
+            reference,
+            service_code,
+            unauthorized_use_reported,
+            assignment_notes,
+        } = self;
+        [
+            service_name,
+            port_number,
+            transport,
+            description,
+            assignee,
+            contact,
+            registration_date,
+            modification_date,
+            reference,
+            service_code,
+            unauthorized_use_reported,
+            assignment_notes,
+        ]
+    }
+
     /// The ports and the transport, if the record with this number in the file states them.
     fn ports_and_transport(
         &self,

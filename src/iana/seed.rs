@@ -38,35 +38,8 @@ pub fn seed_sql(file: &[u8]) -> Result<String, IanaError> {
 }
 
 fn push_row(sql: &mut String, ordinal: usize, record: &IanaRecord) {
-    let IanaRecord {
-        service_name,
-        port_number,
-        transport,
-        description,
-        assignee,
-        contact,
-        registration_date,
-        modification_date,
-        reference,
-        service_code,
-        unauthorized_use_reported,
-        assignment_notes,
-    } = record;
     let _ = write!(sql, "({ordinal}");
-    for column in [
-        service_name,
-        port_number,
-        transport,
-        description,
-        assignee,
-        contact,
-        registration_date,
-        modification_date,
-        reference,
-        service_code,
-        unauthorized_use_reported,
-        assignment_notes,
-    ] {
+    for column in record.columns() {
         sql.push_str(", ");
         if column.is_empty() {
             sql.push_str("null");

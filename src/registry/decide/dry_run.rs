@@ -63,7 +63,7 @@ pub fn check_one(
     Ok(check(view, &proposed.query(view, now)?, &proposed.acknowledge, budget))
 }
 
-/// The outcomes of several registrations, each judged as if those before it had been made, except
+/// The outcomes of several registrations, each judged on the state after those before it, except
 /// for those that would be refused whatever they acknowledged. Evidence that is itself one of these
 /// registrations has the placeholder uid of its index.
 ///

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use sqlx::sqlite::SqliteConnection;
 
-use crate::iana::{Converter, IanaRecord};
+use crate::iana::Converter;
 use crate::registry::assignment::{Assignment, Origin, Source, State, Uid};
 use crate::registry::details::Details;
 use crate::registry::guide::{Encryption, Guide};
@@ -34,7 +34,7 @@ pub(in crate::store::sqlite) async fn iana(
         // The database reads the next chunk, on its own thread, while this one is converted.
         let (next, result) = tokio::join!(iana_chunk(connection, after + CHUNK), async {
             let rows: Vec<IanaRow> = or_corrupt(serde_json::from_str(&chunk))?;
-            let mut records = rows.into_iter().map(iana_record);
+            let mut records = rows.into_iter().map(|row| row.map(Option::unwrap_or_default).into());
             or_corrupt(records.try_for_each(|record| converter.push(record)))
         });
         result?;
@@ -56,37 +56,6 @@ async fn iana_chunk(connection: &mut SqliteConnection, after: u32) -> Result<Str
     )
     .fetch_one(connection)
     .await?)
-}
-
-fn iana_record(row: IanaRow) -> IanaRecord {
-    let [
-        service_name,
-        port_number,
-        transport,
-        description,
-        assignee,
-        contact,
-        registration_date,
-        modification_date,
-        reference,
-        service_code,
-        unauthorized_use_reported,
-        assignment_notes,
-    ] = row.map(Option::unwrap_or_default);
-    IanaRecord {
-        service_name,
-        port_number,
-        transport,
-        description,
-        assignee,
-        contact,
-        registration_date,
-        modification_date,
-        reference,
-        service_code,
-        unauthorized_use_reported,
-        assignment_notes,
-    }
 }
 
 #[derive(Deserialize)]
