@@ -38,9 +38,9 @@
 //! 8. One server per database file.
 //! 9. Released migrations never change. IANA's records and registrations are stored in separate
 //!    tables.
-//! 10. The role that an rpc requires is checked before anything else; an rpc without a declared
-//!     role requires an admin. A change of a token applies to everything decided afterwards, including
-//!     calls that began earlier.
+//! 10. The role that an rpc requires is checked before its request is read; an rpc that is not in
+//!     [`grpc::rpcs`] reaches no service. A change of a token applies to everything decided afterwards,
+//!     including calls that began earlier.
 //! 11. Everything that a client can make grow is bounded: connections, calls, queues, unread
 //!     response bytes.
 
