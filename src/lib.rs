@@ -9,7 +9,7 @@
 //! - [`access`]: callers, tokens and permissions. Pure too.
 //! - [`iana`]: IANA's registry file, and the migration generated from it.
 //! - [`metrics`]: counters and timers.
-//! - [`store`]: persistent storage; [`store::sqlite`] contains all the SQL.
+//! - [`store`]: persistent storage; each store is a folder in it and contains all of its SQL.
 //! - [`writer`]: the one task that changes a registry.
 //! - [`grpc`]: the services of `portbook.v1`; every call passes through [`grpc::layer`].
 //! - [`config`], [`telemetry`], [`connection`], [`server`]: the server process.

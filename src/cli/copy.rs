@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::args::DatabaseArgs;
 use super::output::{self, quoted};
 use super::{Error, ExitStatus};
-use crate::store::sqlite::{Backup, Restored, backup, restore};
+use crate::store::{Backup, DatabaseStore, Maintenance, Restored};
 
 /// The arguments of `portbook backup` and `portbook restore`.
 #[derive(Args, Debug)]
@@ -37,7 +37,7 @@ impl CopyArgs {
         let Self { file, database: DatabaseArgs { database }, force } = self;
         let progress = Progress::new("backing up");
         let update = |copied, total| progress.update(copied, total);
-        let saved = backup(&database, &file, force, Timestamp::now(), update);
+        let saved = DatabaseStore::backup(&database, &file, force, Timestamp::now(), update);
         let saved = progress.run(saved).await?;
         output::print(&backup_summary(&database, &file, saved))
     }
@@ -47,7 +47,7 @@ impl CopyArgs {
         let Self { file, database: DatabaseArgs { database }, force } = self;
         let progress = Progress::new("restoring");
         let update = |copied, total| progress.update(copied, total);
-        let restored = restore(&file, &database, force, Timestamp::now(), update);
+        let restored = DatabaseStore::restore(&file, &database, force, Timestamp::now(), update);
         let restored = progress.run(restored).await?;
         output::print(&restore_summary(&database, &file, &restored))
     }

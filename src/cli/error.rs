@@ -19,7 +19,7 @@ use crate::iana::IanaError;
 use crate::server::ServeError;
 use crate::store::StoreError;
 use crate::store::error_chain;
-use crate::store::sqlite::{BackupError, CopyError, OpenError, RestoreError};
+use crate::store::{BackupError, CopyError, OpenError, RestoreError};
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -318,7 +318,7 @@ impl Error {
             Self::Restore(RestoreError::Invalid { .. }) => 6,
             _ if self.requires_force() => 3,
             _ if self.damaged().is_some() => 6,
-            _ if matches!(self.open_error(), Some(OpenError::NotSqlite(_))) => 6,
+            _ if matches!(self.open_error(), Some(OpenError::WrongFormat { .. })) => 6,
             _ => 5,
         }
     }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::args::{DatabaseArgs, OutputArgs};
 use super::output::{self, clean, quoted, table};
 use super::{Error, ExitStatus};
-use crate::store::sqlite::{Check, Outcome, Report, verify};
+use crate::store::{Check, DatabaseStore, Maintenance, Outcome, Report};
 
 /// The arguments of `portbook verify`.
 #[derive(Args, Debug)]
@@ -29,7 +29,7 @@ impl VerifyArgs {
     pub(super) async fn run(self) -> Result<ExitStatus, Error> {
         let Self { file, database: DatabaseArgs { database }, output } = self;
         let file = file.unwrap_or(database);
-        let report = verify(&file, Timestamp::now()).await?;
+        let report = DatabaseStore::verify(&file, Timestamp::now()).await?;
         output::show(output.output, &report)?;
         if report.is_ok() {
             return Ok(ExitStatus::Success);
@@ -42,7 +42,8 @@ impl VerifyArgs {
         } else if is_portbook {
             format!(
                 "to replace it with a backup: portbook restore BACKUP --database {file} --force; \
-                 without a backup, try to recover data: sqlite3 {file} .recover"
+                 without a backup, try to recover data: {}",
+                DatabaseStore::recovery_command(&file)
             )
         } else {
             format!(

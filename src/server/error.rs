@@ -8,8 +8,7 @@ use tokio::task::JoinError;
 
 use crate::access::TokenFormatError;
 use crate::connection::tls::TlsError;
-use crate::store::StoreError;
-use crate::store::sqlite::OpenError;
+use crate::store::{OpenError, StoreError};
 use crate::telemetry::TelemetryError;
 
 /// Why the server could not start, or stopped without a signal.

@@ -37,8 +37,7 @@ use crate::grpc::layer::observe::Observe;
 use crate::grpc::layer::rate_limit::RateLimit;
 use crate::grpc::layer::trace::Tracing;
 use crate::metrics::Metrics;
-use crate::store::sqlite::SqliteStore;
-use crate::store::{LoadedRegistry, Store, StoreError};
+use crate::store::{DatabaseStore, LoadedRegistry, Store, StoreError};
 use crate::telemetry::Telemetry;
 use crate::writer::{Clock, Writer};
 
@@ -60,7 +59,7 @@ pub async fn serve(args: ServeArgs) -> Result<(), ServeError> {
     let chosen = bootstrap_token.filter(|chosen| !chosen.0.is_empty());
     let chosen = chosen.map(|chosen| PlainToken::parse(&chosen.0)).transpose()?;
     let stop = CancellationToken::new();
-    let mut telemetry = Telemetry::start(telemetry, &database, &stop)?;
+    let mut telemetry = Telemetry::start(telemetry, &stop)?;
     let files = tls_cert.zip(tls_key).map(|(certificate, key)| TlsFiles {
         certificate,
         key,
@@ -80,19 +79,19 @@ pub async fn serve(args: ServeArgs) -> Result<(), ServeError> {
     let clock = Clock::system();
     // A start can be interrupted at any point: the next start continues its work.
     let (store, loaded) = tokio::select! {
-        opened = open(&database, chosen, &clock, address) => opened?,
+        opened = open::<DatabaseStore>(&database, chosen, &clock, address) => opened?,
         () = signals.stop_signal(|| ()) => {
             tracing::info!("stopped while starting");
             return Ok(());
         }
     };
-    let metrics = Arc::clone(&telemetry.metrics);
+    let (metrics, size) = (Arc::clone(&telemetry.metrics), store.size());
     let (app, mut writer) =
         App::new(store, loaded, clock, Arc::clone(&metrics), limits.max_request_bytes);
     // Expire leases before the first response, so that no expired lease is shown as held. If that
     // can't be stored, as on a full disk, reads are served and the writer tries again.
     writer.expire_leases().await.map_err(ServeError::Writer)?;
-    telemetry.set_registry(app.handle.clone());
+    telemetry.set_registry(app.handle.clone(), size);
     print_ready(&app.handle.snapshot(), address, telemetry.http_address(), started)?;
 
     let timeouts = Timeouts::default();
@@ -128,13 +127,13 @@ pub async fn serve(args: ServeArgs) -> Result<(), ServeError> {
 }
 
 /// Opens and loads the store, and creates the first token if it has none.
-async fn open(
+async fn open<S: Store>(
     database: &Path,
     chosen: Option<PlainToken>,
     clock: &Clock,
     address: SocketAddr,
-) -> Result<(SqliteStore, LoadedRegistry), ServeError> {
-    let mut store = with_progress(SqliteStore::open(database)).await?;
+) -> Result<(S, LoadedRegistry), ServeError> {
+    let mut store = with_progress(S::open(database)).await?;
     let failed = |source| ServeError::Load { database: database.to_owned(), source };
     let mut loaded = store.load(clock.now()).await.map_err(failed)?.into_loaded();
     ensure_token(&mut store, &mut loaded.tokens, chosen, clock.now(), address).await?;

@@ -12,7 +12,6 @@ use super::ServeError;
 use crate::access::{PlainToken, Token, Tokens};
 use crate::registry::snapshot::Snapshot;
 use crate::store::Store;
-use crate::store::sqlite::SqliteStore;
 
 /// How often a slow start is logged.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
@@ -35,7 +34,7 @@ pub(super) async fn with_progress<T>(opening: impl Future<Output = T>) -> T {
 
 /// Creates the first admin token of a database without tokens. Prints it, unless it was chosen.
 pub(super) async fn ensure_token(
-    store: &mut SqliteStore,
+    store: &mut impl Store,
     tokens: &mut Tokens,
     chosen: Option<PlainToken>,
     now: Timestamp,

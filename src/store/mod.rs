@@ -1,14 +1,19 @@
 //! The interface of a store: its guarantees, and the types it reads and writes.
 //!
-//! A store persists the history and the state derived from it. It decides nothing.
+//! A store persists the log of entries and the state derived from it. It decides nothing. Stores are
+//! peers: they differ in where the data is, not in what it means, and the conformance tests check each
+//! guarantee of [`Store`] on each of them. `DatabaseStore` selects the store of a database.
 
+mod error;
 mod error_chain;
 pub mod history;
+mod maintenance;
+mod selector;
 pub mod sqlite;
 mod two_threads;
 
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -22,36 +27,99 @@ use crate::registry::namespace::Namespace;
 use crate::registry::pool::{Pool, SharedPool};
 use crate::registry::reference::{Edition, Reference};
 use crate::registry::snapshot::Snapshot;
+pub use error::{BoxError, OpenError, StoreError};
 pub(crate) use error_chain::error_chain;
 use history::History;
+pub use maintenance::{
+    Backup, BackupError, Check, CopyError, Maintenance, Outcome, Report, RestoreError, Restored,
+};
+pub use selector::{DatabaseStore, in_memory};
 pub use two_threads::TwoThreads;
 
-/// A store of one registry.
-pub trait Store: Send + 'static {
-    /// The complete contents, at one revision; of the released ports, those still cooling down at `now`.
+/// A store of one registry, used by one writer.
+///
+/// A store may have several writers, each with its own open store: then each of them may find that
+/// another has appended ([`AppendOutcome::Behind`]). A store for one writer returns
+/// [`StoreError::Conflict`] instead, which ends the writer.
+pub trait Store: Sized + Send + 'static {
+    /// Opens the database at this location. A new database is created and contains only the seed:
+    /// IANA's registry, the guides and the namespace `default`, at revision 0, without tokens.
+    fn open(database: &Path) -> impl Future<Output = Result<Self, OpenError>>;
+
+    /// The complete contents, at one revision: the result of all entries up to it. Of the released
+    /// ports, only those still cooling down at `now`.
     fn load(&mut self, now: Timestamp)
     -> impl Future<Output = Result<Contents, StoreError>> + Send;
 
-    /// A reader of the history, usable while this store is written.
+    /// A reader of the history, usable while this store is written. It sees complete revisions only,
+    /// and each one from the moment its append has returned.
     fn history(&self) -> Arc<dyn History>;
 
-    /// Stores these entries, all or none, if the last revision is `expected`. After `Ok` they survive
-    /// the end of the process and a loss of power.
+    /// A reader of the current size of the database.
+    fn size(&self) -> SizeReader;
+
+    /// Stores these entries, all or none, if the last revision is `expected`. Their revisions follow
+    /// `expected` without a gap; a store rejects any others.
+    ///
+    /// - After `Committed` they survive the end of the process and a loss of power, and `load`,
+    ///   `history`, `entries_since` and `stored_outcome` of every open store include them.
+    /// - After `Behind` or an error nothing was stored, and the store can be used further.
     fn append(
         &mut self,
         expected: Revision,
         entries: &[Entry],
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+    ) -> impl Future<Output = Result<AppendOutcome, StoreError>> + Send;
 
-    /// The outcome of the actor's request with this id, if it was accepted before.
+    /// All entries after this revision, in order and without a gap, and the current tokens. Empty if
+    /// the revision is the last one or later.
+    ///
+    /// A writer calls this after `Behind`, and then appends what it has decided on the new state. A
+    /// store may reserve the log for it in between, for a bounded time, so that it is not behind again.
+    fn entries_since(
+        &mut self,
+        revision: Revision,
+    ) -> impl Future<Output = Result<LogTail, StoreError>> + Send;
+
+    /// The outcome of the actor's request with this id, if it was accepted before, by any writer. Ids of
+    /// different actors are unrelated.
     fn stored_outcome(
         &mut self,
         actor: &Actor,
         request_id: &str,
     ) -> impl Future<Output = Result<Option<StoredOutcome>, StoreError>> + Send;
 
-    /// Stores a token and replaces the one with the same name; as durable as an entry.
+    /// Stores a token and replaces the one with the same name; as durable as an entry. Of several
+    /// writers, the last one prevails.
     fn put_token(&mut self, token: &Token) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Closes the store. No data is lost, whether it succeeds or not.
+    fn close(self) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+/// Returns the size of the database in bytes, including its write-ahead log, 0 if it has none. Called
+/// at each scrape of the metrics: it must not wait for a network.
+pub type SizeReader = Box<dyn Fn() -> u64 + Send + Sync>;
+
+/// The outcome of an append that did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppendOutcome {
+    /// The entries are stored.
+    Committed,
+    /// Another writer has appended, so nothing was stored.
+    Behind {
+        /// The last revision in the store.
+        last: Revision,
+    },
+}
+
+/// The end of the log, and the state that is not in the log.
+#[derive(Debug)]
+pub struct LogTail {
+    /// The entries, without findings and requests.
+    pub entries: Vec<Entry>,
+    /// All tokens, including expired and revoked ones, read after the entries. They are not part of the
+    /// log, so a change of another writer becomes effective when this is read.
+    pub tokens: Vec<Token>,
 }
 
 /// The complete contents of a store.
@@ -118,7 +186,7 @@ impl Contents {
 }
 
 /// One accepted command.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Entry {
     /// Its revision.
     pub revision: Revision,
@@ -134,6 +202,18 @@ pub struct Entry {
     pub findings: Vec<Finding>,
     /// Identifies the request, so that a repetition gets the same outcome.
     pub request: Option<RequestKey>,
+}
+
+/// Checks that the revisions of entries follow the expected last one without a gap.
+pub(crate) fn check_revisions(expected: Revision, entries: &[Entry]) -> Result<(), StoreError> {
+    let mut last = expected;
+    for Entry { revision, .. } in entries {
+        if *revision != last.next() {
+            return Err(StoreError::Corrupt(format!("revision {revision} follows {last}")));
+        }
+        last = *revision;
+    }
+    Ok(())
 }
 
 /// Identifies a request, so that a repetition gets the same outcome.
@@ -165,33 +245,4 @@ pub struct StoredFinding {
     pub finding: Finding,
     /// The uid of its evidence, if that is a record of the reference.
     pub reference_uid: Option<Uid>,
-}
-
-/// An error of a store.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The last revision is not the expected one: another writer has appended.
-    #[error(
-        "the database is at revision {found} where {expected} was expected: another program has written to it"
-    )]
-    Conflict {
-        /// The last revision that the writer knows.
-        expected: Revision,
-        /// The last revision in the store.
-        found: Revision,
-    },
-    /// The file is no longer at the path where it was opened: writes to it would be lost.
-    #[error(
-        "the database {0} was removed or replaced while the server was using it: restart the server"
-    )]
-    Moved(PathBuf),
-    /// The disk has no space left for the write.
-    #[error("the disk of the database is full: free some space on it")]
-    Full(#[source] sqlx::Error),
-    /// A read or write failed.
-    #[error("the database could not be read or written")]
-    Database(#[source] sqlx::Error),
-    /// The stored data is invalid.
-    #[error("the database contains data that Portbook did not write: {0}")]
-    Corrupt(String),
 }

@@ -8,7 +8,6 @@ mod trace;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
 use std::sync::Arc;
 
 use opentelemetry_otlp::ExporterBuildError;
@@ -23,6 +22,7 @@ use crate::config::TelemetryArgs;
 use crate::grpc::layer::trace::Tracing;
 use crate::grpc::rpcs::{RPCS, Rpc};
 use crate::metrics::Metrics;
+use crate::store::SizeReader;
 use crate::writer::RegistryHandle;
 
 /// Why telemetry can't be started.
@@ -68,21 +68,20 @@ pub struct Telemetry {
 }
 
 impl Telemetry {
-    /// Starts the log, the metrics of the rpcs and of the registry in this file, probes and traces. The
+    /// Starts the log, the metrics of the rpcs and of the registry, probes and traces. The
     /// server is not ready any more once `stopping` is cancelled.
     ///
     /// # Errors
     /// If a setting can't be used.
     pub fn start(
         args: TelemetryArgs,
-        database: &Path,
         stopping: &CancellationToken,
     ) -> Result<Self, TelemetryError> {
         let TelemetryArgs { log, log_format, http_listen, otlp_endpoint, trace_ratio } = args;
         let failed = |source| TelemetryError::Log { filter: log.clone(), source };
         log::start(&log, log_format).map_err(failed)?;
         let (metrics, mut registry) = Metrics::new(RPCS.iter().map(Rpc::name));
-        let registry_metrics = RegistryMetrics::new(database.to_owned());
+        let registry_metrics = RegistryMetrics::default();
         registry.register_collector(Box::new(registry_metrics.clone()));
         let http = http_listen.map(|address| {
             let (registry_metrics, stopping) = (registry_metrics.clone(), stopping.clone());
@@ -102,9 +101,10 @@ impl Telemetry {
         })
     }
 
-    /// Sets the registry once it is loaded. The server is ready from then on.
-    pub fn set_registry(&self, handle: RegistryHandle) {
-        self.registry_metrics.set_registry(handle);
+    /// Sets the registry and the size of its database once it is loaded. The server is ready from then
+    /// on.
+    pub fn set_registry(&self, handle: RegistryHandle, size: SizeReader) {
+        self.registry_metrics.set_registry(handle, size);
     }
 
     /// The address of metrics and probes, if they are served.

@@ -1,7 +1,6 @@
 //! The state of the registry as metrics, read at each scrape.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use prometheus_client::collector::Collector;
@@ -11,42 +10,41 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 use crate::registry::assignment::Source;
 use crate::registry::usage::usage;
-use crate::store::sqlite;
+use crate::store::SizeReader;
 use crate::writer::RegistryHandle;
 
 /// Collects the metrics of the registry.
-#[derive(Clone, Debug)]
+#[derive(Clone, Default)]
 pub(super) struct RegistryMetrics {
-    database: PathBuf,
-    handle: Arc<OnceLock<RegistryHandle>>,
+    registry: Arc<OnceLock<(RegistryHandle, SizeReader)>>,
 }
 
 impl RegistryMetrics {
-    /// Metrics of the database file, and of the registry once it is set.
-    pub(super) fn new(database: PathBuf) -> Self {
-        Self { database, handle: Arc::default() }
-    }
-
-    /// Sets the registry.
-    pub(super) fn set_registry(&self, handle: RegistryHandle) {
+    /// Sets the registry and the size of its database.
+    pub(super) fn set_registry(&self, handle: RegistryHandle, size: SizeReader) {
         // A process has one registry.
-        let _ = self.handle.set(handle);
+        let _ = self.registry.set((handle, size));
     }
 
     /// Whether the registry is loaded and its writer is running.
     pub(super) fn is_running(&self) -> bool {
-        self.handle.get().is_some_and(RegistryHandle::is_running)
+        self.registry.get().is_some_and(|(handle, _)| handle.is_running())
+    }
+}
+
+impl fmt::Debug for RegistryMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RegistryMetrics")
     }
 }
 
 impl Collector for RegistryMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         let gauge = MetricType::Gauge;
-        let bytes = sqlite::size(&self.database);
+        let Some((handle, size)) = self.registry.get() else { return Ok(()) };
         let help = "Size of the database including its write-ahead log";
         let metric = encoder.encode_descriptor("database_bytes", help, None, gauge)?;
-        ConstGauge::new(bytes).encode(metric)?;
-        let Some(handle) = self.handle.get() else { return Ok(()) };
+        ConstGauge::new(size()).encode(metric)?;
         let snapshot = handle.snapshot();
 
         let help = "Commands waiting for the writer";

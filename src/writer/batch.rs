@@ -4,17 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use tokio::sync::oneshot;
 
-use super::handle::{Outcome, Proposal, WriteError};
+use super::handle::{Outcome, Proposal, QueuedCommand, WriteError};
 use crate::access::Actor;
 use crate::registry::assignment::Revision;
 use crate::registry::decide::{Decision, Unchanged};
 use crate::registry::finding::{Evidence, Finding};
 use crate::registry::snapshot::Snapshot;
 use crate::store::{Entry, StoreError, StoredOutcome};
-
-type Reply = Result<Outcome, WriteError>;
 
 /// Commands that are committed together.
 pub(super) struct Batch {
@@ -25,8 +22,10 @@ pub(super) struct Batch {
     pub(super) entries: Vec<Entry>,
     /// The fingerprint and outcome by actor and request id.
     pub(super) outcomes: HashMap<(Actor, String), ([u8; 32], Outcome)>,
-    /// The callers, and the replies to send after publishing.
-    pub(super) replies: Vec<(oneshot::Sender<Reply>, Reply)>,
+    /// The commands, and the replies to send after publishing.
+    pub(super) decided: Vec<(QueuedCommand, Result<Outcome, WriteError>)>,
+    /// Whether a decision depends on a revision after the snapshot, which another writer has appended.
+    pub(super) is_behind: bool,
 }
 
 /// The maximum number of commands and changes per commit; the command that reaches the limit may
@@ -35,10 +34,10 @@ const MAX_ENTRIES: usize = 512;
 const MAX_CHANGES: usize = 4096;
 
 impl Batch {
-    /// Whether it has reached the maximum size of a commit.
+    /// Whether no command must be added: it has reached the maximum size of a commit, or is behind.
     pub(super) fn is_full(&self) -> bool {
         let changes: usize = self.entries.iter().map(|entry| entry.changes.len()).sum();
-        self.entries.len() >= MAX_ENTRIES || changes >= MAX_CHANGES
+        self.is_behind || self.entries.len() >= MAX_ENTRIES || changes >= MAX_CHANGES
     }
 
     /// An empty batch on this state.
@@ -48,14 +47,15 @@ impl Batch {
             snapshot: snapshot.clone(),
             entries: Vec::new(),
             outcomes: HashMap::new(),
-            replies: Vec::new(),
+            decided: Vec::new(),
+            is_behind: false,
         }
     }
 
     /// Adds an accepted command as an entry.
     pub(super) fn accept(
         &mut self,
-        proposal: Proposal,
+        proposal: &Proposal,
         decision: Decision,
         time: Timestamp,
     ) -> Outcome {
@@ -71,21 +71,25 @@ impl Batch {
         self.entries.push(Entry {
             revision,
             time,
-            actor: proposal.actor,
-            reason: proposal.reason,
+            actor: proposal.actor.clone(),
+            reason: proposal.reason.clone(),
             changes,
             findings,
-            request: proposal.request,
+            request: proposal.request.clone(),
         });
         outcome
     }
 
     /// Replies to all callers that the commit failed.
     pub(super) fn fail(self, error: &Arc<StoreError>) {
-        for (reply, _) in self.replies {
-            // The caller may have stopped waiting.
-            let _ = reply.send(Err(WriteError::Store(Arc::clone(error))));
+        for command in self.into_commands() {
+            command.fail(error);
         }
+    }
+
+    /// The commands, to decide them again.
+    pub(super) fn into_commands(self) -> impl Iterator<Item = QueuedCommand> {
+        self.decided.into_iter().map(|(command, _)| command)
     }
 
     /// The outcome of an earlier request. Looks up evidence of the reference by uid.

@@ -1,5 +1,6 @@
 //! The queue of commands, which are decided one after another.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::pending;
 use std::sync::Arc;
@@ -24,8 +25,8 @@ const MAX_SLEEP: Duration = Duration::from_secs(30);
 /// The queue of commands. Each is decided on the state after the one before.
 pub(super) struct CommandQueue {
     pub(super) queue: mpsc::Receiver<QueuedCommand>,
-    /// The next command, if already received from the queue.
-    pub(super) next: Option<QueuedCommand>,
+    /// The next commands: those received from the queue, or to be decided again.
+    pub(super) next: VecDeque<QueuedCommand>,
     pub(super) tokens: Arc<ArcSwap<Tokens>>,
     pub(super) environment: Environment,
     /// The time of the last revision: the clock may step back, the history must not.
@@ -35,10 +36,17 @@ pub(super) struct CommandQueue {
 impl CommandQueue {
     /// Waits for a command. Returns false if the queue is closed and empty.
     pub(super) async fn wait(&mut self) -> bool {
-        if self.next.is_none() {
-            self.next = self.queue.recv().await;
+        if self.next.is_empty() {
+            self.next.extend(self.queue.recv().await);
         }
-        self.next.is_some()
+        !self.next.is_empty()
+    }
+
+    /// Puts commands before all others, in this order.
+    pub(super) fn put_first(&mut self, commands: Vec<QueuedCommand>) {
+        for command in commands.into_iter().rev() {
+            self.next.push_front(command);
+        }
     }
 
     /// The maximum time to sleep before the next lease expires.
@@ -67,18 +75,18 @@ impl CommandQueue {
                 validate_only: false,
             };
             let time = self.next_time(now);
-            batch.accept(proposal, decision, time);
+            batch.accept(&proposal, decision, time);
         }
     }
 
     /// Decides the queued commands, at most one commit.
     pub(super) async fn decide_queued(&mut self, batch: &mut Batch, store: &mut impl Store) {
         while !batch.is_full()
-            && let Some(queued) = self.next.take().or_else(|| self.queue.try_recv().ok())
+            && let Some(queued) = self.next.pop_front().or_else(|| self.queue.try_recv().ok())
         {
-            let Some(QueuedCommand { proposal, reply }) = queued.if_awaited() else { continue };
-            let result = self.replay_or_decide(batch, proposal, store).await;
-            batch.replies.push((reply, result));
+            let Some(command) = queued.if_awaited() else { continue };
+            let result = self.replay_or_decide(batch, &command.proposal, store).await;
+            batch.decided.push((command, result));
         }
     }
 
@@ -94,12 +102,12 @@ impl CommandQueue {
             && self.wait().await
             && !is_store_needed()
             && !self.until_next_lease_expiry(&batch.snapshot).is_zero()
-            && let Some(queued) = self.next.take_if(|next| next.proposal.request.is_none())
+            && let Some(queued) = self.next.pop_front_if(|next| next.proposal.request.is_none())
         {
-            let Some(QueuedCommand { proposal, reply }) = queued.if_awaited() else { continue };
-            let permitted = self.permit(batch, &proposal);
-            let result = permitted.and_then(|token| self.decide(batch, proposal, &token));
-            batch.replies.push((reply, result));
+            let Some(command) = queued.if_awaited() else { continue };
+            let permitted = self.permit(batch, &command.proposal);
+            let result = permitted.and_then(|token| self.decide(batch, &command.proposal, &token));
+            batch.decided.push((command, result));
         }
         pending().await
     }
@@ -108,11 +116,11 @@ impl CommandQueue {
     async fn replay_or_decide(
         &mut self,
         batch: &mut Batch,
-        proposal: Proposal,
+        proposal: &Proposal,
         store: &mut impl Store,
     ) -> Result<Outcome, WriteError> {
-        let token = self.permit(batch, &proposal)?;
-        match earlier_outcome(batch, &proposal, store).await? {
+        let token = self.permit(batch, proposal)?;
+        match earlier_outcome(batch, proposal, store).await? {
             Some(earlier) => Ok(earlier),
             None => self.decide(batch, proposal, &token),
         }
@@ -130,7 +138,7 @@ impl CommandQueue {
     fn decide(
         &mut self,
         batch: &mut Batch,
-        proposal: Proposal,
+        proposal: &Proposal,
         token: &Token,
     ) -> Result<Outcome, WriteError> {
         let now = self.environment.clock.now();
@@ -156,7 +164,7 @@ impl CommandQueue {
 
 /// The outcome of the same request if it was accepted before.
 async fn earlier_outcome(
-    batch: &Batch,
+    batch: &mut Batch,
     proposal: &Proposal,
     store: &mut impl Store,
 ) -> Result<Option<Outcome>, WriteError> {
@@ -172,7 +180,10 @@ async fn earlier_outcome(
             WriteError::Store(Arc::new(error))
         })?;
         match stored {
-            Some(stored) => (stored.fingerprint, batch.outcome_of(stored)),
+            Some(stored) => {
+                batch.is_behind |= stored.revision > batch.snapshot.revision();
+                (stored.fingerprint, batch.outcome_of(stored))
+            }
             None => return Ok(None),
         }
     };

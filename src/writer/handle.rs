@@ -107,12 +107,20 @@ pub struct RegistryHandle {
 pub(super) struct QueuedCommand {
     pub(super) proposal: Proposal,
     pub(super) reply: oneshot::Sender<Result<Outcome, WriteError>>,
+    /// How many appends of it have failed because another writer appended first.
+    pub(super) conflicts: u32,
 }
 
 impl QueuedCommand {
     /// None if the caller has stopped waiting: the command is dropped.
     pub(super) fn if_awaited(self) -> Option<Self> {
         (!self.reply.is_closed()).then_some(self)
+    }
+
+    /// Replies that the command was not stored.
+    pub(super) fn fail(self, error: &Arc<StoreError>) {
+        // The caller may have stopped waiting.
+        let _ = self.reply.send(Err(WriteError::Store(Arc::clone(error))));
     }
 }
 
@@ -169,7 +177,7 @@ impl RegistryHandle {
     /// If the command was not accepted or not committed.
     pub async fn propose(&self, proposal: Proposal) -> Result<Outcome, WriteError> {
         let (reply, response) = oneshot::channel();
-        self.queue.try_send(QueuedCommand { proposal, reply }).map_err(
+        self.queue.try_send(QueuedCommand { proposal, reply, conflicts: 0 }).map_err(
             |refused| match refused {
                 mpsc::error::TrySendError::Full(_) => {
                     self.metrics.record_shed(ShedCause::Queue);

@@ -3,12 +3,19 @@
 //!
 //! While the store commits a batch, the writer decides newly arrived commands on the state after that
 //! batch. These are committed, published and replied to only after that batch, and fail with it.
+//!
+//! A store may have other writers. If one of them has appended first, nothing was committed: the writer
+//! reads the new entries and tokens, publishes them, and decides all commands of the batch again on the
+//! new state, before any other command. No caller waits forever: a command that loses [`MAX_ATTEMPTS`]
+//! appends fails with an error of the store, and the caller may retry. What is not appended, such as a
+//! refusal, is decided on the last state that this writer knows.
 
 mod batch;
 mod command_queue;
 mod environment;
 mod handle;
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::{Future, pending};
 use std::sync::Arc;
@@ -25,11 +32,13 @@ pub use handle::{Outcome, Proposal, RegistryHandle, TokenWriteError, WriteError}
 
 use self::batch::Batch;
 use self::command_queue::CommandQueue;
-use self::handle::TokenRequest;
+use self::handle::{QueuedCommand, TokenRequest};
 use crate::access::{Actor, Token, TokenCommand, permit_administration};
 use crate::metrics::Metrics;
 use crate::registry::snapshot::Snapshot;
-use crate::store::{Entry, LoadedRegistry, Store, StoreError};
+use crate::store::{
+    AppendOutcome, Entry, LoadedRegistry, LogTail, Store, StoreError, check_revisions,
+};
 
 /// The maximum number of queued commands; further ones are rejected.
 const MAX_QUEUED: usize = 4096;
@@ -37,6 +46,8 @@ const MAX_QUEUED: usize = 4096;
 const MAX_LAG: usize = 256;
 /// The pause before the next attempt to expire leases after a failed commit.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
+/// How many appends of a command, or of expired leases, may lose against other writers in a row.
+const MAX_ATTEMPTS: u32 = 16;
 /// The capacity of the queue of token changes; further callers wait for a slot.
 const MAX_QUEUED_TOKENS: usize = 16;
 
@@ -72,7 +83,7 @@ pub fn writer<S: Store>(
     };
     let last_time = loaded.last_time.unwrap_or(Timestamp::MIN);
     let metrics = Arc::clone(&environment.metrics);
-    let commands = CommandQueue { queue, next: None, tokens, environment, last_time };
+    let commands = CommandQueue { queue, next: VecDeque::new(), tokens, environment, last_time };
     (handle, Writer { store, metrics, commands, published, token_requests, followers })
 }
 
@@ -81,7 +92,8 @@ impl<S: Store> Writer<S> {
     /// queued, and returns the store. Expires leases when they end.
     ///
     /// # Errors
-    /// If another program has written to the store: the snapshot no longer matches it.
+    /// If the snapshot no longer matches the store: its log is not the continuation of the snapshot, or
+    /// another program has written to the database of a store for one server.
     pub async fn run(mut self, stop: CancellationToken) -> Result<S, StoreError> {
         let mut pause = self.until_next_lease_expiry();
         loop {
@@ -111,14 +123,23 @@ impl<S: Store> Writer<S> {
     /// # Errors
     /// If another program has written to the store.
     pub async fn expire_leases(&mut self) -> Result<bool, StoreError> {
+        let mut attempts = 0;
         while self.until_next_lease_expiry().is_zero() {
             let mut batch = Batch::new(&self.published.load_full());
             self.commands.expire_leases(&mut batch);
-            let committed = commit(&mut self.store, &self.metrics, &batch, pending()).await?;
-            if committed.is_err() {
-                return Ok(false);
+            match commit(&mut self.store, &self.metrics, &batch, pending()).await? {
+                Commit::Done => {
+                    attempts = 0;
+                    self.publish(batch);
+                }
+                Commit::Behind => {
+                    attempts += 1;
+                    if self.catch_up().await?.is_err() || attempts == MAX_ATTEMPTS {
+                        return Ok(false);
+                    }
+                }
+                Commit::Failed(_) => return Ok(false),
             }
-            self.publish(batch);
         }
         Ok(true)
     }
@@ -128,39 +149,103 @@ impl<S: Store> Writer<S> {
     }
 
     /// Serves the queued commands and those that arrive meanwhile, in one or more commits. Returns
-    /// whether all commits succeeded.
+    /// whether no commit failed; commands to be decided again are in the queue then.
     async fn serve(&mut self, stop: &CancellationToken) -> Result<bool, StoreError> {
         let mut batch = Batch::new(&self.published.load_full());
         self.commands.decide_queued(&mut batch, &mut self.store).await;
-        while !batch.replies.is_empty() {
+        while !batch.decided.is_empty() {
             let mut next = Batch::new(&batch.snapshot);
             let is_store_needed = || stop.is_cancelled() || !self.token_requests.is_empty();
             let ahead = self.commands.decide_ahead(&mut next, is_store_needed);
-            if let Err(error) = commit(&mut self.store, &self.metrics, &batch, ahead).await? {
-                // A refusal may depend on a command that was not committed, so all fail.
-                batch.fail(&error);
-                next.fail(&error);
-                return Ok(false);
+            match commit(&mut self.store, &self.metrics, &batch, ahead).await? {
+                Commit::Done => {
+                    self.publish(batch);
+                    batch = next;
+                }
+                Commit::Behind => return self.decide_again(batch, next).await,
+                Commit::Failed(error) => {
+                    // A refusal may depend on a command that was not committed, so all fail.
+                    batch.fail(&error);
+                    next.fail(&error);
+                    return Ok(false);
+                }
             }
-            self.publish(batch);
-            batch = next;
         }
         Ok(true)
     }
 
+    /// Catches up after a batch was not committed because another writer has appended, and puts its
+    /// commands first in the queue, before those that were decided on its result.
+    async fn decide_again(&mut self, batch: Batch, ahead: Batch) -> Result<bool, StoreError> {
+        if let Err(error) = self.catch_up().await? {
+            batch.fail(&error);
+            ahead.fail(&error);
+            return Ok(false);
+        }
+        let mut commands: Vec<_> = batch.into_commands().collect();
+        for command in &mut commands {
+            command.conflicts += 1;
+        }
+        let has_lost = |command: &mut QueuedCommand| command.conflicts == MAX_ATTEMPTS;
+        let lost: Vec<_> = commands.extract_if(.., has_lost).collect();
+        if !lost.is_empty() {
+            let error = StoreError::Contention { attempts: MAX_ATTEMPTS };
+            self.metrics.record_failed_commit();
+            tracing::error!(error = &error as &dyn std::error::Error, "commit failed");
+            let error = Arc::new(error);
+            for command in lost {
+                command.fail(&error);
+            }
+        }
+        commands.extend(ahead.into_commands());
+        self.commands.put_first(commands);
+        Ok(true)
+    }
+
+    /// Reads the entries that other writers have appended and the tokens, and publishes them. The inner
+    /// error is one of reading; nothing was published then.
+    ///
+    /// # Errors
+    /// If the entries are not the continuation of the snapshot.
+    async fn catch_up(&mut self) -> Result<Result<(), Arc<StoreError>>, StoreError> {
+        let mut snapshot = Snapshot::clone(&self.published.load());
+        let LogTail { entries, tokens } = match self.store.entries_since(snapshot.revision()).await
+        {
+            Ok(tail) => tail,
+            Err(error) => {
+                self.metrics.record_failed_commit();
+                tracing::error!(error = &error as &dyn std::error::Error, "log not read");
+                return Ok(Err(Arc::new(error)));
+            }
+        };
+        check_revisions(snapshot.revision(), &entries)?;
+        for entry in &entries {
+            snapshot.advance(entry.revision, &entry.changes);
+            self.commands.last_time = self.commands.last_time.max(entry.time);
+        }
+        tracing::debug!(revision = snapshot.revision().0, "read the entries of another writer");
+        self.commands.tokens.store(Arc::new(tokens.into_iter().collect()));
+        self.publish_entries(snapshot, entries);
+        Ok(Ok(()))
+    }
+
     /// Publishes the state after a batch, then replies: clients must read their own writes.
     fn publish(&self, batch: Batch) {
-        let Batch { snapshot, entries, replies, .. } = batch;
+        let Batch { snapshot, entries, decided, .. } = batch;
+        self.publish_entries(snapshot, entries);
+        for (command, result) in decided {
+            // The caller may have stopped waiting.
+            let _ = command.reply.send(result);
+        }
+    }
+
+    fn publish_entries(&self, snapshot: Snapshot, entries: Vec<Entry>) {
         if !entries.is_empty() {
             self.published.store(Arc::new(snapshot));
         }
         for entry in entries {
             // Fails only without followers.
             let _ = self.followers.send(Arc::new(entry));
-        }
-        for (reply, result) in replies {
-            // The caller may have stopped waiting.
-            let _ = reply.send(result);
         }
     }
 
@@ -194,33 +279,43 @@ impl<S: Store> Writer<S> {
     }
 }
 
-/// Commits a batch and runs `meanwhile` during the commit. The inner error fails the batch, the outer
-/// one the writer.
+/// The result of a commit that does not end the writer.
+enum Commit {
+    Done,
+    /// Another writer has appended, so nothing was stored.
+    Behind,
+    Failed(Arc<StoreError>),
+}
+
+/// Commits a batch and runs `meanwhile` during the commit.
 async fn commit(
     store: &mut impl Store,
     metrics: &Metrics,
     batch: &Batch,
     meanwhile: impl Future<Output = Infallible>,
-) -> Result<Result<(), Arc<StoreError>>, StoreError> {
-    if batch.entries.is_empty() {
-        return Ok(Ok(()));
+) -> Result<Commit, StoreError> {
+    if batch.entries.is_empty() && !batch.is_behind {
+        return Ok(Commit::Done);
     }
-    let started = Instant::now();
+    let (expected, started) = (batch.base, Instant::now());
     let appended = tokio::select! {
         biased;
-        appended = store.append(batch.base, &batch.entries) => appended,
+        appended = store.append(expected, &batch.entries) => appended,
         never = meanwhile => match never {},
     };
     match appended {
-        Ok(()) => {
+        Ok(AppendOutcome::Committed) => {
             metrics.record_commit(batch.entries.len() as u32, started.elapsed());
-            Ok(Ok(()))
+            Ok(Commit::Done)
         }
+        Ok(AppendOutcome::Behind { last }) if last > expected => Ok(Commit::Behind),
+        // A log that ends before the snapshot is not its continuation.
+        Ok(AppendOutcome::Behind { last }) => Err(StoreError::Conflict { expected, found: last }),
         Err(error @ StoreError::Conflict { .. }) => Err(error),
         Err(error) => {
             metrics.record_failed_commit();
             tracing::error!(error = &error as &dyn std::error::Error, "commit failed");
-            Ok(Err(Arc::new(error)))
+            Ok(Commit::Failed(Arc::new(error)))
         }
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use portbook::grpc::proto::{self, AsOf, as_of};
-use portbook::store::sqlite;
+use portbook::store::{DatabaseStore, Maintenance};
 
 use crate::harness::{FREE, QUIET, Server, portbook, register, sql_counts};
 use crate::verify::report;
@@ -342,7 +342,8 @@ async fn a_server_started_during_a_restore_keeps_its_database() {
             fs::copy(origin.database(), &database).unwrap();
         }
         let now = Timestamp::now();
-        let mut restoring = Box::pin(sqlite::restore(&file, &database, was_there, now, |_, _| ()));
+        let mut restoring =
+            Box::pin(DatabaseStore::restore(&file, &database, was_there, now, |_, _| ()));
         until_copying(&mut restoring, folder).await;
         if was_there {
             fs::rename(&database, folder.join("elsewhere.db")).unwrap();

@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 use portbook::grpc::proto::port_admin_service_client::PortAdminServiceClient;
 use portbook::grpc::proto::port_registry_service_client::PortRegistryServiceClient;
 use portbook::grpc::proto::{self, FindingCode, Transport};
+use portbook::store::Store;
 use portbook::store::sqlite::SqliteStore;
 use tempfile::TempDir;
 use tonic::metadata::{Ascii, MetadataValue};

@@ -29,12 +29,13 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
+/// The contents of a new database, for callers that may be within a runtime: loaded on another thread.
+pub fn stored_blocking() -> Contents {
+    std::thread::spawn(|| block_on(stored())).join().unwrap()
+}
+
 /// The snapshot of a new registry, shared by all property tests.
-pub static NEW: LazyLock<Snapshot> = LazyLock::new(|| {
-    // On a separate thread: the first caller may be within a runtime.
-    let load = std::thread::spawn(|| block_on(stored()).into_loaded().snapshot);
-    load.join().unwrap()
-});
+pub static NEW: LazyLock<Snapshot> = LazyLock::new(|| stored_blocking().into_loaded().snapshot);
 
 #[test]
 fn the_port_index_matches_a_scan_of_the_stored_records() {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use portbook::grpc::proto::{self, Change, WatchFilter};
+use portbook::store::Store;
 use prost::Message;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};

@@ -3,18 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
-use portbook::access::{Actor, Token};
 use portbook::grpc::proto;
 use portbook::registry::assignment::Revision;
 use portbook::server::ServeError;
-use portbook::store::history::History;
 use portbook::store::sqlite::SqliteStore;
-use portbook::store::{Contents, Entry, Store, StoreError, StoredOutcome};
+use portbook::store::{AppendOutcome, Entry, Store, StoreError};
 use sqlx::Connection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -33,31 +30,17 @@ struct GatedStore {
 }
 
 impl Store for GatedStore {
-    async fn load(&mut self, now: Timestamp) -> Result<Contents, StoreError> {
-        self.store.load(now).await
-    }
+    crate::conformance::delegate_to_store!(entries_since put_token);
 
-    fn history(&self) -> Arc<dyn History> {
-        self.store.history()
-    }
-
-    async fn append(&mut self, expected: Revision, entries: &[Entry]) -> Result<(), StoreError> {
+    async fn append(
+        &mut self,
+        expected: Revision,
+        entries: &[Entry],
+    ) -> Result<AppendOutcome, StoreError> {
         // When the test drops its end, the gate is open.
         let _ = self.requested.send(entries.len());
         self.verdicts.recv().await.unwrap_or(Ok(()))?;
         self.store.append(expected, entries).await
-    }
-
-    async fn stored_outcome(
-        &mut self,
-        actor: &Actor,
-        request_id: &str,
-    ) -> Result<Option<StoredOutcome>, StoreError> {
-        self.store.stored_outcome(actor, request_id).await
-    }
-
-    async fn put_token(&mut self, token: &Token) -> Result<(), StoreError> {
-        self.store.put_token(token).await
     }
 }
 
@@ -102,8 +85,8 @@ async fn faults(folder: &Path) -> [(&'static str, StoreError); 3] {
 /// A copy of the error, for several commits.
 fn again(fault: &StoreError) -> StoreError {
     match fault {
-        StoreError::Full(_) => StoreError::Full(sqlx::Error::WorkerCrashed),
-        _ => StoreError::Database(sqlx::Error::WorkerCrashed),
+        StoreError::Full(_) => StoreError::Full("again".into()),
+        _ => StoreError::Database("again".into()),
     }
 }
 

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use portbook::grpc::proto::{FindingCode, NamespacePolicy};
-use portbook::store::sqlite::{Outcome, Report, Verifier};
+use portbook::store::sqlite::Verifier;
+use portbook::store::{Outcome, Report};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, Connection, Row};
 

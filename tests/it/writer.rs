@@ -17,9 +17,8 @@ use portbook::registry::lease::Ttl;
 use portbook::registry::name::NamespaceName;
 use portbook::registry::port::{Port, PortRange, Transport};
 use portbook::registry::text::Text;
-use portbook::store::history::History;
 use portbook::store::sqlite::SqliteStore;
-use portbook::store::{Contents, Entry, RequestKey, Store, StoreError, StoredOutcome};
+use portbook::store::{AppendOutcome, Entry, RequestKey, Store, StoreError};
 use portbook::writer::{Clock, Environment, Outcome, Proposal, RegistryHandle, WriteError, writer};
 use tokio::sync::{Mutex, broadcast};
 use tokio::task::JoinHandle;
@@ -37,15 +36,13 @@ struct FaultyStore {
 }
 
 impl Store for FaultyStore {
-    async fn load(&mut self, now: Timestamp) -> Result<Contents, StoreError> {
-        self.store.load(now).await
-    }
+    crate::conformance::delegate_to_store!(entries_since);
 
-    fn history(&self) -> Arc<dyn History> {
-        self.store.history()
-    }
-
-    async fn append(&mut self, expected: Revision, entries: &[Entry]) -> Result<(), StoreError> {
+    async fn append(
+        &mut self,
+        expected: Revision,
+        entries: &[Entry],
+    ) -> Result<AppendOutcome, StoreError> {
         drop(self.gate.lock().await);
         if self.fails.load(Ordering::Relaxed) {
             return Err(StoreError::Corrupt("a fault that a test wants".into()));
@@ -53,14 +50,6 @@ impl Store for FaultyStore {
         let changes = entries.iter().map(|entry| entry.changes.len()).sum();
         self.largest.fetch_max(changes, Ordering::Relaxed);
         self.store.append(expected, entries).await
-    }
-
-    async fn stored_outcome(
-        &mut self,
-        actor: &Actor,
-        request_id: &str,
-    ) -> Result<Option<StoredOutcome>, StoreError> {
-        self.store.stored_outcome(actor, request_id).await
     }
 
     async fn put_token(&mut self, token: &Token) -> Result<(), StoreError> {

@@ -28,7 +28,7 @@ use crate::grpc::proto::port_registry_service_server::PortRegistryServiceServer;
 use crate::grpc::registry_service::RegistryService;
 use crate::metrics::Metrics;
 use crate::store::Store;
-use crate::store::sqlite::SqliteStore;
+use crate::store::in_memory;
 use crate::writer::{Clock, Environment, writer};
 
 pub(super) use self::address::Address;
@@ -180,7 +180,7 @@ fn bearer(token: &PlainToken) -> Result<HeaderValue, TokenFormatError> {
 
 /// The embedded registry behind the same service as a server's.
 async fn embedded() -> Result<Transport, Error> {
-    let mut store = SqliteStore::in_memory().await.map_err(Error::Embedded)?;
+    let mut store = in_memory().await.map_err(Error::Embedded)?;
     let clock = Clock::system();
     let loaded = store.load(clock.now()).await?.into_loaded();
     let (history, database_id) = (store.history(), loaded.database_id.as_str().into());

@@ -10,8 +10,7 @@ use crate::access::{PlainToken, Recovered, TokenName, TokenRefusal};
 use crate::cli::args::{DatabaseArgs, OutputArgs};
 use crate::cli::{Error, ExitStatus};
 use crate::grpc::convert;
-use crate::store::sqlite::{OpenError, SqliteStore};
-use crate::store::{Store, StoreError};
+use crate::store::{DatabaseStore, OpenError, Store, StoreError};
 use crate::writer::Clock;
 
 #[derive(Args, Debug)]
@@ -95,7 +94,7 @@ async fn recovered(
 }
 
 /// Opens an existing database. Does not create one: that would hide a wrong path.
-async fn open(database: &Path) -> Result<SqliteStore, RecoverError> {
+async fn open(database: &Path) -> Result<DatabaseStore, RecoverError> {
     match database.metadata() {
         Ok(metadata) if metadata.is_file() && metadata.len() == 0 => {
             return Err(RecoverError::NoDatabase(database.to_owned()));
@@ -106,7 +105,7 @@ async fn open(database: &Path) -> Result<SqliteStore, RecoverError> {
         }
         Err(source) => return Err(RecoverError::Metadata { path: database.to_owned(), source }),
     }
-    SqliteStore::open(database).await.map_err(|error| match error {
+    DatabaseStore::open(database).await.map_err(|error| match error {
         OpenError::InUse(path) => RecoverError::InUse(path),
         error => RecoverError::Open(error),
     })
@@ -135,7 +134,7 @@ mod tests {
         let path = folder.path().join("portbook.db");
         let now = Clock::system().now();
         let lost = PlainToken::generate().unwrap();
-        let mut store = SqliteStore::open(&path).await.unwrap();
+        let mut store = DatabaseStore::open(&path).await.unwrap();
         let creator = "operator".parse::<TokenName>().unwrap().actor();
         let admin =
             Token { creator, revoke_time: Some(now), ..Token::first_admin(lost.hash(), now) };
@@ -146,7 +145,7 @@ mod tests {
 
         let (done, view) = recovered(&path, "admin".parse().unwrap()).await.unwrap();
         assert_eq!((done, &*view.token.creator), ("Recovered", "portbook"));
-        let mut store = SqliteStore::open(&path).await.unwrap();
+        let mut store = DatabaseStore::open(&path).await.unwrap();
         let tokens: Tokens = store.load(now).await.unwrap().into_loaded().tokens;
         let secret = PlainToken::parse(&view.secret.unwrap()).unwrap();
         let later = Clock::system().now();

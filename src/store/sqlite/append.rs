@@ -7,14 +7,16 @@ use sqlx::query_builder::Separated;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{QueryBuilder, Sqlite};
 
-use super::row::{
-    AssignmentRow, ChangeRow, FindingRow, NamespaceRow, PoolRow, revision_to_sql, to_text,
-};
 use crate::registry::assignment::{Revision, Uid};
 use crate::registry::change::Change;
 use crate::registry::name::{NamespaceName, PoolName};
 use crate::registry::namespace::Namespace;
 use crate::registry::pool::SharedPool;
+use crate::store::history::ChangePosition;
+use crate::store::history::format::{
+    AssignmentJson, ChangeRow, NamespaceJson, PoolJson, encode_findings, revision_to_integer,
+    to_json,
+};
 use crate::store::{Entry, StoreError};
 
 // Settings are rare: each of their inserts takes the rows as a JSON array. Most rows are history and
@@ -58,7 +60,7 @@ impl Script {
             "begin immediate; insert into revision (revision, time, actor, reason) \
              select 0, 0, '', '' where (select coalesce(max(revision), 0) from revision) <> ",
         );
-        statements.push_bind(revision_to_sql(expected)).push("; ");
+        statements.push_bind(revision_to_integer(expected)).push("; ");
         Self { statements }
     }
 
@@ -93,7 +95,7 @@ impl Script {
 struct DerivedState<'e> {
     namespaces: HashMap<&'e NamespaceName, Option<&'e Namespace>>,
     pools: HashMap<(&'e NamespaceName, &'e PoolName), Option<&'e SharedPool>>,
-    assignments: HashMap<Uid, Option<AssignmentRow>>,
+    assignments: HashMap<Uid, Option<AssignmentJson>>,
     /// The registrations that exist before the entries.
     replaced: Vec<Uid>,
 }
@@ -115,7 +117,7 @@ impl<'e> DerivedState<'e> {
                 of_registration => {
                     state.replaced.extend(change.before().map(|record| record.uid));
                     if let Some(record) = of_registration.record() {
-                        let after = change.after().and_then(|record| AssignmentRow::of(record));
+                        let after = change.after().and_then(|record| AssignmentJson::of(record));
                         state.assignments.insert(record.uid, after);
                     }
                 }
@@ -159,7 +161,7 @@ async fn insert_revisions(
 ) -> Result<(), StoreError> {
     let into = "insert into revision (revision, time, actor, reason) ";
     let bind = |mut row: Separated<'_, Sqlite, _>, entry: &Entry| {
-        row.push_bind(revision_to_sql(entry.revision))
+        row.push_bind(revision_to_integer(entry.revision))
             .push_bind(entry.time.as_microsecond())
             .push_bind(&*entry.actor.0)
             .push_bind(entry.reason.as_str());
@@ -173,8 +175,10 @@ async fn insert_changes(
     entries: &[Entry],
 ) -> Result<(), StoreError> {
     let rows = entries.iter().flat_map(|entry| {
-        let numbered = (0i64..).zip(&entry.changes);
-        numbered.map(|(position, change)| ChangeRow::of(entry.revision, position, change))
+        let numbered = (0..).zip(&entry.changes);
+        numbered.map(|(index, change)| {
+            ChangeRow::new(ChangePosition { revision: entry.revision, index }, change)
+        })
     });
     let rows = rows.collect::<Result<Vec<_>, _>>()?;
     let into = "insert into change (revision, position, kind, namespace, uid, transport, \
@@ -201,7 +205,7 @@ async fn put_namespaces(
     connection: &mut SqliteConnection,
     namespaces: &HashMap<&NamespaceName, Option<&Namespace>>,
 ) -> Result<(), StoreError> {
-    let rows = to_json(namespaces.values().flatten().map(|it| NamespaceRow::of(it)))?;
+    let rows = rows_to_json(namespaces.values().flatten().map(|it| NamespaceJson::of(it)))?;
     sqlx::query!(
         "insert into namespace (name, description, accept, forbid, cool_down, create_time, \
          update_time, revision) \
@@ -224,7 +228,7 @@ async fn delete_namespaces(
     namespaces: &HashMap<&NamespaceName, Option<&Namespace>>,
 ) -> Result<(), StoreError> {
     let deleted = namespaces.iter().filter(|(_, after)| after.is_none());
-    let deleted = to_json(deleted.map(|(name, _)| name.as_str()))?;
+    let deleted = rows_to_json(deleted.map(|(name, _)| name.as_str()))?;
     sqlx::query!("delete from namespace where name in (select value from json_each(?))", deleted)
         .execute(connection)
         .await?;
@@ -236,7 +240,7 @@ async fn replace_pools(
     pools: &HashMap<(&NamespaceName, &PoolName), Option<&SharedPool>>,
 ) -> Result<(), StoreError> {
     let changed =
-        to_json(pools.keys().map(|(namespace, name)| (namespace.as_str(), name.as_str())))?;
+        rows_to_json(pools.keys().map(|(namespace, name)| (namespace.as_str(), name.as_str())))?;
     sqlx::query!(
         "delete from pool_run where (namespace, pool) in \
          (select value ->> 0, value ->> 1 from json_each(?))",
@@ -252,7 +256,7 @@ async fn replace_pools(
     .execute(&mut *connection)
     .await?;
     let remaining = || pools.values().flatten();
-    let rows = to_json(remaining().map(|pool| PoolRow::of(pool)))?;
+    let rows = rows_to_json(remaining().map(|pool| PoolJson::of(pool)))?;
     sqlx::query!(
         "insert into pool (namespace, name, description, ports, transports, excluded_ports, \
          cool_down, accept, create_time, update_time, revision) \
@@ -264,7 +268,7 @@ async fn replace_pools(
     )
     .execute(&mut *connection)
     .await?;
-    let ranges = to_json(remaining().flat_map(|pool| {
+    let ranges = rows_to_json(remaining().flat_map(|pool| {
         itertools::iproduct!(&pool.transports, pool.member_ports().ranges()).map(
             |(transport, range)| {
                 let (first, last) = (range.first().number(), range.last().number());
@@ -286,7 +290,7 @@ async fn delete_assignments(
     connection: &mut SqliteConnection,
     replaced: &[Uid],
 ) -> Result<(), StoreError> {
-    let replaced = to_json(replaced.iter().map(ToString::to_string))?;
+    let replaced = rows_to_json(replaced.iter().map(ToString::to_string))?;
     sqlx::query!(
         "delete from custom_assignment where uid in (select value from json_each(?))",
         replaced
@@ -299,14 +303,57 @@ async fn delete_assignments(
 async fn insert_assignments(
     script: &mut Script,
     connection: &mut SqliteConnection,
-    assignments: &HashMap<Uid, Option<AssignmentRow>>,
+    assignments: &HashMap<Uid, Option<AssignmentJson>>,
 ) -> Result<(), StoreError> {
-    let rows = assignments.values().flatten().map(|row| Ok((row, to_text(&row.labels)?)));
+    let rows = assignments.values().flatten().map(|row| Ok((row, to_json(&row.labels)?)));
     let rows = rows.collect::<Result<Vec<_>, StoreError>>()?;
-    let bind = |values: Separated<'_, Sqlite, _>, (row, labels): &(&AssignmentRow, String)| {
-        row.bind(labels, values);
+    let into = "insert into custom_assignment (namespace, transport, first_port, last_port, uid, \
+                service_name, description, assignee, contact, reference, assignment_notes, labels, \
+                create_time, update_time, revision, ttl, expire_time, pool, instance) ";
+    let bind = |mut row: Separated<'_, Sqlite, _>, (it, labels): &(&AssignmentJson, String)| {
+        // Exhaustive, so that no field is forgotten. The order is that of the columns.
+        let AssignmentJson {
+            uid,
+            namespace,
+            service_name,
+            first_port,
+            last_port,
+            transport,
+            description,
+            assignee,
+            contact,
+            reference,
+            assignment_notes,
+            labels: _,
+            create_time,
+            update_time,
+            revision,
+            ttl,
+            expire_time,
+            pool,
+            instance,
+        } = it;
+        row.push_bind(namespace.as_str())
+            .push_bind(transport.as_str())
+            .push_bind(*first_port)
+            .push_bind(*last_port)
+            .push_bind(uid.as_str())
+            .push_bind(service_name.as_str())
+            .push_bind(description.as_str())
+            .push_bind(assignee.as_str())
+            .push_bind(contact.as_str())
+            .push_bind(reference.as_str())
+            .push_bind(assignment_notes.as_str())
+            .push_bind(labels.as_str())
+            .push_bind(*create_time)
+            .push_bind(*update_time)
+            .push_bind(*revision)
+            .push_bind(*ttl)
+            .push_bind(*expire_time)
+            .push_bind(pool.as_deref())
+            .push_bind(instance.as_deref());
     };
-    script.insert(connection, AssignmentRow::INSERT, &rows, bind).await
+    script.insert(connection, into, &rows, bind).await
 }
 
 async fn insert_requests(
@@ -319,8 +366,9 @@ async fn insert_requests(
             continue;
         };
         let (actor, id) = (&*entry.actor.0, &request.id);
-        let (fingerprint, revision) = (&request.fingerprint[..], revision_to_sql(entry.revision));
-        let findings = to_json(entry.findings.iter().map(FindingRow::of))?;
+        let (fingerprint, revision) =
+            (&request.fingerprint[..], revision_to_integer(entry.revision));
+        let findings = encode_findings(&entry.findings)?;
         sqlx::query!(
             "insert into request (actor, request_id, fingerprint, revision, findings) \
              values (?, ?, ?, ?, ?)",
@@ -336,6 +384,6 @@ async fn insert_requests(
     Ok(())
 }
 
-fn to_json<T: serde::Serialize>(rows: impl Iterator<Item = T>) -> Result<String, StoreError> {
-    to_text(&rows.collect::<Vec<_>>())
+fn rows_to_json<T: serde::Serialize>(rows: impl Iterator<Item = T>) -> Result<String, StoreError> {
+    to_json(&rows.collect::<Vec<_>>())
 }

@@ -8,33 +8,10 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use sqlx::sqlite::SqliteConnection;
 
-use super::open::OpenError;
-use super::partial_copy::{CopyError, PartialCopy, check_copy, copy};
+use super::partial_copy::{PartialCopy, check_copy, copy};
 use super::read_only::with_suffix;
 use super::verify::{verify_database, verify_format};
-use crate::registry::assignment::Revision;
-
-/// A backup that was written.
-#[derive(Clone, Copy, Debug)]
-pub struct Backup {
-    /// The last revision in it.
-    pub revision: Revision,
-    /// How many assignments are registered in it.
-    pub assignments: u64,
-    /// The size of the file.
-    pub bytes: u64,
-}
-
-/// Why no backup was written.
-#[derive(Debug, thiserror::Error)]
-pub enum BackupError {
-    /// The target is the database.
-    #[error("{0} is the database itself: give the name of another file")]
-    IsDatabase(PathBuf),
-    /// The database could not be copied.
-    #[error(transparent)]
-    Copy(#[from] CopyError),
-}
+use crate::store::{Backup, BackupError, CopyError, OpenError};
 
 /// Whether both paths lead to one file.
 pub(super) fn is_same_file(one: &Path, other: &Path) -> bool {

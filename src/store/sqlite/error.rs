@@ -8,7 +8,7 @@ const IOERR_SHMSIZE: u32 = 4874;
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        if is_full(&error) { Self::Full(error) } else { Self::Database(error) }
+        if is_full(&error) { Self::Full(error.into()) } else { Self::Database(error.into()) }
     }
 }
 

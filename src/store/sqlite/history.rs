@@ -2,15 +2,16 @@
 
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePoolOptions, SqliteRow};
 use sqlx::{ConnectOptions, QueryBuilder, Row, Sqlite, SqlitePool};
 
-use super::interner::TextInterner;
-use super::row::{change_from, revision_from_sql, revision_to_sql, time_from_sql};
 use crate::access::Actor;
 use crate::registry::assignment::Revision;
-use crate::store::StoreError;
-use crate::store::history::{ChangeFilter, ChangePosition, ChangeRecord, History, Query};
+use crate::store::history::format::{
+    TextInterner, decode_change, revision_from_integer, revision_to_integer, time_from_micros,
+};
+use crate::store::history::{ChangeFilter, ChangePosition, ChangeRecord, History, Query, entries};
+use crate::store::{Entry, StoreError};
 
 /// The maximum number of connections; further reads wait for one.
 const MAX_READERS: u32 = 8;
@@ -42,30 +43,7 @@ impl History for SqliteHistory {
         &'h self,
         query: &'h Query,
     ) -> BoxFuture<'h, Result<Vec<ChangeRecord>, StoreError>> {
-        Box::pin(async {
-            let rows = select_changes(query).build().fetch_all(&self.readers).await?;
-            let mut texts = TextInterner::default();
-            let records = rows.into_iter().map(|row| {
-                let kind: String = row.try_get("kind")?;
-                Ok(ChangeRecord {
-                    position: ChangePosition {
-                        revision: revision_from_sql(row.try_get("revision")?)?,
-                        index: row.try_get("position")?,
-                    },
-                    time: time_from_sql(row.try_get("time")?)?,
-                    actor: Actor(row.try_get::<String, _>("actor")?.into()),
-                    reason: row.try_get("reason")?,
-                    change: change_from(
-                        &kind,
-                        row.try_get("before")?,
-                        row.try_get("after")?,
-                        row.try_get("rest_until")?,
-                        &mut texts,
-                    )?,
-                })
-            });
-            records.collect()
-        })
+        Box::pin(async { records(select_changes(query).build().fetch_all(&self.readers).await?) })
     }
 
     fn revision_at(&self, time: Timestamp) -> BoxFuture<'_, Result<Revision, StoreError>> {
@@ -78,7 +56,7 @@ impl History for SqliteHistory {
             )
             .fetch_one(&self.readers)
             .await?;
-            revision_from_sql(last)
+            revision_from_integer(last)
         })
     }
 
@@ -87,9 +65,49 @@ impl History for SqliteHistory {
             let time = sqlx::query_scalar!("select create_time from registry")
                 .fetch_one(&self.readers)
                 .await?;
-            time_from_sql(time)
+            time_from_micros(time)
         })
     }
+}
+
+/// The entries after the revision, read on the connection that writes.
+pub(super) async fn entries_since(
+    connection: &mut SqliteConnection,
+    revision: Revision,
+) -> Result<Vec<Entry>, StoreError> {
+    let query = Query {
+        after: Some(ChangePosition::end_of(revision)),
+        before: ChangePosition::end_of(Revision(u64::MAX)),
+        newest_first: false,
+        limit: u32::MAX,
+        filter: ChangeFilter::default(),
+    };
+    let rows = select_changes(&query).build().fetch_all(connection).await?;
+    Ok(entries(records(rows)?))
+}
+
+fn records(rows: Vec<SqliteRow>) -> Result<Vec<ChangeRecord>, StoreError> {
+    let mut texts = TextInterner::default();
+    let records = rows.into_iter().map(|row| {
+        let kind: String = row.try_get("kind")?;
+        Ok(ChangeRecord {
+            position: ChangePosition {
+                revision: revision_from_integer(row.try_get("revision")?)?,
+                index: row.try_get("position")?,
+            },
+            time: time_from_micros(row.try_get("time")?)?,
+            actor: Actor(row.try_get::<String, _>("actor")?.into()),
+            reason: row.try_get("reason")?,
+            change: decode_change(
+                &kind,
+                row.try_get("before")?,
+                row.try_get("after")?,
+                row.try_get("rest_until")?,
+                &mut texts,
+            )?,
+        })
+    });
+    records.collect()
 }
 
 /// Contains only the conditions that the query has, so that the database can use an index.
@@ -99,11 +117,11 @@ fn select_changes(query: &Query) -> QueryBuilder<Sqlite> {
          c.rest_until from change as c join revision as r on r.revision = c.revision \
          where (c.revision, c.position) < (",
     );
-    sql.push_bind(revision_to_sql(query.before.revision)).push(", ");
+    sql.push_bind(revision_to_integer(query.before.revision)).push(", ");
     sql.push_bind(query.before.index).push(")");
     if let Some(after) = query.after {
         sql.push(" and (c.revision, c.position) > (");
-        sql.push_bind(revision_to_sql(after.revision)).push(", ");
+        sql.push_bind(revision_to_integer(after.revision)).push(", ");
         sql.push_bind(after.index).push(")");
     }
     push_filter(&mut sql, &query.filter);

@@ -6,37 +6,35 @@ mod backup;
 mod backup_seal;
 mod error;
 mod history;
-mod interner;
 mod load;
 mod open;
 mod partial_copy;
 mod read_only;
 mod restore;
-mod row;
 mod token;
 mod verify;
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
 
-pub use backup::{Backup, BackupError, backup};
-pub use open::OpenError;
-pub use partial_copy::CopyError;
-pub use read_only::size;
-pub use restore::{RestoreError, Restored, restore};
-pub use verify::{Check, Outcome, Report, Verifier, verify};
+pub use backup::backup;
+pub use restore::restore;
+pub use verify::{Verifier, verify};
 
 use self::history::{EmptyHistory, SqliteHistory};
-use self::interner::TextInterner;
-use self::row::{change_from, findings_from, hash_from, revision_from_sql};
 use super::history::History;
-use super::{Contents, Entry, Store, StoreError, StoredOutcome};
+use super::history::format::TextInterner;
+use super::history::format::{decode_change, decode_findings, hash_from, revision_from_integer};
+use super::{
+    AppendOutcome, Backup, BackupError, Contents, Entry, LogTail, Maintenance, OpenError, Report,
+    RestoreError, Restored, SizeReader, Store, StoreError, StoredOutcome, check_revisions,
+};
 use crate::access::{Actor, Token};
 use crate::registry::assignment::Revision;
 
@@ -73,21 +71,13 @@ impl SqliteStore {
             None => Ok(()),
         }
     }
-
-    /// Moves the write-ahead log into the file and closes it.
-    ///
-    /// # Errors
-    /// If the database can't be written; no data is lost.
-    pub async fn close(self) -> Result<(), StoreError> {
-        // The last connection to close moves the log.
-        if let Some(history) = &self.history {
-            history.close().await;
-        }
-        Ok(self.connection.close().await?)
-    }
 }
 
 impl Store for SqliteStore {
+    async fn open(database: &Path) -> Result<Self, OpenError> {
+        Self::open_file(database).await
+    }
+
     async fn load(&mut self, now: Timestamp) -> Result<Contents, StoreError> {
         load::contents(&mut self.connection, now).await
     }
@@ -99,10 +89,24 @@ impl Store for SqliteStore {
         }
     }
 
-    async fn append(&mut self, expected: Revision, entries: &[Entry]) -> Result<(), StoreError> {
+    fn size(&self) -> SizeReader {
+        let path = self.file.as_ref().map(|file| file.path.clone());
+        Box::new(move || path.as_deref().map_or(0, read_only::size))
+    }
+
+    /// Never returns `Behind`: a file has one server, so another writer is an error.
+    async fn append(
+        &mut self,
+        expected: Revision,
+        entries: &[Entry],
+    ) -> Result<AppendOutcome, StoreError> {
         self.check_in_place()?;
-        let Err(error) = append::entries(&mut self.connection, expected, entries).await else {
-            return Ok(());
+        let appended = match check_revisions(expected, entries) {
+            Ok(()) => append::entries(&mut self.connection, expected, entries).await,
+            Err(error) => Err(error),
+        };
+        let Err(error) = appended else {
+            return Ok(AppendOutcome::Committed);
         };
         // Fails if SQLite has rolled back already; the error to return is the first one.
         if let Err(error) = execute(&mut self.connection, "rollback").await {
@@ -113,6 +117,11 @@ impl Store for SqliteStore {
             Ok(found) if found != expected => Err(StoreError::Conflict { expected, found }),
             _ => Err(error),
         }
+    }
+
+    async fn entries_since(&mut self, revision: Revision) -> Result<LogTail, StoreError> {
+        let entries = history::entries_since(&mut self.connection, revision).await?;
+        Ok(LogTail { entries, tokens: token::all(&mut self.connection).await? })
     }
 
     async fn put_token(&mut self, token: &Token) -> Result<(), StoreError> {
@@ -145,15 +154,54 @@ impl Store for SqliteStore {
         let mut texts = TextInterner::default();
         Ok(Some(StoredOutcome {
             fingerprint: hash_from(request.fingerprint)?,
-            revision: revision_from_sql(request.revision)?,
+            revision: revision_from_integer(request.revision)?,
             changes: changes
                 .into_iter()
                 .map(|row| {
-                    change_from(&row.kind, row.before, row.after, row.rest_until, &mut texts)
+                    decode_change(&row.kind, row.before, row.after, row.rest_until, &mut texts)
                 })
                 .collect::<Result<_, _>>()?,
-            findings: findings_from(&request.findings, &mut texts)?,
+            findings: decode_findings(&request.findings, &mut texts)?,
         }))
+    }
+
+    /// Moves the write-ahead log into the file and closes it.
+    async fn close(self) -> Result<(), StoreError> {
+        // The last connection to close moves the log.
+        if let Some(history) = &self.history {
+            history.close().await;
+        }
+        Ok(self.connection.close().await?)
+    }
+}
+
+impl Maintenance for SqliteStore {
+    async fn backup(
+        database: &Path,
+        target: &Path,
+        overwrite: bool,
+        now: Timestamp,
+        report_progress: impl FnMut(u64, u64),
+    ) -> Result<Backup, BackupError> {
+        backup(database, target, overwrite, now, report_progress).await
+    }
+
+    async fn restore(
+        backup: &Path,
+        database: &Path,
+        overwrite: bool,
+        now: Timestamp,
+        report_progress: impl FnMut(u64, u64),
+    ) -> Result<Restored, RestoreError> {
+        restore(backup, database, overwrite, now, report_progress).await
+    }
+
+    async fn verify(database: &Path, now: Timestamp) -> Result<Report, OpenError> {
+        verify(database, now).await
+    }
+
+    fn recovery_command(quoted: &str) -> String {
+        format!("sqlite3 {quoted} .recover")
     }
 }
 
@@ -170,7 +218,7 @@ async fn last_revision(connection: &mut SqliteConnection) -> Result<Revision, St
         sqlx::query_scalar!(r#"select coalesce(max(revision), 0) as "last!: i64" from revision"#)
             .fetch_one(connection)
             .await?;
-    revision_from_sql(last)
+    revision_from_integer(last)
 }
 
 #[cfg(test)]
@@ -225,7 +273,7 @@ mod tests {
         let full = loop {
             let entry = entry(&loaded, last.next(), 10_000 + last.0 as u16);
             match store.append(last, &[entry]).await {
-                Ok(()) => last = last.next(),
+                Ok(_) => last = last.next(),
                 Err(error) => break error,
             }
         };

@@ -4,133 +4,29 @@
 use std::fs::{File, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use sqlx::ConnectOptions;
-use sqlx::migrate::Migrator;
+use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 
 use super::backup_seal::BackupSeal;
 use super::error::{is_full, primary_code};
 use super::history::SqliteHistory;
-use super::partial_copy::CopyError;
 use super::{LockedFile, SqliteStore, backup, read_only};
+use crate::store::OpenError;
 
 pub(super) static MIGRATIONS: Migrator = sqlx::migrate!();
+
+/// The name of the format in messages.
+pub(super) const FORMAT: &str = "SQLite";
 
 /// Identifies a Portbook file among SQLite files: "PBOK".
 pub(super) const APPLICATION_ID: i64 = 0x5042_4f4b;
 
-/// Why a database could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The path is a folder.
-    #[error("the database path {0} is a folder: give the path of a file")]
-    IsFolder(PathBuf),
-    /// The file does not exist.
-    #[error("the file {0} does not exist")]
-    NoFile(PathBuf),
-    /// The file could not be read.
-    #[error("{path} can't be read")]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The folder of the database does not exist.
-    #[error("the folder of the database {0} does not exist: create it first")]
-    NoFolder(PathBuf),
-    /// Another server has locked the file.
-    #[error(
-        "the database {0} is in use by another portbook server: stop that server first, or choose \
-         another --database"
-    )]
-    InUse(PathBuf),
-    /// The file could not be opened or locked for another reason.
-    #[error("the database {path} could not be opened and locked")]
-    Lock {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The file is not a SQLite database.
-    #[error("{0} is not a SQLite database: give the path of a Portbook database or of a new file")]
-    NotSqlite(PathBuf),
-    /// SQLite reports that the file is corrupt.
-    #[error("the database {0} is damaged")]
-    Damaged(PathBuf),
-    /// The database is missing or empty, but its write-ahead log exists.
-    #[error(
-        "the database {0} is missing or empty, but its log {0}-wal exists: put the database back, or \
-         move the log away to start with a new database"
-    )]
-    Missing(PathBuf),
-    /// The SQLite database belongs to another application.
-    #[error(
-        "{0} is a SQLite database, but not a Portbook database: give the path of a Portbook \
-         database or of a new file"
-    )]
-    NotPortbook(PathBuf),
-    /// The database was written by a newer Portbook.
-    #[error(
-        "the database {path} was written by a newer Portbook (schema {found}; this version supports \
-         up to {known}): use that version"
-    )]
-    Newer {
-        /// The file.
-        path: PathBuf,
-        /// Its schema version.
-        found: i64,
-        /// The newest version that this Portbook supports.
-        known: i64,
-    },
-    /// The file or its folder is not writable.
-    #[error("the database {0} can't be written: check the permissions of the file and its folder")]
-    ReadOnly(PathBuf),
-    /// The disk is full.
-    #[error("the disk of the database {0} is full: free some space on it, and start again")]
-    Full(PathBuf),
-    /// SQLite returned another error.
-    #[error("the database {path} could not be opened")]
-    Database {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: sqlx::Error,
-    },
-    /// The backup that precedes a schema upgrade failed.
-    #[error(
-        "the database {path} has the older schema {schema}, and it could not be backed up before \
-         the upgrade to {known}: nothing was changed"
-    )]
-    Backup {
-        /// The file.
-        path: PathBuf,
-        /// Its schema version.
-        schema: i64,
-        /// The newest version that this Portbook supports.
-        known: i64,
-        /// Why.
-        source: Box<CopyError>,
-    },
-    /// A migration failed.
-    #[error("the schema of the database {path} could not be upgraded")]
-    Migrate {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: sqlx::migrate::MigrateError,
-    },
-}
-
 impl SqliteStore {
     /// Opens the file and locks it against other servers. A new file is created and seeded.
-    ///
-    /// # Errors
-    /// If the file can't be used; the error states the reason and what to do.
-    pub async fn open(path: &Path) -> Result<Self, OpenError> {
+    pub(super) async fn open_file(path: &Path) -> Result<Self, OpenError> {
         if path.is_dir() {
             return Err(OpenError::IsFolder(path.to_owned()));
         }
@@ -140,9 +36,9 @@ impl SqliteStore {
         }
         // SQLite would delete the log of a missing database and create an empty one.
         let is_missing = path.metadata().map_or(true, |file| file.len() == 0);
-        let log = read_only::with_suffix(path, "-wal").metadata();
-        if is_missing && log.is_ok_and(|log| log.len() > 0) {
-            return Err(OpenError::Missing(path.to_owned()));
+        let log = read_only::with_suffix(path, "-wal");
+        if is_missing && log.metadata().is_ok_and(|log| log.len() > 0) {
+            return Err(OpenError::Missing { path: path.to_owned(), log });
         }
         let mut file = lock(path)?;
         // A served backup is not a backup any more: its seal would guarantee that the file has not
@@ -205,9 +101,10 @@ async fn prepare(
     back_up_before_upgrade(&mut connection, path, schema).await?;
     make_durable(&mut connection).await.map_err(failed)?;
     MIGRATIONS.run(&mut connection).await.map_err(|source| match source {
-        sqlx::migrate::MigrateError::Execute(source)
-        | sqlx::migrate::MigrateError::ExecuteMigration(source, _) => open_error(path, source),
-        source => OpenError::Migrate { path: path.to_owned(), source },
+        MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) => {
+            open_error(path, source)
+        }
+        source => OpenError::Migrate { path: path.to_owned(), source: source.into() },
     })?;
     Ok(connection)
 }
@@ -232,7 +129,7 @@ async fn check_owner(connection: &mut SqliteConnection, path: &Path) -> Result<i
         return Ok(found);
     }
     if owner != 0 || tables > 0 {
-        return Err(OpenError::NotPortbook(path.to_owned()));
+        return Err(OpenError::NotPortbook { path: path.to_owned(), format: FORMAT });
     }
     sqlx::raw_sql("pragma application_id = 0x50424f4b")
         .execute(connection)
@@ -314,7 +211,7 @@ pub(super) fn open_error(path: &Path, source: sqlx::Error) -> OpenError {
         _ if is_full(&source) => OpenError::Full(path.to_owned()),
         Some(3 | 8 | 14) => OpenError::ReadOnly(path.to_owned()),
         Some(11) => OpenError::Damaged(path.to_owned()),
-        Some(26) => OpenError::NotSqlite(path.to_owned()),
-        _ => OpenError::Database { path: path.to_owned(), source },
+        Some(26) => OpenError::WrongFormat { path: path.to_owned(), format: FORMAT },
+        _ => OpenError::Database { path: path.to_owned(), source: source.into() },
     }
 }

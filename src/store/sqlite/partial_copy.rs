@@ -12,59 +12,12 @@ use tempfile::NamedTempFile;
 
 use super::backup_seal::BackupSeal;
 use super::error::primary_code;
-use super::open::OpenError;
+use super::open::FORMAT;
 use super::read_only::{ReadOnlyDatabase, close};
-use super::verify::Report;
+use crate::store::{CopyError, OpenError, Report};
 
 /// How often progress is reported.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
-
-/// Why a database could not be copied.
-#[derive(Debug, thiserror::Error)]
-pub enum CopyError {
-    /// The database can't be opened.
-    #[error(transparent)]
-    Open(#[from] Box<OpenError>),
-    /// The folder of the target does not exist.
-    #[error("the folder of {0} does not exist: create it first")]
-    NoFolder(PathBuf),
-    /// The target exists, and overwriting was not requested.
-    #[error("{0} already exists: give another name, or --force to replace it")]
-    Exists(PathBuf),
-    /// The disk is full.
-    #[error("there is no space for {0} on its disk")]
-    Full(PathBuf),
-    /// SQLite can't copy.
-    #[error("{path} can't be written")]
-    Copy {
-        /// The target.
-        path: PathBuf,
-        /// Why.
-        source: sqlx::Error,
-    },
-    /// The file can't be written.
-    #[error("{path} can't be written")]
-    Write {
-        /// The target.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The copy failed its verification.
-    #[error("the copy of {from} failed its verification, so it was removed: {problems}")]
-    Invalid {
-        /// The copied database.
-        from: PathBuf,
-        /// The failed checks.
-        problems: String,
-    },
-}
-
-impl From<OpenError> for CopyError {
-    fn from(error: OpenError) -> Self {
-        Self::Open(Box::new(error))
-    }
-}
 
 /// A copy in a temporary file.
 #[derive(Debug)]
@@ -124,8 +77,8 @@ impl PartialCopy {
         let failed = |source: sqlx::Error| match primary_code(&source) {
             Some(11) => OpenError::Damaged(from.to_owned()).into(),
             Some(13) => CopyError::Full(self.target.clone()),
-            Some(26) => OpenError::NotSqlite(from.to_owned()).into(),
-            _ => CopyError::Copy { path: self.target.clone(), source },
+            Some(26) => OpenError::WrongFormat { path: from.to_owned(), format: FORMAT }.into(),
+            _ => CopyError::Copy { path: self.target.clone(), source: source.into() },
         };
         let Some(path) = self.file.path().to_str() else {
             let error = io::Error::new(io::ErrorKind::InvalidFilename, "its name is not UTF-8");

@@ -11,7 +11,8 @@ use sqlx::{ConnectOptions, Connection};
 
 use super::backup_seal::BackupSeal;
 use super::execute;
-use super::open::{OpenError, open_error};
+use super::open::open_error;
+use crate::store::OpenError;
 
 /// A database file opened read-only.
 pub(super) struct ReadOnlyDatabase {
@@ -54,8 +55,7 @@ pub(super) fn with_suffix(database: &Path, suffix: &str) -> PathBuf {
 }
 
 /// The size of a database and its write-ahead log in bytes, 0 if it does not exist.
-#[must_use]
-pub fn size(database: &Path) -> u64 {
+pub(super) fn size(database: &Path) -> u64 {
     [database, &with_suffix(database, "-wal")].into_iter().filter_map(length).sum()
 }
 

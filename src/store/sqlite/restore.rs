@@ -13,64 +13,14 @@ use sqlx::{ConnectOptions, Connection};
 use super::LockedFile;
 use super::backup::is_same_file;
 use super::error::primary_code;
-use super::open::{OpenError, lock};
-use super::partial_copy::{CopyError, check_copy, copy, sync_folder, write_failed};
+use super::open::lock;
+use super::partial_copy::{check_copy, copy, sync_folder, write_failed};
 use super::read_only::with_suffix;
 use super::verify::{verify, verify_format};
-use crate::registry::assignment::Revision;
+use crate::store::{CopyError, OpenError, RestoreError, Restored};
 
 /// The files that SQLite stores companion a database. It would apply them to any database of that name.
 const COMPANIONS: [&str; 3] = ["-wal", "-journal", "-shm"];
-
-/// A backup that was restored.
-#[derive(Clone, Debug)]
-pub struct Restored {
-    /// The last revision of the database.
-    pub revision: Revision,
-    /// How many assignments are registered in it.
-    pub assignments: u64,
-    /// The new path of the previous database, if there was one.
-    pub previous: Option<PathBuf>,
-}
-
-/// Why nothing was restored.
-#[derive(Debug, thiserror::Error)]
-pub enum RestoreError {
-    /// The backup failed its verification.
-    #[error("{backup} failed its verification, so it was not restored: {problems}")]
-    Invalid {
-        /// The backup.
-        backup: PathBuf,
-        /// The failed checks.
-        problems: String,
-    },
-    /// A database can't be restored from itself.
-    #[error("{0} is the database itself: give the name of a backup")]
-    IsDatabase(PathBuf),
-    /// The database exists, and overwriting was not requested.
-    #[error(
-        "the database {0} already exists: give another --database, or --force to replace it; the old \
-         database is kept under another name"
-    )]
-    Exists(PathBuf),
-    /// Another program has the database open.
-    #[error("the database {0} is in use by another program: stop that program first")]
-    Busy(PathBuf),
-    /// The database can't be opened.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The checkpoint of the old database failed.
-    #[error("the write-ahead log of the old database {path} can't be written into its file")]
-    Checkpoint {
-        /// The database.
-        path: PathBuf,
-        /// Why.
-        source: sqlx::Error,
-    },
-    /// The backup could not be copied.
-    #[error(transparent)]
-    Copy(#[from] CopyError),
-}
 
 /// Verifies the backup and replaces the database with it. `report_progress` receives the number of
 /// bytes copied and the total.
@@ -200,7 +150,7 @@ async fn checkpoint(database: &Path) -> Result<(), RestoreError> {
         Err(source) => match primary_code(&source) {
             Some(5) => Err(RestoreError::Busy(database.to_owned())),
             Some(11 | 26) => Ok(()),
-            _ => Err(RestoreError::Checkpoint { path: database.to_owned(), source }),
+            _ => Err(RestoreError::Checkpoint { path: database.to_owned(), source: source.into() }),
         },
     }
 }

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use sqlx::sqlite::SqliteConnection;
 
-use super::row::{hash_from, or_corrupt, time_from_sql};
 use crate::access::{Actor, Credential, Grants, PreviousSecret, Role, Secret, Token, TokenHash};
 use crate::registry::text::Text;
 use crate::store::StoreError;
+use crate::store::history::format::{hash_from, or_corrupt, time_from_micros};
 
 /// All tokens by name, including expired and revoked ones.
 pub(super) async fn all(connection: &mut SqliteConnection) -> Result<Vec<Token>, StoreError> {
@@ -111,7 +111,7 @@ impl TokenRow {
         let previous = match (self.former_sha256, self.former_expire_time) {
             (Some(hash), Some(end)) => Some(PreviousSecret {
                 hash: TokenHash::new(hash_from(hash)?),
-                expire_time: time_from_sql(end)?,
+                expire_time: time_from_micros(end)?,
             }),
             (None, None) => None,
             _ => return Err(incomplete()),
@@ -119,7 +119,7 @@ impl TokenRow {
         let credential = match (self.sha256, self.rotate_time) {
             (Some(hash), Some(made)) => Credential::Secret(Secret {
                 hash: TokenHash::new(hash_from(hash)?),
-                rotate_time: time_from_sql(made)?,
+                rotate_time: time_from_micros(made)?,
                 previous,
             }),
             (None, None) if previous.is_none() => Credential::Certificate,
@@ -130,11 +130,11 @@ impl TokenRow {
             description: or_corrupt(Text::parse(self.description))?,
             role,
             credential,
-            expire_time: self.expire_time.map(time_from_sql).transpose()?,
-            create_time: time_from_sql(self.create_time)?,
+            expire_time: self.expire_time.map(time_from_micros).transpose()?,
+            create_time: time_from_micros(self.create_time)?,
             creator: Actor(self.creator.into()),
-            update_time: time_from_sql(self.update_time)?,
-            revoke_time: self.revoke_time.map(time_from_sql).transpose()?,
+            update_time: time_from_micros(self.update_time)?,
+            revoke_time: self.revoke_time.map(time_from_micros).transpose()?,
         })
     }
 }

@@ -12,7 +12,7 @@ use super::operation::{
     LOW, Operation, PORTS, codes, namespace_name, nth, pool_name, request, resolved, service,
     transports,
 };
-use crate::properties::{block_on, stored};
+use crate::properties::stored_blocking;
 
 /// The model after an operation that creates records with these uids; `None` if it is refused.
 pub fn model_after(model: &Model, operation: &Operation, first_uids: &[Uid]) -> Option<Model> {
@@ -203,7 +203,7 @@ fn ensured(
 
 /// IANA's findings for each port.
 static IANA: LazyLock<Vec<[BTreeSet<FindingCode>; 4]>> = LazyLock::new(|| {
-    let records = block_on(stored()).reference;
+    let records = stored_blocking().reference;
     let iana_findings =
         |port| Transport::ALL.map(|transport| model::iana(&records, port, transport));
     (LOW..LOW + 2 * PORTS).map(iana_findings).collect()

@@ -1,8 +1,8 @@
 //! Properties of `decide`: for any sequence of operations it agrees with a naive model, and its
 //! changes can be stored, loaded and reverted.
 
-mod command;
-mod expected;
+pub mod command;
+pub mod expected;
 pub mod model;
 pub mod operation;
 

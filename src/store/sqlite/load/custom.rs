@@ -7,8 +7,9 @@ use crate::registry::assignment::Assignment;
 use crate::registry::namespace::Namespace;
 use crate::registry::pool::Pool;
 use crate::store::StoreError;
-use crate::store::sqlite::interner::TextInterner;
-use crate::store::sqlite::row::{AssignmentRow, NamespaceRow, PoolRow, or_corrupt, time_from_sql};
+use crate::store::history::format::{
+    AssignmentJson, NamespaceJson, PoolJson, TextInterner, or_corrupt, time_from_micros,
+};
 
 /// The namespaces, by name.
 pub(in crate::store::sqlite) async fn namespaces(
@@ -23,8 +24,8 @@ pub(in crate::store::sqlite) async fn namespaces(
     )
     .fetch_one(connection)
     .await?;
-    let rows: Vec<NamespaceRow> = or_corrupt(serde_json::from_str(&rows))?;
-    rows.into_iter().map(NamespaceRow::into_namespace).collect()
+    let rows: Vec<NamespaceJson> = or_corrupt(serde_json::from_str(&rows))?;
+    rows.into_iter().map(NamespaceJson::into_namespace).collect()
 }
 
 /// The pools, by namespace and name.
@@ -42,8 +43,8 @@ pub(in crate::store::sqlite) async fn pools(
     )
     .fetch_one(connection)
     .await?;
-    let rows: Vec<PoolRow> = or_corrupt(serde_json::from_str(&rows))?;
-    rows.into_iter().map(PoolRow::into_pool).collect()
+    let rows: Vec<PoolJson> = or_corrupt(serde_json::from_str(&rows))?;
+    rows.into_iter().map(PoolJson::into_pool).collect()
 }
 
 /// The registrations, by namespace, transport and port.
@@ -55,7 +56,7 @@ pub(in crate::store::sqlite) async fn assignments(
     let mut after = Cursor::default();
     let mut chunk = assignments_after(connection, &after).await?;
     loop {
-        let rows: Vec<AssignmentRow> = or_corrupt(serde_json::from_str(&chunk))?;
+        let rows: Vec<AssignmentJson> = or_corrupt(serde_json::from_str(&chunk))?;
         let Some(last) = rows.last() else { return Ok(assignments) };
         after.namespace.clone_from(&last.namespace);
         after.transport.clone_from(&last.transport);
@@ -124,8 +125,8 @@ pub(in crate::store::sqlite) async fn cooling_down(
     .await?;
     let mut texts = TextInterner::default();
     let cooling_down = rows.into_iter().map(|row| {
-        let before: AssignmentRow = or_corrupt(serde_json::from_str(&row.before))?;
-        Ok((before.into_assignment(&mut texts)?, time_from_sql(row.rest_until)?))
+        let before: AssignmentJson = or_corrupt(serde_json::from_str(&row.before))?;
+        Ok((before.into_assignment(&mut texts)?, time_from_micros(row.rest_until)?))
     });
     cooling_down.collect()
 }

@@ -6,9 +6,9 @@ pub(super) mod reference;
 use jiff::Timestamp;
 use sqlx::sqlite::SqliteConnection;
 
-use super::row::{revision_to_sql, time_from_sql};
 use super::{last_revision, token};
 use crate::registry::reference::Edition;
+use crate::store::history::format::{revision_to_integer, time_from_micros};
 use crate::store::{Contents, StoreError};
 
 pub(super) async fn contents(
@@ -21,7 +21,7 @@ pub(super) async fn contents(
     let mut reference = reference::iana(connection).await?;
     reference.extend(reference::common(connection).await?);
     let revision = last_revision(connection).await?;
-    let number = revision_to_sql(revision);
+    let number = revision_to_integer(revision);
     let last_time = sqlx::query_scalar!("select time from revision where revision = ?", number)
         .fetch_optional(&mut *connection)
         .await?;
@@ -35,7 +35,7 @@ pub(super) async fn contents(
         custom: custom::assignments(connection).await?,
         cooling_down: custom::cooling_down(connection, now).await?,
         revision,
-        last_time: last_time.map(time_from_sql).transpose()?,
+        last_time: last_time.map(time_from_micros).transpose()?,
         tokens: token::all(connection).await?,
     })
 }

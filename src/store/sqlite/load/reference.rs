@@ -9,7 +9,7 @@ use crate::registry::details::Details;
 use crate::registry::guide::{Encryption, Guide};
 use crate::registry::port::{Port, PortRange};
 use crate::store::StoreError;
-use crate::store::sqlite::row::or_corrupt;
+use crate::store::history::format::or_corrupt;
 
 // The large tables are read as JSON, a thousand records per row: the driver's cost per row would
 // double the time of a start.

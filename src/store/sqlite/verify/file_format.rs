@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use sqlx::sqlite::SqliteConnection;
 
-use super::{Outcome, Problems, Report, describe};
-use crate::store::StoreError;
+use super::{Problems, describe};
 use crate::store::sqlite::backup_seal::BackupSeal;
 use crate::store::sqlite::error::primary_code;
 use crate::store::sqlite::open::{APPLICATION_ID, MIGRATIONS, newest_schema};
 use crate::store::sqlite::read_only::ReadOnlyDatabase;
+use crate::store::{Outcome, Report, StoreError};
 
 /// Which schema a file has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

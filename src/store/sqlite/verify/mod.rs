@@ -19,68 +19,13 @@ use self::file_format::{Schema, SchemaObjects};
 use self::reference::ReferenceData;
 use super::backup_seal::BackupSeal;
 use super::error::primary_code;
-use super::open::{MIGRATIONS, OpenError};
+use super::open::MIGRATIONS;
 use super::read_only::{ReadOnlyDatabase, close};
 use super::{SqliteStore, execute, last_revision};
-use crate::registry::assignment::Revision;
 use crate::registry::snapshot::Snapshot;
-use crate::store::{Store, StoreError, error_chain};
-
-/// The result of a verification.
-#[derive(Clone, Debug)]
-pub struct Report {
-    /// The checks, in the order in which they were made.
-    pub checks: Vec<Check>,
-    /// Whether the file is a backup.
-    pub is_backup: bool,
-    /// The last revision, if it can be read.
-    pub revision: Option<Revision>,
-    /// How many assignments are registered, if they can be counted.
-    pub assignments: Option<u64>,
-}
-
-/// The result of one check.
-#[derive(Clone, Debug)]
-pub struct Check {
-    /// A short name of the check.
-    pub name: &'static str,
-    /// Whether it passed.
-    pub outcome: Outcome,
-    /// A summary of the checked data, or the problems and their places.
-    pub detail: String,
-}
-
-/// Whether a check passed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The check found no problem.
-    Passed,
-    /// The check was not possible, or does not apply.
-    Skipped,
-    /// The check found a problem.
-    Failed,
-}
+use crate::store::{Check, OpenError, Outcome, Report, Store, StoreError, error_chain};
 
 impl Report {
-    /// Whether no check failed.
-    #[must_use]
-    pub fn is_ok(&self) -> bool {
-        self.failed_checks().next().is_none()
-    }
-
-    /// The checks that failed.
-    pub fn failed_checks(&self) -> impl Iterator<Item = &Check> {
-        self.checks.iter().filter(|check| check.outcome == Outcome::Failed)
-    }
-
-    /// The failed checks as one line of text, if there are any.
-    #[must_use]
-    pub fn problems(&self) -> Option<String> {
-        let failed = self.failed_checks().map(|check| format!("{}: {}", check.name, check.detail));
-        let failed: Vec<_> = failed.collect();
-        (!failed.is_empty()).then(|| failed.join("; "))
-    }
-
     fn add(&mut self, name: &'static str, outcome: Outcome, detail: impl Into<String>) {
         self.checks.push(Check { name, outcome, detail: detail.into() });
     }

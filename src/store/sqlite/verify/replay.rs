@@ -13,12 +13,12 @@ use crate::registry::decide;
 use crate::registry::snapshot::Snapshot;
 use crate::store::StoreError;
 use crate::store::history::ChangePosition;
-use crate::store::sqlite::interner::TextInterner;
-use crate::store::sqlite::last_revision;
-use crate::store::sqlite::row::{
-    ChangeRow, change_from, findings_from, hash_from, or_corrupt, revision_from_sql,
-    revision_to_sql, time_from_sql,
+use crate::store::history::format::TextInterner;
+use crate::store::history::format::{
+    ChangeRow, decode_change, decode_findings, hash_from, or_corrupt, revision_from_integer,
+    revision_to_integer, time_from_micros,
 };
+use crate::store::sqlite::last_revision;
 
 /// How many changes are read at once.
 const CHUNK: i64 = 1024;
@@ -85,7 +85,7 @@ async fn check_requests(connection: &mut SqliteConnection, problems: &mut Proble
         let Some(row) = problems.check(row, "the list of requests").flatten() else { break };
         let name = format!("{}'s request {}", row.actor, row.request_id);
         problems.check(hash_from(row.fingerprint), &name);
-        problems.check(findings_from(&row.findings, &mut TextInterner::default()), &name);
+        problems.check(decode_findings(&row.findings, &mut TextInterner::default()), &name);
     }
 }
 
@@ -106,7 +106,7 @@ async fn changes_after(
     connection: &mut SqliteConnection,
     last: Option<ChangePosition>,
 ) -> Result<Vec<StoredChange>, StoreError> {
-    let revision = last.map_or(0, |last| revision_to_sql(last.revision));
+    let revision = last.map_or(0, |last| revision_to_integer(last.revision));
     let position = last.map_or(-1, |last| i64::from(last.index));
     Ok(sqlx::query_as!(
         StoredChange,
@@ -174,8 +174,8 @@ impl Replay {
             self.previous_revision = self.snapshot.clone();
         }
         let (before, after) = (row.before.clone(), row.after.clone());
-        let change = change_from(&row.kind, before, after, row.rest_until, &mut self.texts)?;
-        Ok((position, time_from_sql(row.time)?, change))
+        let change = decode_change(&row.kind, before, after, row.rest_until, &mut self.texts)?;
+        Ok((position, time_from_micros(row.time)?, change))
     }
 
     /// The problems of a change, relative to the changes before it.
@@ -227,7 +227,7 @@ fn predates_cool_down(row: &StoredChange) -> bool {
 
 fn position_of(row: &StoredChange) -> Result<ChangePosition, StoreError> {
     let position = or_corrupt(u32::try_from(row.position))?;
-    Ok(ChangePosition { revision: revision_from_sql(row.revision)?, index: position })
+    Ok(ChangePosition { revision: revision_from_integer(row.revision)?, index: position })
 }
 
 /// Whether the state before the change equals that of the snapshot.
@@ -280,7 +280,7 @@ fn columns_agree(
     position: ChangePosition,
     change: &Change,
 ) -> Result<bool, StoreError> {
-    let change = ChangeRow::of(position.revision, position.index.into(), change)?;
+    let change = ChangeRow::new(position, change)?;
     let expected = or_corrupt(serde_json::to_value(&change))?;
     let columns: Value = or_corrupt(serde_json::from_str(&row.columns))?;
     let are_equal = columns.as_object().is_some_and(|columns| {

@@ -2,21 +2,21 @@
 
 use std::sync::Arc;
 
-use super::row::or_corrupt;
+use super::or_corrupt;
 use crate::registry::interner::Interner;
 use crate::registry::name::NamespaceName;
 use crate::store::StoreError;
 
 /// The texts read so far: many records have the same contact, reference, team and namespace.
-#[derive(Default)]
-pub(super) struct TextInterner {
+#[derive(Debug, Default)]
+pub struct TextInterner {
     texts: Interner,
     /// The last namespace read: records are ordered by namespace.
     namespace: Option<NamespaceName>,
 }
 
 impl TextInterner {
-    pub(super) fn intern(&mut self, text: Option<&str>) -> Arc<str> {
+    pub(in crate::store) fn intern(&mut self, text: Option<&str>) -> Arc<str> {
         self.texts.intern(text.unwrap_or_default())
     }
 

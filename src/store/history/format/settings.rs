@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{or_corrupt, revision_from_sql, revision_to_sql, time_from_sql};
+use super::{or_corrupt, revision_from_integer, revision_to_integer, time_from_micros};
 use crate::registry::finding::FindingCode;
 use crate::registry::lease::CoolDown;
 use crate::registry::namespace::{Namespace, Policy};
@@ -15,7 +15,7 @@ use crate::store::StoreError;
 
 /// The row of a namespace.
 #[derive(Debug, Serialize, Deserialize)]
-pub(in crate::store::sqlite) struct NamespaceRow {
+pub(in crate::store) struct NamespaceJson {
     name: String,
     description: String,
     accept: Vec<String>,
@@ -26,8 +26,8 @@ pub(in crate::store::sqlite) struct NamespaceRow {
     revision: i64,
 }
 
-impl NamespaceRow {
-    pub(in crate::store::sqlite) fn of(namespace: &Namespace) -> Self {
+impl NamespaceJson {
+    pub(in crate::store) fn of(namespace: &Namespace) -> Self {
         Self {
             name: namespace.name.to_string(),
             description: namespace.description.to_string(),
@@ -36,11 +36,11 @@ impl NamespaceRow {
             cool_down: namespace.policy.cool_down.as_micros(),
             create_time: namespace.create_time.map(|time| time.as_microsecond()),
             update_time: namespace.update_time.map(|time| time.as_microsecond()),
-            revision: revision_to_sql(namespace.revision),
+            revision: revision_to_integer(namespace.revision),
         }
     }
 
-    pub(in crate::store::sqlite) fn into_namespace(self) -> Result<Namespace, StoreError> {
+    pub(in crate::store) fn into_namespace(self) -> Result<Namespace, StoreError> {
         Ok(Namespace {
             name: or_corrupt(self.name.parse())?,
             description: self.description.into(),
@@ -49,16 +49,16 @@ impl NamespaceRow {
                 forbid: codes_from(&self.forbid)?,
                 cool_down: or_corrupt(CoolDown::from_micros(self.cool_down))?,
             },
-            create_time: self.create_time.map(time_from_sql).transpose()?,
-            update_time: self.update_time.map(time_from_sql).transpose()?,
-            revision: revision_from_sql(self.revision)?,
+            create_time: self.create_time.map(time_from_micros).transpose()?,
+            update_time: self.update_time.map(time_from_micros).transpose()?,
+            revision: revision_from_integer(self.revision)?,
         })
     }
 }
 
 /// The row of a pool.
 #[derive(Debug, Serialize, Deserialize)]
-pub(in crate::store::sqlite) struct PoolRow {
+pub(in crate::store) struct PoolJson {
     namespace: String,
     name: String,
     description: String,
@@ -72,8 +72,8 @@ pub(in crate::store::sqlite) struct PoolRow {
     revision: i64,
 }
 
-impl PoolRow {
-    pub(in crate::store::sqlite) fn of(pool: &Pool) -> Self {
+impl PoolJson {
+    pub(in crate::store) fn of(pool: &Pool) -> Self {
         Self {
             namespace: pool.namespace.to_string(),
             name: pool.name.to_string(),
@@ -85,11 +85,11 @@ impl PoolRow {
             accept: code_names(&pool.accept),
             create_time: pool.create_time.as_microsecond(),
             update_time: pool.update_time.as_microsecond(),
-            revision: revision_to_sql(pool.revision),
+            revision: revision_to_integer(pool.revision),
         }
     }
 
-    pub(in crate::store::sqlite) fn into_pool(self) -> Result<Pool, StoreError> {
+    pub(in crate::store) fn into_pool(self) -> Result<Pool, StoreError> {
         let transports = self.transports.iter().map(|name| or_corrupt(name.parse::<Transport>()));
         Ok(Pool {
             namespace: or_corrupt(self.namespace.parse())?,
@@ -100,9 +100,9 @@ impl PoolRow {
             excluded_ports: port_set_from(&self.excluded_ports)?,
             cool_down: or_corrupt(CoolDown::from_micros(self.cool_down))?,
             accept: codes_from(&self.accept)?,
-            create_time: time_from_sql(self.create_time)?,
-            update_time: time_from_sql(self.update_time)?,
-            revision: revision_from_sql(self.revision)?,
+            create_time: time_from_micros(self.create_time)?,
+            update_time: time_from_micros(self.update_time)?,
+            revision: revision_from_integer(self.revision)?,
         })
     }
 }

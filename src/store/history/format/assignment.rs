@@ -3,21 +3,20 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use sqlx::Sqlite;
-use sqlx::query_builder::Separated;
 
-use super::{or_corrupt, revision_from_sql, revision_to_sql, time_from_sql};
+use super::{
+    TextInterner, or_corrupt, revision_from_integer, revision_to_integer, time_from_micros,
+};
 use crate::registry::assignment::{Assignment, Origin, PoolMembership, Registration, State, Uid};
 use crate::registry::details::Details;
 use crate::registry::lease::{Lease, Ttl};
 use crate::registry::port::{Port, PortRange, Transport};
 use crate::registry::text::Labels;
 use crate::store::StoreError;
-use crate::store::sqlite::interner::TextInterner;
 
 /// The row of a registration. Fields that older history lacks have a default.
 #[derive(Debug, Serialize, Deserialize)]
-pub(in crate::store::sqlite) struct AssignmentRow {
+pub(in crate::store) struct AssignmentJson {
     pub uid: String,
     pub namespace: String,
     pub service_name: String,
@@ -43,64 +42,9 @@ pub(in crate::store::sqlite) struct AssignmentRow {
     pub instance: Option<String>,
 }
 
-impl AssignmentRow {
-    /// The beginning of an insert statement, up to the values that [`Self::bind`] adds.
-    pub(in crate::store::sqlite) const INSERT: &str = "insert into custom_assignment (namespace, \
-        transport, first_port, last_port, uid, service_name, description, assignee, contact, \
-        reference, assignment_notes, labels, create_time, update_time, revision, ttl, \
-        expire_time, pool, instance) ";
-
-    /// Adds the values of the row, with the labels as JSON, in the order of [`Self::INSERT`].
-    pub(in crate::store::sqlite) fn bind(
-        &self,
-        labels_json: &str,
-        mut values: Separated<'_, Sqlite, &'static str>,
-    ) {
-        let Self {
-            uid,
-            namespace,
-            service_name,
-            first_port,
-            last_port,
-            transport,
-            description,
-            assignee,
-            contact,
-            reference,
-            assignment_notes,
-            labels: _,
-            create_time,
-            update_time,
-            revision,
-            ttl,
-            expire_time,
-            pool,
-            instance,
-        } = self;
-        values
-            .push_bind(namespace.as_str())
-            .push_bind(transport.as_str())
-            .push_bind(*first_port)
-            .push_bind(*last_port)
-            .push_bind(uid.as_str())
-            .push_bind(service_name.as_str())
-            .push_bind(description.as_str())
-            .push_bind(assignee.as_str())
-            .push_bind(contact.as_str())
-            .push_bind(reference.as_str())
-            .push_bind(assignment_notes.as_str())
-            .push_bind(labels_json)
-            .push_bind(*create_time)
-            .push_bind(*update_time)
-            .push_bind(*revision)
-            .push_bind(*ttl)
-            .push_bind(*expire_time)
-            .push_bind(pool.as_deref())
-            .push_bind(instance.as_deref());
-    }
-
+impl AssignmentJson {
     /// The row of a registration; none for a record of the reference.
-    pub(in crate::store::sqlite) fn of(record: &Assignment) -> Option<Self> {
+    pub(in crate::store) fn of(record: &Assignment) -> Option<Self> {
         let registration = record.registration()?;
         let pooled = registration.pooled.as_ref();
         let ports = record.ports?;
@@ -121,7 +65,7 @@ impl AssignmentRow {
             labels: labels.pairs().clone(),
             create_time: registration.create_time.as_microsecond(),
             update_time: registration.update_time.as_microsecond(),
-            revision: revision_to_sql(registration.revision),
+            revision: revision_to_integer(registration.revision),
             ttl: registration.lease.map(|lease| lease.ttl.as_micros()),
             expire_time: registration.lease.map(|lease| lease.expire_time.as_microsecond()),
             pool: pooled.map(|pooled| pooled.pool.to_string()),
@@ -130,7 +74,7 @@ impl AssignmentRow {
     }
 
     /// The registration. Shares texts with those read before.
-    pub(in crate::store::sqlite) fn into_assignment(
+    pub(in crate::store) fn into_assignment(
         self,
         texts: &mut TextInterner,
     ) -> Result<Assignment, StoreError> {
@@ -138,7 +82,7 @@ impl AssignmentRow {
         let lease = match (self.ttl, self.expire_time) {
             (Some(ttl), Some(end)) => Some(Lease {
                 ttl: or_corrupt(Ttl::from_micros(ttl))?,
-                expire_time: time_from_sql(end)?,
+                expire_time: time_from_micros(end)?,
             }),
             _ => None,
         };
@@ -163,9 +107,9 @@ impl AssignmentRow {
             },
             origin: Origin::Custom(Registration {
                 namespace: texts.namespace(&self.namespace)?,
-                create_time: time_from_sql(self.create_time)?,
-                update_time: time_from_sql(self.update_time)?,
-                revision: revision_from_sql(self.revision)?,
+                create_time: time_from_micros(self.create_time)?,
+                update_time: time_from_micros(self.update_time)?,
+                revision: revision_from_integer(self.revision)?,
                 lease,
                 pooled: pooled.transpose()?,
             }),

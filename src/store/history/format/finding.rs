@@ -2,17 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AssignmentRow, or_corrupt, time_from_sql};
+use super::{AssignmentJson, TextInterner, or_corrupt, time_from_micros, to_json};
 use crate::registry::assignment::Record;
 use crate::registry::finding::{Evidence, Finding, FindingCode, Severity};
 use crate::registry::port::{Port, PortRange};
-use crate::store::sqlite::interner::TextInterner;
 use crate::store::{StoreError, StoredFinding};
 
 /// The row of a finding. Evidence of the reference is stored as its uid. Fields that older rows lack
 /// have a default.
 #[derive(Debug, Serialize, Deserialize)]
-pub(in crate::store::sqlite) struct FindingRow {
+struct FindingJson {
     code: String,
     /// Whether it was a note, regardless of the severity of its code.
     #[serde(default)]
@@ -24,7 +23,7 @@ pub(in crate::store::sqlite) struct FindingRow {
     /// The uid of a record of the reference.
     fixed_evidence: Option<String>,
     /// A registration at that time: it may have changed since.
-    custom_evidence: Option<AssignmentRow>,
+    custom_evidence: Option<AssignmentJson>,
     #[serde(default)]
     pool: Option<String>,
     #[serde(default)]
@@ -33,8 +32,8 @@ pub(in crate::store::sqlite) struct FindingRow {
     until: Option<i64>,
 }
 
-impl FindingRow {
-    pub(in crate::store::sqlite) fn of(finding: &Finding) -> Self {
+impl FindingJson {
+    fn of(finding: &Finding) -> Self {
         let Evidence { record, pool, ports, end_time } = &finding.evidence;
         let fixed = record.as_ref().filter(|record| record.registration().is_none());
         Self {
@@ -45,7 +44,7 @@ impl FindingRow {
             last_port: finding.ports.last().number(),
             transport: finding.transport.to_string(),
             fixed_evidence: fixed.map(|record| record.uid.to_string()),
-            custom_evidence: record.as_ref().and_then(|record| AssignmentRow::of(record)),
+            custom_evidence: record.as_ref().and_then(|record| AssignmentJson::of(record)),
             pool: pool.as_ref().map(ToString::to_string),
             evidence_ports: ports.map(|ports| (ports.first().number(), ports.last().number())),
             until: end_time.map(|time| time.as_microsecond()),
@@ -60,7 +59,7 @@ impl FindingRow {
             record: record.map(Record::share),
             pool: self.pool.map(|pool| or_corrupt(pool.parse())).transpose()?,
             ports: self.evidence_ports.map(|(first, last)| range(first, last)).transpose()?,
-            end_time: self.until.map(time_from_sql).transpose()?,
+            end_time: self.until.map(time_from_micros).transpose()?,
         };
         Ok(StoredFinding {
             reference_uid: self.fixed_evidence.map(|uid| or_corrupt(uid.parse())).transpose()?,
@@ -76,12 +75,23 @@ impl FindingRow {
     }
 }
 
+/// The findings of an outcome, as JSON.
+///
+/// # Errors
+/// If a finding can't be written as JSON.
+pub fn encode_findings(findings: &[Finding]) -> Result<String, StoreError> {
+    to_json(&findings.iter().map(FindingJson::of).collect::<Vec<_>>())
+}
+
 /// The findings of an outcome, from JSON.
-pub(in crate::store::sqlite) fn findings_from(
+///
+/// # Errors
+/// If a value is invalid.
+pub fn decode_findings(
     json: &str,
     texts: &mut TextInterner,
 ) -> Result<Vec<StoredFinding>, StoreError> {
-    let rows: Vec<FindingRow> = or_corrupt(serde_json::from_str(json))?;
+    let rows: Vec<FindingJson> = or_corrupt(serde_json::from_str(json))?;
     rows.into_iter().map(|row| row.into_finding(texts)).collect()
 }
 

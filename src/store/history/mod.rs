@@ -1,11 +1,13 @@
 //! The history of a store: each change with its time, actor and reason.
 
+pub mod format;
+
 use std::collections::BTreeSet;
 
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 
-use super::StoreError;
+use super::{Entry, StoreError};
 use crate::access::Actor;
 use crate::registry::assignment::{Revision, Uid};
 use crate::registry::change::{Change, ChangeKind};
@@ -41,6 +43,28 @@ pub struct ChangeRecord {
     pub reason: String,
     /// The change.
     pub change: Change,
+}
+
+/// The entries that complete revisions of changes, in order, consist of. They have no findings and no
+/// request: the history does not contain them.
+#[must_use]
+pub fn entries(records: Vec<ChangeRecord>) -> Vec<Entry> {
+    let mut entries: Vec<Entry> = Vec::new();
+    for ChangeRecord { position, time, actor, reason, change } in records {
+        match entries.last_mut() {
+            Some(last) if last.revision == position.revision => last.changes.push(change),
+            _ => entries.push(Entry {
+                revision: position.revision,
+                time,
+                actor,
+                reason,
+                changes: vec![change],
+                findings: Vec::new(),
+                request: None,
+            }),
+        }
+    }
+    entries
 }
 
 /// A position in the history.
