@@ -81,7 +81,7 @@ pub struct UpdateToken {
 #[derive(Debug, thiserror::Error)]
 pub enum TokenRefusal {
     /// No token has that name.
-    #[error("there is no token {0}")]
+    #[error("token {0} does not exist")]
     NotFound(TokenName),
     /// A token has or had that name.
     #[error("the token {0} exists or existed: token names are never reused, choose another")]

@@ -23,7 +23,7 @@ pub enum Refusal {
     #[error(transparent)]
     UnknownPool(#[from] UnknownPool),
     /// The record does not exist.
-    #[error("there is no assignment {0}")]
+    #[error("assignment {0} does not exist")]
     UnknownUid(Uid),
     /// The port is not registered.
     #[error(

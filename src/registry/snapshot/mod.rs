@@ -44,7 +44,7 @@ pub struct Snapshot {
 
 /// No namespace has this name.
 #[derive(Debug, thiserror::Error)]
-#[error("there is no namespace {name}{}", nearest_hint(.nearest))]
+#[error("namespace {name} does not exist{}", nearest_hint(.nearest))]
 pub struct UnknownNamespace {
     /// The requested name.
     pub name: NamespaceName,

@@ -45,7 +45,7 @@ pub struct ServiceLookup<'a> {
 
 /// No service has this name.
 #[derive(Debug, thiserror::Error)]
-#[error("there is no service {name:?}{}", nearest_hint(.nearest))]
+#[error("service {name:?} does not exist{}", nearest_hint(.nearest))]
 pub struct UnknownService {
     /// The requested name.
     pub name: String,
@@ -55,7 +55,7 @@ pub struct UnknownService {
 
 /// The namespace has no pool with this name.
 #[derive(Debug, thiserror::Error)]
-#[error("there is no pool {name} in namespace {namespace}{}", nearest_hint(.nearest))]
+#[error("pool {name} does not exist in namespace {namespace}{}", nearest_hint(.nearest))]
 pub struct UnknownPool {
     /// The namespace.
     pub namespace: NamespaceName,
