@@ -18,7 +18,7 @@ use crate::registry::name::NamespaceName;
 pub(super) struct HistoryArgs {
     /// Only changes to registrations on these ports (7450, 7450/tcp, 7000-7010), of this service
     /// (billing, billing/udp), or with this uid.
-    what: Option<HistorySubject>,
+    subject: Option<HistorySubject>,
 
     /// The namespace, or - for all namespaces. A uid is searched in all namespaces.
     #[arg(long, env = "PORTBOOK_NAMESPACE", value_name = "NAME", default_value = NamespaceName::DEFAULT)]
@@ -77,8 +77,8 @@ impl HistoryArgs {
     }
 
     fn request(self) -> proto::ListChangesRequest {
-        let Self { what, namespace, actor, kinds, since, until, oldest_first, .. } = self;
-        let is_uid = matches!(what, Some(HistorySubject::Uid(_)));
+        let Self { subject, namespace, actor, kinds, since, until, oldest_first, .. } = self;
+        let is_uid = matches!(subject, Some(HistorySubject::Uid(_)));
         let filter = proto::ChangeFilter {
             // A uid identifies a registration in any namespace.
             namespace: if is_uid { "-".to_owned() } else { namespace },
@@ -88,7 +88,7 @@ impl HistoryArgs {
             end_time: until.map(time_args::timestamp),
             ..proto::ChangeFilter::default()
         };
-        let filter = match what {
+        let filter = match subject {
             None => filter,
             Some(HistorySubject::Uid(uid)) => {
                 proto::ChangeFilter { uid: uid.to_string(), ..filter }

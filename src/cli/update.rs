@@ -17,7 +17,7 @@ use crate::registry::port::{Port, Transport};
 #[derive(Args, Debug)]
 pub(super) struct UpdateArgs {
     /// The uid of a registration, or one of its ports: 7421/tcp.
-    what: Target,
+    target: Target,
 
     /// The new service name.
     #[arg(long, value_name = "NAME")]
@@ -44,13 +44,13 @@ pub(super) struct UpdateArgs {
 
 impl UpdateArgs {
     pub(super) async fn run(self) -> Result<ExitStatus, Error> {
-        let Self { what, service_name, no_labels, etag, namespace, details, acknowledge, write } =
+        let Self { target, service_name, no_labels, etag, namespace, details, acknowledge, write } =
             self;
         let (fields, mask) = fields(service_name, &details, no_labels);
         let flags = format!("--service-name, {}, --label and --no-labels", text_flags());
         let update_mask = mask.finish(&flags)?;
         let session = write.call.connect().await?;
-        let registration = resolve(&session, &what, &namespace.namespace).await?;
+        let registration = resolve(&session, &target, &namespace.namespace).await?;
         let assignment = proto::Assignment {
             uid: registration.uid,
             etag: etag.unwrap_or(registration.etag),
@@ -62,7 +62,7 @@ impl UpdateArgs {
             acknowledge: acknowledge.codes(),
             ..Default::default()
         };
-        write_each(&session, &write, "Updated", &[what], |_| request.clone()).await
+        write_each(&session, &write, "Updated", &[target], |_| request.clone()).await
     }
 }
 

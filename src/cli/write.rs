@@ -87,8 +87,8 @@ pub(super) async fn write_each<T: Display, R: WriteRequest<Response: Into<WriteO
 pub(super) struct TargetArgs {
     /// The uid of a registration, or one of its ports: 7421 or 7421/tcp. Each argument is a separate
     /// call; the first failed call ends the command.
-    #[arg(required = true)]
-    what: Vec<Target>,
+    #[arg(required = true, value_name = "TARGET")]
+    targets: Vec<Target>,
 
     #[command(flatten)]
     namespace: NamespaceArgs,
@@ -128,10 +128,10 @@ impl TargetArgs {
         done: &str,
         request: R,
     ) -> Result<ExitStatus, Error> {
-        let Self { what, namespace: NamespaceArgs { namespace } } = self;
+        let Self { targets, namespace: NamespaceArgs { namespace } } = self;
         let session = args.call.connect().await?;
         let request = |target: &Target| request.at(target, namespace);
-        write_each(&session, args, done, what, request).await
+        write_each(&session, args, done, targets, request).await
     }
 }
 
