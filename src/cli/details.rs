@@ -32,6 +32,10 @@ pub(super) struct DetailArgs {
     #[arg(long, value_name = "TEXT")]
     notes: Option<String>,
 
+    /// A link to more information, such as a repository or a runbook.
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+
     /// A label; repeatable. An update replaces all existing labels.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse::label)]
     labels: Vec<(String, String)>,
@@ -39,13 +43,14 @@ pub(super) struct DetailArgs {
 
 impl DetailArgs {
     fn texts(&self) -> [(TextField, Option<&String>); TextField::ALL.len()] {
-        let Self { description, assignee, contact, reference, notes, labels: _ } = self;
+        let Self { description, assignee, contact, reference, notes, url, labels: _ } = self;
         [
             (TextField::Description, description.as_ref()),
             (TextField::Assignee, assignee.as_ref()),
             (TextField::Contact, contact.as_ref()),
             (TextField::Reference, reference.as_ref()),
             (TextField::AssignmentNotes, notes.as_ref()),
+            (TextField::Url, url.as_ref()),
         ]
     }
 

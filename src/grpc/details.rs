@@ -30,6 +30,7 @@ macro_rules! detailed_message {
                     TextField::Contact => &self.contact,
                     TextField::Reference => &self.reference,
                     TextField::AssignmentNotes => &self.assignment_notes,
+                    TextField::Url => &self.url,
                 }
             }
 
@@ -40,6 +41,7 @@ macro_rules! detailed_message {
                     TextField::Contact => &mut self.contact,
                     TextField::Reference => &mut self.reference,
                     TextField::AssignmentNotes => &mut self.assignment_notes,
+                    TextField::Url => &mut self.url,
                 }
             }
 

@@ -21,12 +21,20 @@ pub enum TextField {
     Reference,
     /// Additional notes.
     AssignmentNotes,
+    /// A link to more information.
+    Url,
 }
 
 impl TextField {
     /// Every field, in the order in which they are listed.
-    pub const ALL: [Self; 5] =
-        [Self::Description, Self::Assignee, Self::Contact, Self::Reference, Self::AssignmentNotes];
+    pub const ALL: [Self; 6] = [
+        Self::Description,
+        Self::Assignee,
+        Self::Contact,
+        Self::Reference,
+        Self::AssignmentNotes,
+        Self::Url,
+    ];
 
     /// The name in the API, in JSON and in the database.
     #[must_use]
@@ -37,6 +45,7 @@ impl TextField {
             Self::Contact => "contact",
             Self::Reference => "reference",
             Self::AssignmentNotes => "assignment_notes",
+            Self::Url => "url",
         }
     }
 
@@ -45,7 +54,7 @@ impl TextField {
     pub const fn max_bytes(self) -> usize {
         match self {
             Self::Description | Self::Assignee | Self::Contact => 255,
-            Self::Reference => 512,
+            Self::Reference | Self::Url => 512,
             Self::AssignmentNotes => 2000,
         }
     }
@@ -62,7 +71,7 @@ impl TextField {
     const fn is_searched(self) -> bool {
         match self {
             Self::Description | Self::Assignee | Self::Contact => true,
-            Self::Reference | Self::AssignmentNotes => false,
+            Self::Reference | Self::AssignmentNotes | Self::Url => false,
         }
     }
 }
@@ -80,6 +89,8 @@ pub struct Details {
     pub reference: Arc<str>,
     /// Additional notes, or empty.
     pub assignment_notes: Arc<str>,
+    /// A link to more information, or empty; only registrations have one.
+    pub url: Arc<str>,
     /// Key-value pairs; only registrations have any.
     pub labels: Labels,
 }
@@ -88,13 +99,15 @@ impl Details {
     /// A text.
     #[must_use]
     pub const fn text(&self, field: TextField) -> &Arc<str> {
-        let Self { description, assignee, contact, reference, assignment_notes, labels: _ } = self;
+        let Self { description, assignee, contact, reference, assignment_notes, url, labels: _ } =
+            self;
         match field {
             TextField::Description => description,
             TextField::Assignee => assignee,
             TextField::Contact => contact,
             TextField::Reference => reference,
             TextField::AssignmentNotes => assignment_notes,
+            TextField::Url => url,
         }
     }
 
@@ -106,6 +119,7 @@ impl Details {
             TextField::Contact => &mut self.contact,
             TextField::Reference => &mut self.reference,
             TextField::AssignmentNotes => &mut self.assignment_notes,
+            TextField::Url => &mut self.url,
         }
     }
 

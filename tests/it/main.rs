@@ -17,6 +17,7 @@ mod command_line;
 mod conformance;
 mod crash;
 mod decisions;
+mod descriptive_fields;
 mod docs;
 mod encrypted_client;
 mod ensure_port;

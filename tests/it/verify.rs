@@ -323,7 +323,7 @@ async fn an_error_names_its_location_and_the_command_to_run() {
     let server = database_with_everything().await;
     let overlap = "insert into custom_assignment select namespace, transport, first_port - 1, \
                    last_port, '0197f3a4-5c1e-7b52-9d0e-3f6a1b2c4d5e', 'other', '', '', '', '', '', \
-                   '{}', create_time, update_time, revision, null, null, null, null \
+                   '{}', create_time, update_time, revision, null, null, null, null, '' \
                    from custom_assignment where service_name = 'billing'";
     for (sql, check, position) in [
         (overlap, "assignments", "default: 7449-7450/tcp other"),

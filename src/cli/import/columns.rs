@@ -64,6 +64,7 @@ const KNOWN: &[(Column, &[&str])] = &[
         &["notes", "note", "comment", "comments", "remark", "remarks", "assignment notes"],
     ),
     (Column::Detail(TextField::Reference), &["reference", "references", "link", "links"]),
+    (Column::Detail(TextField::Url), &["url", "urls"]),
     (Column::Labels, &["labels"]),
     (Column::Namespace, &["namespace"]),
     (Column::Pool, &["pool"]),

@@ -37,6 +37,7 @@ pub(in crate::cli) fn object(record: &proto::Assignment) -> Value {
         "ttl": record.ttl.map(|ttl| ttl.to_string()),
         "pool": text(&record.pool),
         "instance": text(&record.instance),
+        "url": text(&record.url),
     })
 }
 
@@ -93,6 +94,6 @@ mod tests {
         assert_eq!(object["labels"], json!({}));
         assert_eq!(object["ttl"], "3600s");
         let fields: Vec<_> = object.as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!(fields[23..], ["revision", "expire_time", "ttl", "pool", "instance"]);
+        assert_eq!(fields[23..], ["revision", "expire_time", "ttl", "pool", "instance", "url"]);
     }
 }

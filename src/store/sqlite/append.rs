@@ -309,7 +309,7 @@ async fn insert_assignments(
     let rows = rows.collect::<Result<Vec<_>, StoreError>>()?;
     let into = "insert into custom_assignment (namespace, transport, first_port, last_port, uid, \
                 service_name, description, assignee, contact, reference, assignment_notes, labels, \
-                create_time, update_time, revision, ttl, expire_time, pool, instance) ";
+                create_time, update_time, revision, ttl, expire_time, pool, instance, url) ";
     let bind = |mut row: Separated<'_, Sqlite, _>, (it, labels): &(&AssignmentJson, String)| {
         // Exhaustive, so that no field is forgotten. The order is that of the columns.
         let AssignmentJson {
@@ -332,6 +332,7 @@ async fn insert_assignments(
             expire_time,
             pool,
             instance,
+            url,
         } = it;
         row.push_bind(namespace.as_str())
             .push_bind(transport.as_str())
@@ -351,7 +352,8 @@ async fn insert_assignments(
             .push_bind(*ttl)
             .push_bind(*expire_time)
             .push_bind(pool.as_deref())
-            .push_bind(instance.as_deref());
+            .push_bind(instance.as_deref())
+            .push_bind(url.as_str());
     };
     script.insert(connection, into, &rows, bind).await
 }

@@ -40,6 +40,8 @@ pub(in crate::store) struct AssignmentJson {
     pub pool: Option<String>,
     #[serde(default)]
     pub instance: Option<String>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub url: String,
 }
 
 impl AssignmentJson {
@@ -48,7 +50,7 @@ impl AssignmentJson {
         let registration = record.registration()?;
         let pooled = registration.pooled.as_ref();
         let ports = record.ports?;
-        let Details { description, assignee, contact, reference, assignment_notes, labels } =
+        let Details { description, assignee, contact, reference, assignment_notes, url, labels } =
             &record.details;
         Some(Self {
             uid: record.uid.to_string(),
@@ -70,6 +72,7 @@ impl AssignmentJson {
             expire_time: registration.lease.map(|lease| lease.expire_time.as_microsecond()),
             pool: pooled.map(|pooled| pooled.pool.to_string()),
             instance: pooled.and_then(|pooled| Some(pooled.instance.as_ref()?.to_string())),
+            url: url.to_string(),
         })
     }
 
@@ -103,6 +106,7 @@ impl AssignmentJson {
                 contact: text(self.contact),
                 reference: text(self.reference),
                 assignment_notes: text(self.assignment_notes),
+                url: text(self.url),
                 labels: or_corrupt(Labels::parse(self.labels))?,
             },
             origin: Origin::Custom(Registration {

@@ -92,7 +92,7 @@ async fn assignments_after(
              'reference', reference, 'assignment_notes', assignment_notes,
              'labels', json(labels), 'create_time', create_time, 'update_time', update_time,
              'revision', revision, 'ttl', ttl, 'expire_time', expire_time, 'pool', pool,
-             'instance', instance)) as "chunk!: String"
+             'instance', instance, 'url', url)) as "chunk!: String"
            from (select * from custom_assignment
              where (namespace, transport, first_port) > (?, ?, ?)
              order by namespace, transport, first_port limit 1024)"#,
