@@ -1,7 +1,7 @@
 //! Portbook: the port registry of an organisation, served over gRPC.
 //!
-//! IANA's registry, the everyday uses that IANA does not record, and the organisation's own
-//! registrations, served from memory and stored in one file.
+//! IANA's registry, the common uses that IANA does not record, and the organisation's own
+//! registrations, served from memory and stored in a database.
 //!
 //! # The modules, in reading order
 //!
@@ -9,7 +9,7 @@
 //! - [`access`]: callers, tokens and permissions. Pure too.
 //! - [`iana`]: IANA's registry file, and the migration generated from it.
 //! - [`metrics`]: counters and timers.
-//! - [`store`]: persistent storage; each store is a folder in it and contains all of its SQL.
+//! - [`store`]: persistent storage: the interface of a store, and a folder for each store.
 //! - [`writer`]: the one task that changes a registry.
 //! - [`grpc`]: the services of `portbook.v1`; every call passes through [`grpc::layer`].
 //! - [`config`], [`telemetry`], [`connection`], [`server`]: the server process.
@@ -22,11 +22,12 @@
 //! 1. A read uses exactly one [`registry::snapshot::Snapshot`] and never accesses the database.
 //!    Historical queries also read the history, on separate connections.
 //! 2. Only the writer commits and publishes: commit, publish, reply, in this order. A client that
-//!    has received the reply to a write therefore reads that write on every connection.
+//!    has received the reply to a write therefore reads that write on every connection to this server.
 //! 3. Queued commands are decided one after another, each on the result of the previous one, and
 //!    committed together, durably. A refused command does not affect the others. A failed commit
-//!    fails every command of its batch, and every command decided on top of it in the meantime,
-//!    and publishes nothing.
+//!    fails every command of its batch, and every command decided on its result in the meantime,
+//!    and publishes nothing. If another writer has appended first, nothing is committed, and all of
+//!    them are decided again on the new state.
 //! 4. An acknowledged write survives the end of the process and a power failure. Handlers may be
 //!    dropped at any await; durable work belongs to the writer.
 //! 5. The database also rejects two holders of a port, overlapping pools, and ports of a pool that

@@ -36,8 +36,8 @@ pub enum Denied {
 
 fn scope(namespace: &NamespaceName, pool: Option<&PoolName>) -> String {
     match pool {
-        Some(pool) => format!("the pool {pool} of the namespace {namespace}"),
-        None => format!("the namespace {namespace} outside its pools"),
+        Some(pool) => format!("pool {pool} of namespace {namespace}"),
+        None => format!("namespace {namespace} outside its pools"),
     }
 }
 

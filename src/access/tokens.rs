@@ -84,10 +84,10 @@ pub enum TokenRefusal {
     #[error("token {0} does not exist")]
     NotFound(TokenName),
     /// A token has or had that name.
-    #[error("the token {0} exists or existed: token names are never reused, choose another")]
+    #[error("token {0} exists or existed: token names are never reused, choose another")]
     AlreadyExists(TokenName),
     /// The token was revoked.
-    #[error("the token {0} was revoked, which is permanent: create another")]
+    #[error("token {0} was revoked, which is permanent: create another")]
     Revoked(TokenName),
     /// The credential is a certificate.
     #[error("the credential of token {0} is a certificate: it has no secret to rotate")]

@@ -17,9 +17,7 @@ use crate::access::TokenFormatError;
 use crate::grpc::proto::{port_admin_service_server, port_registry_service_server};
 use crate::iana::IanaError;
 use crate::server::ServeError;
-use crate::store::StoreError;
-use crate::store::error_chain;
-use crate::store::{BackupError, CopyError, OpenError, RestoreError};
+use crate::store::{BackupError, CopyError, OpenError, RestoreError, StoreError, error_chain};
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -139,7 +137,7 @@ impl Error {
         addr: &Address,
         stage: Stage,
     ) -> Self {
-        // tonic's error only says "transport error".
+        // The message of tonic's error is always "transport error".
         let error = match error.source() {
             Some(source) if error.is::<tonic::transport::Error>() => source,
             _ => error,

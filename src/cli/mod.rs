@@ -83,8 +83,8 @@ enum Command {
     /// Register all rows of a CSV file or Markdown table, or none of them.
     ///
     /// The headers identify the columns. Required: ports and service name. Optional: transport,
-    /// owner or team, contact, description, notes, reference, labels, namespace, pool and ttl. All
-    /// rows are checked first. If one is rejected, nothing is registered. At most 1000
+    /// owner or team, contact, description, notes, reference, url, labels, namespace, pool and ttl.
+    /// All rows are checked first. If one is rejected, nothing is registered. At most 1000
     /// registrations per file.
     Import(import::ImportArgs),
     /// Change the descriptive fields of a registration.

@@ -14,7 +14,7 @@ use super::{Error, ExitStatus};
 /// A named property as text for people.
 pub(super) type Property = (&'static str, String);
 
-/// A resource as it is printed. `default` has the fields of a listed resource.
+/// A resource to print. The default value has every column, for the header of an empty CSV table.
 pub(super) trait Resource: Default {
     /// The columns of the table after a write: names of properties.
     const COLUMNS: &'static [&'static str];

@@ -25,8 +25,8 @@ pub struct Edition {
 
 /// IANA's registry, the common uses and the guides.
 ///
-/// Never changes: another edition is another value, with separate records. Whatever refers to its
-/// records by index or caches what follows from them is a part of it, or is discarded with it.
+/// Never changes: another edition is another value, with separate records. All data that refers to its
+/// records by index, or is derived from them, is a part of it or is discarded with it.
 #[derive(Debug)]
 pub struct Reference {
     edition: Edition,

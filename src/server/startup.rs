@@ -16,7 +16,7 @@ use crate::store::Store;
 /// How often a slow start is logged.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Waits for the database to be seeded or upgraded, and logs that it takes long.
+/// Waits until the database is open, and logs each second that it is being seeded or upgraded.
 pub(super) async fn with_progress<T>(opening: impl Future<Output = T>) -> T {
     tokio::pin!(opening);
     let started = Instant::now();

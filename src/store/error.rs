@@ -1,4 +1,4 @@
-//! The errors of every store. They contain no type of a database driver: the source is boxed.
+//! The errors that all stores return. They contain no type of a database driver: the source is boxed.
 
 use std::error::Error;
 use std::io;
@@ -13,7 +13,8 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 /// An error of a store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Another program has written to a database of a store for one server.
+    /// Another program has written to a database that allows one writer, or has replaced the database
+    /// with an older one.
     #[error(
         "the database is at revision {found} where {expected} was expected: another program has written to it"
     )]
@@ -23,7 +24,7 @@ pub enum StoreError {
         /// The last revision in the store.
         found: Revision,
     },
-    /// Other writers have appended before each attempt, so nothing was stored.
+    /// Other writers appended before each attempt, so nothing was stored.
     #[error("other servers wrote to the database before each of {attempts} attempts")]
     Contention {
         /// The number of attempts.

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use super::{BoxError, OpenError, Store};
 use crate::registry::assignment::Revision;
 
-/// A store with backup, restoration and verification. They need no open store: a server may be using
-/// the database, except for a restoration.
+/// A store with backup, restoration and verification. None of them requires an open store; a server may
+/// use the database during a backup or a verification.
 pub trait Maintenance: Store {
     /// Writes a verified, consistent backup of the database to a file. `report_progress` receives the
     /// number of bytes copied and the total.
@@ -85,7 +85,7 @@ pub enum CopyError {
     #[error("{0} already exists: give another name, or --force to replace it")]
     Exists(PathBuf),
     /// The disk is full.
-    #[error("there is no space for {0} on its disk")]
+    #[error("the disk of {0} is full: free some space on it")]
     Full(PathBuf),
     /// The store can't write the copy.
     #[error("{path} can't be written")]

@@ -36,10 +36,10 @@ pub use maintenance::{
 pub use selector::{DatabaseStore, in_memory};
 pub use two_threads::TwoThreads;
 
-/// A store of one registry, used by one writer.
+/// An open store of one registry, used by one writer.
 ///
-/// A store may have several writers, each with its own open store: then each of them may find that
-/// another has appended ([`AppendOutcome::Behind`]). A store for one writer returns
+/// A database may have several writers, each with its own open store: then each of them may find that
+/// another has appended ([`AppendOutcome::Behind`]). A store that allows one writer per database returns
 /// [`StoreError::Conflict`] instead, which ends the writer.
 pub trait Store: Sized + Send + 'static {
     /// Opens the database at this location. A new database is created and contains only the seed:
@@ -55,15 +55,15 @@ pub trait Store: Sized + Send + 'static {
     /// and each one from the moment its append has returned.
     fn history(&self) -> Arc<dyn History>;
 
-    /// A reader of the current size of the database.
+    /// A function that returns the current size of the database.
     fn size(&self) -> SizeReader;
 
     /// Stores these entries, all or none, if the last revision is `expected`. Their revisions follow
-    /// `expected` without a gap; a store rejects any others.
+    /// `expected` without a gap; a store rejects any others. Without entries, only checks `expected`.
     ///
-    /// - After `Committed` they survive the end of the process and a loss of power, and `load`,
+    /// - After `Committed` they survive the end of the process and a power failure, and `load`,
     ///   `history`, `entries_since` and `stored_outcome` of every open store include them.
-    /// - After `Behind` or an error nothing was stored, and the store can be used further.
+    /// - After `Behind` or an error nothing was stored, and the store remains usable.
     fn append(
         &mut self,
         expected: Revision,
@@ -74,7 +74,7 @@ pub trait Store: Sized + Send + 'static {
     /// the revision is the last one or later.
     ///
     /// A writer calls this after `Behind`, and then appends what it has decided on the new state. A
-    /// store may reserve the log for it in between, for a bounded time, so that it is not behind again.
+    /// store may lock the log for it until then, for a bounded time, so that it is not behind again.
     fn entries_since(
         &mut self,
         revision: Revision,
@@ -92,18 +92,18 @@ pub trait Store: Sized + Send + 'static {
     /// writers, the last one prevails.
     fn put_token(&mut self, token: &Token) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Closes the store. No data is lost, whether it succeeds or not.
+    /// Closes the store. An error loses no data.
     fn close(self) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
-/// Returns the size of the database in bytes, including its write-ahead log, 0 if it has none. Called
-/// at each scrape of the metrics: it must not wait for a network.
+/// Returns the size of the database in bytes, including its write-ahead log; 0 if the database has no
+/// files. Called at each scrape of the metrics, so it must not access the network.
 pub type SizeReader = Box<dyn Fn() -> u64 + Send + Sync>;
 
 /// The outcome of an append that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AppendOutcome {
-    /// The entries are stored.
+    /// The entries are stored, durably.
     Committed,
     /// Another writer has appended, so nothing was stored.
     Behind {
@@ -112,10 +112,10 @@ pub enum AppendOutcome {
     },
 }
 
-/// The end of the log, and the state that is not in the log.
+/// The entries after a revision, and the state that is not in the log.
 #[derive(Debug)]
 pub struct LogTail {
-    /// The entries, without findings and requests.
+    /// The entries. Their findings and requests are empty: the log does not contain them.
     pub entries: Vec<Entry>,
     /// All tokens, including expired and revoked ones, read after the entries. They are not part of the
     /// log, so a change of another writer becomes effective when this is read.
@@ -196,7 +196,7 @@ pub struct Entry {
     pub actor: Actor,
     /// The actor's reason; may be empty.
     pub reason: String,
-    /// Its changes.
+    /// Its changes, at least one.
     pub changes: Vec<Change>,
     /// The findings of the rules.
     pub findings: Vec<Finding>,

@@ -1,4 +1,4 @@
-//! Selects the store of a database. No other file outside `sqlite/` names a store.
+//! Selects the store of a database: the only file outside the folder of a store that uses its types.
 
 use super::OpenError;
 use super::sqlite::SqliteStore;

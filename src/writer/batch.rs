@@ -24,7 +24,7 @@ pub(super) struct Batch {
     pub(super) outcomes: HashMap<(Actor, String), ([u8; 32], Outcome)>,
     /// The commands, and the replies to send after publishing.
     pub(super) decided: Vec<(QueuedCommand, Result<Outcome, WriteError>)>,
-    /// Whether a decision depends on a revision after the snapshot, which another writer has appended.
+    /// Whether an outcome is that of a revision after the snapshot, which another writer has appended.
     pub(super) is_behind: bool,
 }
 
@@ -34,7 +34,7 @@ const MAX_ENTRIES: usize = 512;
 const MAX_CHANGES: usize = 4096;
 
 impl Batch {
-    /// Whether no command must be added: it has reached the maximum size of a commit, or is behind.
+    /// Whether no more commands may be added: it has the maximum size of a commit, or is behind.
     pub(super) fn is_full(&self) -> bool {
         let changes: usize = self.entries.iter().map(|entry| entry.changes.len()).sum();
         self.is_behind || self.entries.len() >= MAX_ENTRIES || changes >= MAX_CHANGES

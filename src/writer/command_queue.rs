@@ -176,7 +176,7 @@ async fn earlier_outcome(
         earlier.clone()
     } else {
         let stored = store.stored_outcome(&proposal.actor, &request.id).await.map_err(|error| {
-            tracing::error!(error = &error as &dyn std::error::Error, "read failed");
+            tracing::error!(error = &error as &dyn std::error::Error, "stored outcome not read");
             WriteError::Store(Arc::new(error))
         })?;
         match stored {

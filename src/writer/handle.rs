@@ -60,7 +60,8 @@ pub enum WriteError {
     /// The request id belongs to another request.
     #[error("the request id {0:?} was used for another request")]
     RequestIdReused(String),
-    /// The store failed. All commands of the same commit get this error.
+    /// The store failed, or other writers appended before each attempt: nothing was stored. Every
+    /// command of a failed commit gets this error.
     #[error("the change could not be stored")]
     Store(#[source] Arc<StoreError>),
     /// The queue is full.
@@ -150,7 +151,7 @@ impl RegistryHandle {
         self.clock.now()
     }
 
-    /// The number of queued commands.
+    /// The number of queued commands, without those that are to be decided again.
     #[must_use]
     pub fn queued(&self) -> usize {
         self.queue.max_capacity() - self.queue.capacity()

@@ -4,11 +4,11 @@
 //! While the store commits a batch, the writer decides newly arrived commands on the state after that
 //! batch. These are committed, published and replied to only after that batch, and fail with it.
 //!
-//! A store may have other writers. If one of them has appended first, nothing was committed: the writer
-//! reads the new entries and tokens, publishes them, and decides all commands of the batch again on the
-//! new state, before any other command. No caller waits forever: a command that loses [`MAX_ATTEMPTS`]
-//! appends fails with an error of the store, and the caller may retry. What is not appended, such as a
-//! refusal, is decided on the last state that this writer knows.
+//! A database may have other writers. If one of them has appended first, nothing was committed: the
+//! writer reads the new entries and tokens, publishes them, and decides all commands of the batch again
+//! on the new state, before any other command. No caller waits forever: if `MAX_ATTEMPTS` appends of a
+//! command have failed in this way, it fails with an error of the store, and the caller may retry. An
+//! outcome that is not appended, such as a refusal, is based on the last state that this writer has read.
 
 mod batch;
 mod command_queue;
@@ -46,7 +46,8 @@ const MAX_QUEUED: usize = 4096;
 const MAX_LAG: usize = 256;
 /// The pause before the next attempt to expire leases after a failed commit.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
-/// How many appends of a command, or of expired leases, may lose against other writers in a row.
+/// How many appends of a command, or of expired leases, may fail in a row because another writer has
+/// appended first.
 const MAX_ATTEMPTS: u32 = 16;
 /// The capacity of the queue of token changes; further callers wait for a slot.
 const MAX_QUEUED_TOKENS: usize = 16;
@@ -92,8 +93,8 @@ impl<S: Store> Writer<S> {
     /// queued, and returns the store. Expires leases when they end.
     ///
     /// # Errors
-    /// If the snapshot no longer matches the store: its log is not the continuation of the snapshot, or
-    /// another program has written to the database of a store for one server.
+    /// If the snapshot no longer matches the store: the log is not the continuation of the snapshot, or
+    /// another program has written to a database that allows one writer.
     pub async fn run(mut self, stop: CancellationToken) -> Result<S, StoreError> {
         let mut pause = self.until_next_lease_expiry();
         loop {
@@ -121,7 +122,7 @@ impl<S: Store> Writer<S> {
     /// Expires the leases that have ended. Returns whether that was committed.
     ///
     /// # Errors
-    /// If another program has written to the store.
+    /// Like [`Self::run`].
     pub async fn expire_leases(&mut self) -> Result<bool, StoreError> {
         let mut attempts = 0;
         while self.until_next_lease_expiry().is_zero() {
@@ -203,10 +204,10 @@ impl<S: Store> Writer<S> {
     }
 
     /// Reads the entries that other writers have appended and the tokens, and publishes them. The inner
-    /// error is one of reading; nothing was published then.
+    /// error is returned if they can't be read; nothing was published then, and the writer continues.
     ///
     /// # Errors
-    /// If the entries are not the continuation of the snapshot.
+    /// If the entries are not the continuation of the snapshot, which ends the writer.
     async fn catch_up(&mut self) -> Result<Result<(), Arc<StoreError>>, StoreError> {
         let mut snapshot = Snapshot::clone(&self.published.load());
         let LogTail { entries, tokens } = match self.store.entries_since(snapshot.revision()).await
@@ -214,7 +215,7 @@ impl<S: Store> Writer<S> {
             Ok(tail) => tail,
             Err(error) => {
                 self.metrics.record_failed_commit();
-                tracing::error!(error = &error as &dyn std::error::Error, "log not read");
+                tracing::error!(error = &error as &dyn std::error::Error, "catch-up failed");
                 return Ok(Err(Arc::new(error)));
             }
         };
@@ -223,7 +224,7 @@ impl<S: Store> Writer<S> {
             snapshot.advance(entry.revision, &entry.changes);
             self.commands.last_time = self.commands.last_time.max(entry.time);
         }
-        tracing::debug!(revision = snapshot.revision().0, "read the entries of another writer");
+        tracing::debug!(revision = snapshot.revision().0, "caught up with another writer");
         self.commands.tokens.store(Arc::new(tokens.into_iter().collect()));
         self.publish_entries(snapshot, entries);
         Ok(Ok(()))

@@ -27,8 +27,7 @@ use crate::grpc::proto::port_registry_service_client::PortRegistryServiceClient;
 use crate::grpc::proto::port_registry_service_server::PortRegistryServiceServer;
 use crate::grpc::registry_service::RegistryService;
 use crate::metrics::Metrics;
-use crate::store::Store;
-use crate::store::in_memory;
+use crate::store::{Store, in_memory};
 use crate::writer::{Clock, Environment, writer};
 
 pub(super) use self::address::Address;
@@ -184,9 +183,9 @@ async fn embedded() -> Result<Transport, Error> {
     let clock = Clock::system();
     let loaded = store.load(clock.now()).await?.into_loaded();
     let (history, database_id) = (store.history(), loaded.database_id.as_str().into());
-    let world = Environment::system(clock, Arc::new(Metrics::new([]).0));
-    let (registrar, _) = writer(store, loaded, world);
-    let service = RegistryService::new(registrar, history, database_id, CancellationToken::new());
+    let environment = Environment::system(clock, Arc::new(Metrics::new([]).0));
+    let (handle, _) = writer(store, loaded, environment);
+    let service = RegistryService::new(handle, history, database_id, CancellationToken::new());
     let server = PortRegistryServiceServer::new(service);
     let transport = ServiceExt::<Request<Body>>::map_err(server, |never| match never {});
     Ok(BoxCloneService::new(transport))

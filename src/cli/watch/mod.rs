@@ -1,4 +1,4 @@
-//! `portbook watch`: prints changes to assignments as they happen and resumes after a lost
+//! `portbook watch`: prints changes to assignments as they are committed, and resumes after a lost
 //! connection.
 
 mod progress;

@@ -99,10 +99,10 @@ pub enum Refusal {
         pool: PoolName,
     },
     /// The namespace already exists.
-    #[error("the namespace {0} already exists")]
+    #[error("namespace {0} already exists")]
     NamespaceExists(NamespaceName),
     /// The namespace can't be deleted.
-    #[error("the namespace {0} always exists: it can't be deleted")]
+    #[error("namespace {0} always exists: it can't be deleted")]
     NamespacePermanent(NamespaceName),
     /// The namespace is not empty.
     #[error(
@@ -118,7 +118,7 @@ pub enum Refusal {
         pools: usize,
     },
     /// The pool already exists.
-    #[error("the pool {name} already exists in namespace {namespace}")]
+    #[error("pool {name} already exists in namespace {namespace}")]
     PoolExists {
         /// The namespace.
         namespace: NamespaceName,

@@ -45,7 +45,7 @@ pub struct ChangeRecord {
     pub change: Change,
 }
 
-/// The entries that complete revisions of changes, in order, consist of. They have no findings and no
+/// Groups the changes of complete revisions, in order, into entries. These have no findings and no
 /// request: the history does not contain them.
 #[must_use]
 pub fn entries(records: Vec<ChangeRecord>) -> Vec<Entry> {
@@ -113,7 +113,7 @@ pub struct Query {
 pub struct ChangeFilter {
     /// The namespace.
     pub namespace: Option<NamespaceName>,
-    /// Whether changes of namespaces and pools match any value of `ports`.
+    /// Whether changes of namespaces and pools, which have no ports, match any value of `ports`.
     pub include_settings: bool,
     /// Registrations that share a port with this range.
     pub ports: Option<PortRange>,

@@ -19,10 +19,11 @@ use crate::store::history::format::{
 };
 use crate::store::{Entry, StoreError};
 
-// Settings are rare: each of their inserts takes the rows as a JSON array. Most rows are history and
-// registrations. With JSON, SQLite spent 57 % of the instructions of a registration on parsing it, so
-// their columns are bound, many rows per statement, and all statements are sent to the connection's
-// thread as one script: waking the thread for each statement cost more than running it.
+// Changes of namespaces and pools are rare: each of their inserts has one parameter, the rows as a JSON
+// array. Most rows are history and registrations. With JSON, SQLite spent 57 % of the instructions of a
+// registration on parsing it, so their columns are bound, many rows per statement, and all statements
+// are sent to the connection's thread as one script: waking the thread for each statement cost more than
+// running it.
 
 /// The maximum number of rows per statement. A statement for each number of rows is prepared once.
 const MAX_ROWS: usize = 64;

@@ -29,8 +29,9 @@ pub use verify::{Verifier, verify};
 
 use self::history::{EmptyHistory, SqliteHistory};
 use super::history::History;
-use super::history::format::TextInterner;
-use super::history::format::{decode_change, decode_findings, hash_from, revision_from_integer};
+use super::history::format::{
+    TextInterner, decode_change, decode_findings, hash_from, revision_from_integer,
+};
 use super::{
     AppendOutcome, Backup, BackupError, Contents, Entry, LogTail, Maintenance, OpenError, Report,
     RestoreError, Restored, SizeReader, Store, StoreError, StoredOutcome, check_revisions,
@@ -297,14 +298,6 @@ mod tests {
         assert!(matches!(moved, Err(StoreError::Moved(_))), "{moved:?}");
     }
 
-    #[tokio::test]
-    async fn an_append_on_another_revision_is_refused() {
-        let mut store = SqliteStore::in_memory().await.unwrap();
-        let loaded = store.load(Timestamp::UNIX_EPOCH).await.unwrap().into_loaded();
-        let conflict = store.append(Revision(7), &[entry(&loaded, Revision(8), 10_000)]).await;
-        assert!(matches!(conflict, Err(StoreError::Conflict { .. })), "{conflict:?}");
-        store.append(Revision(0), &[entry(&loaded, Revision(1), 10_000)]).await.unwrap();
-    }
     /// A field that a query, a row or the schema lacks fails this test.
     #[tokio::test]
     async fn every_descriptive_field_is_stored_and_in_the_history() {

@@ -19,7 +19,7 @@ use super::read_only::with_suffix;
 use super::verify::{verify, verify_format};
 use crate::store::{CopyError, OpenError, RestoreError, Restored};
 
-/// The files that SQLite stores companion a database. It would apply them to any database of that name.
+/// The files that SQLite creates beside a database. It would apply them to any database of that name.
 const COMPANIONS: [&str; 3] = ["-wal", "-journal", "-shm"];
 
 /// Verifies the backup and replaces the database with it. `report_progress` receives the number of

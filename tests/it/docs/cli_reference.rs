@@ -86,7 +86,7 @@ fn reference() -> String {
     }
     let is_shared = |row: &String| uses[row] >= SHARED_BY;
     let mut page = String::from(
-        "# Commands\n\nGenerated from the definitions of the commands; `portbook COMMAND --help` prints the same. A flag\nwins over its variable.\n",
+        "# Commands\n\nGenerated from the definitions of the commands; `portbook COMMAND --help` prints the same. A flag\ntakes precedence over its variable.\n",
     );
     writeln!(page, "\n```text\n{}\n```", cli.get_after_help().unwrap()).unwrap();
     writeln!(page, "\n## Shared flags\n\nFlags that mean the same in many commands.\n\n{HEAD}")

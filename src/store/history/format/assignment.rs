@@ -1,4 +1,4 @@
-//! The rows of registrations.
+//! Registrations as JSON.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::registry::port::{Port, PortRange, Transport};
 use crate::registry::text::Labels;
 use crate::store::StoreError;
 
-/// The row of a registration. Fields that older history lacks have a default.
+/// A registration as JSON. Fields that older history lacks have a default.
 #[derive(Debug, Serialize, Deserialize)]
 pub(in crate::store) struct AssignmentJson {
     pub uid: String,
@@ -45,7 +45,7 @@ pub(in crate::store) struct AssignmentJson {
 }
 
 impl AssignmentJson {
-    /// The row of a registration; none for a record of the reference.
+    /// The JSON of a registration; none for a record of the reference.
     pub(in crate::store) fn of(record: &Assignment) -> Option<Self> {
         let registration = record.registration()?;
         let pooled = registration.pooled.as_ref();

@@ -1,4 +1,4 @@
-//! The rows of changes.
+//! Changes as rows: the columns that contain a change, and those that exist for queries.
 
 use std::sync::Arc;
 
@@ -16,8 +16,8 @@ use crate::registry::service_name::fold;
 use crate::store::StoreError;
 use crate::store::history::ChangePosition;
 
-/// The row of a change. `kind`, `before`, `after` and `rest_until` contain the complete change; the
-/// other columns only serve queries.
+/// A change as a row. `kind`, `before`, `after` and `rest_until` contain the complete change; the other
+/// columns exist only for queries.
 #[derive(Clone, Debug, Serialize)]
 pub struct ChangeRow {
     /// The revision.
@@ -48,7 +48,7 @@ pub struct ChangeRow {
     pub rest_until: Option<i64>,
 }
 
-/// The changed record.
+/// The changed record as JSON.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 enum Subject {

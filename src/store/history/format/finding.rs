@@ -1,4 +1,4 @@
-//! The rows of findings, stored with the outcome of a request.
+//! Findings as JSON, stored with the outcome of a request.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use crate::registry::finding::{Evidence, Finding, FindingCode, Severity};
 use crate::registry::port::{Port, PortRange};
 use crate::store::{StoreError, StoredFinding};
 
-/// The row of a finding. Evidence of the reference is stored as its uid. Fields that older rows lack
+/// A finding as JSON. Evidence of the reference is stored as its uid. Fields that older findings lack
 /// have a default.
 #[derive(Debug, Serialize, Deserialize)]
 struct FindingJson {

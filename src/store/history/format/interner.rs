@@ -1,4 +1,4 @@
-//! Shares repeated texts of rows in memory.
+//! Shares equal texts of the records that are read.
 
 use std::sync::Arc;
 

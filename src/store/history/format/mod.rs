@@ -1,7 +1,8 @@
-//! The format of the rows of the history, the same in every store: each change contains the complete
-//! records before and after it as JSON, and each outcome its findings.
+//! The format of the history, the same in every store: each change contains the complete records before
+//! and after it as JSON, and each outcome of a request its findings. A store may use the same JSON for
+//! its current state.
 //!
-//! Fields may be added, with a default for rows without them. No field is ever renamed or removed.
+//! Fields may be added, with a default for JSON without them. No field is ever renamed or removed.
 
 mod assignment;
 mod change;
@@ -21,7 +22,8 @@ use serde::Serialize;
 use crate::registry::assignment::Revision;
 use crate::store::StoreError;
 
-/// The integers of databases are signed; no revision reaches their maximum.
+/// The revision as a signed integer, as databases have no unsigned ones. No revision reaches the
+/// maximum.
 pub(in crate::store) fn revision_to_integer(revision: Revision) -> i64 {
     i64::try_from(revision.0).unwrap_or(i64::MAX)
 }

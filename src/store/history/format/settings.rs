@@ -1,4 +1,4 @@
-//! The rows of namespaces and pools.
+//! Namespaces and pools as JSON.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::registry::port::{Port, PortRange, Transport};
 use crate::registry::port_set::PortSet;
 use crate::store::StoreError;
 
-/// The row of a namespace.
+/// A namespace as JSON.
 #[derive(Debug, Serialize, Deserialize)]
 pub(in crate::store) struct NamespaceJson {
     name: String,
@@ -56,7 +56,7 @@ impl NamespaceJson {
     }
 }
 
-/// The row of a pool.
+/// A pool as JSON.
 #[derive(Debug, Serialize, Deserialize)]
 pub(in crate::store) struct PoolJson {
     namespace: String,

@@ -13,10 +13,9 @@ use crate::registry::decide;
 use crate::registry::snapshot::Snapshot;
 use crate::store::StoreError;
 use crate::store::history::ChangePosition;
-use crate::store::history::format::TextInterner;
 use crate::store::history::format::{
-    ChangeRow, decode_change, decode_findings, hash_from, or_corrupt, revision_from_integer,
-    revision_to_integer, time_from_micros,
+    ChangeRow, TextInterner, decode_change, decode_findings, hash_from, or_corrupt,
+    revision_from_integer, revision_to_integer, time_from_micros,
 };
 use crate::store::sqlite::last_revision;
 
@@ -76,7 +75,7 @@ async fn check_revisions(connection: &mut SqliteConnection, problems: &mut Probl
     }
 }
 
-/// Checks that the stored outcome of each accepted request can be read, to replay it to a retry.
+/// Checks that the stored outcome of each accepted request can be read: a retry returns it.
 async fn check_requests(connection: &mut SqliteConnection, problems: &mut Problems) {
     let mut rows = sqlx::query!("select actor, request_id, fingerprint, findings from request")
         .fetch(connection);
