@@ -273,7 +273,7 @@ async fn commands_decided_ahead_are_decided_again_in_order() {
 }
 
 #[tokio::test]
-async fn a_request_that_another_writer_has_accepted_is_replayed() {
+async fn a_request_accepted_by_another_writer_returns_its_first_outcome() {
     for is_during_append in [true, false] {
         let mut running = start().await;
         let act = |other: &mut OtherWriter| {
@@ -315,7 +315,7 @@ async fn a_request_that_another_writer_has_accepted_is_replayed() {
 }
 
 #[tokio::test]
-async fn a_token_that_another_writer_has_revoked_permits_nothing_more() {
+async fn a_token_revoked_by_another_writer_is_rejected() {
     let running = start().await;
     running.before_next_append(|other| {
         other.register(20_000);
@@ -331,7 +331,7 @@ async fn a_token_that_another_writer_has_revoked_permits_nothing_more() {
 }
 
 #[tokio::test]
-async fn a_lease_that_another_writer_has_expired_expires_once() {
+async fn a_lease_expired_by_another_writer_expires_once() {
     let running = start().await;
     let mut leased = registration("own", 20_000);
     if let Command::Register(register) = &mut leased {
@@ -354,7 +354,7 @@ async fn a_lease_that_another_writer_has_expired_expires_once() {
 }
 
 #[tokio::test]
-async fn a_command_that_always_loses_fails_and_the_next_ones_are_served() {
+async fn a_command_that_is_behind_at_each_append_fails_and_later_commands_succeed() {
     const ATTEMPTS: u16 = 16;
     let running = start().await;
     let mut port = 20_000;
@@ -380,7 +380,7 @@ async fn a_command_that_always_loses_fails_and_the_next_ones_are_served() {
 }
 
 #[tokio::test]
-async fn a_log_that_can_not_be_read_fails_the_commands_and_the_next_ones_are_served() {
+async fn an_unreadable_log_fails_the_commands_and_later_commands_succeed() {
     /// A store that reports a conflict, and can't read the log.
     struct UnreadableStore {
         store: MemoryStore,
@@ -427,7 +427,7 @@ async fn a_log_that_can_not_be_read_fails_the_commands_and_the_next_ones_are_ser
 }
 
 #[tokio::test]
-async fn a_log_that_is_not_the_continuation_ends_the_writer() {
+async fn a_log_that_does_not_continue_the_snapshot_ends_the_writer() {
     let running = start().await;
     running.handle.propose(register(20_000)).await.unwrap();
     // Another database in the place of this one, without the entry.

@@ -150,7 +150,7 @@ fn register(first: u16, width: u16) -> Command {
         transports: vec![Transport::Tcp],
         pool: None,
         ttl: None,
-        details: described("A law's own"),
+        details: described("A registration of the test"),
         acknowledge: FindingCode::ALL.into_iter().collect(),
     })
 }

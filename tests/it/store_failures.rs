@@ -26,7 +26,7 @@ use crate::in_process::{InProcess, Settings};
 struct GatedStore {
     store: SqliteStore,
     requested: UnboundedSender<usize>,
-    verdicts: UnboundedReceiver<Result<(), StoreError>>,
+    commit_results: UnboundedReceiver<Result<(), StoreError>>,
 }
 
 impl Store for GatedStore {
@@ -39,7 +39,7 @@ impl Store for GatedStore {
     ) -> Result<AppendOutcome, StoreError> {
         // When the test drops its end, the gate is open.
         let _ = self.requested.send(entries.len());
-        self.verdicts.recv().await.unwrap_or(Ok(()))?;
+        self.commit_results.recv().await.unwrap_or(Ok(()))?;
         self.store.append(expected, entries).await
     }
 }
@@ -48,19 +48,21 @@ impl Store for GatedStore {
 struct Running {
     server: Server,
     requested: UnboundedReceiver<usize>,
-    verdicts: UnboundedSender<Result<(), StoreError>>,
+    commit_results: UnboundedSender<Result<(), StoreError>>,
     stop: CancellationToken,
     task: JoinHandle<Result<GatedStore, ServeError>>,
 }
 
 async fn start() -> Running {
-    let ((asks, requested), (verdicts, waits)) = (unbounded_channel(), unbounded_channel());
+    let ((request_sender, requested), (commit_results, result_receiver)) =
+        (unbounded_channel(), unbounded_channel());
     let mut settings = Settings::default();
     // Allow more calls in flight than the writer's queue accepts.
     settings.limits.max_calls = 10_000;
-    let gated = |store| GatedStore { store, requested: asks, verdicts: waits };
+    let gated =
+        |store| GatedStore { store, requested: request_sender, commit_results: result_receiver };
     let InProcess { server, stop, task } = InProcess::start_with(settings, gated).await;
-    Running { server, requested, verdicts, stop, task }
+    Running { server, requested, commit_results, stop, task }
 }
 
 /// Errors as SQLite returns them.
@@ -128,7 +130,7 @@ async fn a_failed_commit_fails_its_callers_and_later_writes_succeed() {
         assert_eq!(running.server.info().await.revision, revision, "nothing was published");
         // The waiting commit fails, and so do the writes that wait for the next ones.
         let repeated = again(&fault);
-        running.verdicts.send(Err(fault)).unwrap();
+        running.commit_results.send(Err(fault)).unwrap();
         let mut figures = BTreeMap::<_, usize>::new();
         let mut commits = vec![1];
         let responses = join_all(waiting);
@@ -138,7 +140,7 @@ async fn a_failed_commit_fails_its_callers_and_later_writes_succeed() {
                 responses = &mut responses => break responses,
                 size = running.requested.recv() => {
                     commits.push(size.unwrap());
-                    running.verdicts.send(Err(again(&repeated))).unwrap();
+                    running.commit_results.send(Err(again(&repeated))).unwrap();
                 }
             }
         };
@@ -163,7 +165,7 @@ async fn a_failed_commit_fails_its_callers_and_later_writes_succeed() {
                 responses = &mut responses => break responses,
                 size = running.requested.recv() => {
                     revision += size.unwrap() as u64;
-                    running.verdicts.send(Ok(())).unwrap();
+                    running.commit_results.send(Ok(())).unwrap();
                 }
             }
         };
@@ -187,9 +189,9 @@ async fn a_slow_commit_delays_no_reader_and_survives_a_cancelled_call() {
     println!("a lookup took {idle:?}, and {slow:?} while a commit waited");
     waiting.abort();
     waiting.await.unwrap_err();
-    // The call is cancelled, and the commit continues. The repeated request waits for it.
+    // The call is cancelled, and the commit continues. The repeated request result_receiver for it.
     let again = call(&running.server, request.clone()).await;
-    running.verdicts.send(Ok(())).unwrap();
+    running.commit_results.send(Ok(())).unwrap();
     let response = within_timeout(again).await.unwrap().unwrap();
     assert_eq!((response.revision, response.assignments.len()), (1, 1));
     assert_eq!(running.server.all_registrations().await, response.assignments);
@@ -198,14 +200,14 @@ async fn a_slow_commit_delays_no_reader_and_survives_a_cancelled_call() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writes_beyond_the_queue_limit_are_refused_with_a_retry_hint() {
     // As many as the writer decides ahead and its queue accepts, and some more.
-    const ROOM: u32 = 512 + 4096;
-    const MORE: u32 = 92;
+    const CAPACITY: u32 = 512 + 4096;
+    const EXCESS: u32 = 92;
     let mut running = start().await;
     let first = calls(&running.server, 10_000..10_001).await;
     assert_eq!(within_timeout(running.requested.recv()).await, Some(1));
     // A connection may have a hundred calls in flight.
     let (sender, mut receiver) = unbounded_channel();
-    for connection in 0..(ROOM + MORE) / 100 {
+    for connection in 0..(CAPACITY + EXCESS) / 100 {
         let writes = running.server.writes().await;
         for call in 0..100 {
             let (mut writes, sender) = (writes.clone(), sender.clone());
@@ -218,7 +220,7 @@ async fn writes_beyond_the_queue_limit_are_refused_with_a_retry_hint() {
         }
     }
     drop(sender);
-    for _ in 0..MORE {
+    for _ in 0..EXCESS {
         let response = within_timeout(receiver.recv()).await.unwrap();
         let (code, reason, details) = error_parts(response);
         assert_eq!((code, reason.as_str()), (Code::ResourceExhausted, "OVERLOADED"));
@@ -226,14 +228,14 @@ async fn writes_beyond_the_queue_limit_are_refused_with_a_retry_hint() {
     }
     let each = lookups(&running.server, 100).await;
     // The gate opens, and all waiting calls succeed.
-    drop(running.verdicts);
+    drop(running.commit_results);
     let mut served = 0;
     while let Some(response) = within_timeout(receiver.recv()).await {
         response.unwrap();
         served += 1;
     }
-    println!("{served} served, {MORE} OVERLOADED; a lookup took {each:?} meanwhile");
-    assert_eq!(served, ROOM);
+    println!("{served} served, {EXCESS} OVERLOADED; a lookup took {each:?} meanwhile");
+    assert_eq!(served, CAPACITY);
     assert!(join_all(first).await.into_iter().all(|response| response.unwrap().is_ok()));
 }
 
@@ -243,7 +245,7 @@ async fn a_stop_waits_for_the_running_commit() {
     let waiting = call(&running.server, acknowledge_all(register("late", 10_000))).await;
     assert_eq!(within_timeout(running.requested.recv()).await, Some(1));
     running.stop.cancel();
-    running.verdicts.send(Ok(())).unwrap();
+    running.commit_results.send(Ok(())).unwrap();
     assert_eq!(within_timeout(waiting).await.unwrap().unwrap().revision, 1);
     let mut store = within_timeout(running.task).await.unwrap().unwrap();
     assert_eq!(store.load(Timestamp::now()).await.unwrap().revision, Revision(1));

@@ -50,7 +50,7 @@ async fn filled<S: TestedStore>(database: &Path) -> (S, Workload) {
     (store, workload)
 }
 
-/// Requires that the store contains exactly these entries, wherever it is asked.
+/// Requires that the store contains exactly these entries: in `load`, `entries_since` and the history.
 async fn assert_contains(store: &mut impl Store, entries: &[Entry]) {
     let last = entries.last().map_or(Revision(0), |entry| entry.revision);
     assert_eq!(store.load(time(0)).await.unwrap().revision, last);
@@ -60,7 +60,7 @@ async fn assert_contains(store: &mut impl Store, entries: &[Entry]) {
     assert_eq!(shown(&records), shown(&expected(entries)));
 }
 
-/// What the log contains of entries.
+/// The entries as text, without findings and requests, which the log does not contain.
 fn log(entries: &[Entry]) -> Vec<String> {
     let shown = entries.iter().map(|it| {
         let Entry { revision, time, actor, reason, changes, findings: _, request: _ } = it;
@@ -123,7 +123,7 @@ pub async fn the_loaded_state_is_the_result_of_all_entries<S: TestedStore>(datab
     assert_contains(&mut store, &workload.entries).await;
 }
 
-pub async fn ports_cool_down_until_their_time_after_a_load<S: TestedStore>(database: &Path) {
+pub async fn cool_downs_end_at_their_time_after_a_load<S: TestedStore>(database: &Path) {
     let (mut store, workload) = filled::<S>(database).await;
     let decided = workload.states.last().unwrap();
     let mut all = BTreeSet::new();
@@ -136,7 +136,7 @@ pub async fn ports_cool_down_until_their_time_after_a_load<S: TestedStore>(datab
     assert!(all.len() > 1, "some cool-downs end meanwhile");
 }
 
-/// A store for one writer fails, another reports the last revision.
+/// Requires an error of a store that allows one writer, or the last revision of any other store.
 fn assert_is_behind(
     result: &Result<AppendOutcome, StoreError>,
     expected: Revision,
@@ -151,7 +151,9 @@ fn assert_is_behind(
     }
 }
 
-pub async fn an_append_after_another_revision_stores_nothing<S: TestedStore>(database: &Path) {
+pub async fn an_append_with_a_wrong_expected_revision_stores_nothing<S: TestedStore>(
+    database: &Path,
+) {
     let mut store = S::open_or_create(database).await;
     let entries = registrations(5);
     let stored = &entries[..3];
@@ -221,8 +223,8 @@ async fn assert_survived<S: TestedStore>(database: &Path, workload: &Workload, t
     assert_eq!(state(&loaded.snapshot, workload.now), state(decided, workload.now));
     assert_contains(&mut store, &workload.entries).await;
     assert_eq!(store.entries_since(Revision(0)).await.unwrap().tokens, std::slice::from_ref(token));
-    let asked = workload.entries.iter().filter(|entry| entry.request.is_some());
-    for entry in asked {
+    let with_request = workload.entries.iter().filter(|entry| entry.request.is_some());
+    for entry in with_request {
         let id = &entry.request.as_ref().unwrap().id;
         let outcome = store.stored_outcome(&entry.actor, id).await.unwrap();
         assert_eq!(outcome.map(|it| it.revision), Some(entry.revision));
@@ -240,7 +242,7 @@ pub async fn acknowledged_data_survives_a_reopen<S: TestedStore>(database: &Path
     assert_eq!(load(&mut store, 0).await.database_id, id);
 }
 
-pub async fn acknowledged_data_survives_an_end_without_close<S: TestedStore>(database: &Path) {
+pub async fn acknowledged_data_survives_without_a_close<S: TestedStore>(database: &Path) {
     let (mut store, workload) = filled::<S>(database).await;
     let token = token("admin");
     store.put_token(&token).await.unwrap();
@@ -283,7 +285,7 @@ pub async fn history_is_in_order_in_both_directions_with_any_limit<S: TestedStor
     }
 }
 
-/// A filter, and the condition that it stands for.
+/// A filter, and the condition that it expresses.
 type Case = (ChangeFilter, Box<dyn Fn(&ChangeRecord) -> bool>);
 
 fn cases(uid: Uid) -> Vec<Case> {
@@ -394,7 +396,9 @@ pub async fn history_returns_exactly_the_changes_that_match<S: TestedStore>(data
     assert!(matched.len() > cases.len() / 2, "most filters select a part: {matched:?}");
 }
 
-pub async fn revision_at_is_the_last_revision_by_then<S: TestedStore>(database: &Path) {
+pub async fn revision_at_is_the_last_revision_at_or_before_the_time<S: TestedStore>(
+    database: &Path,
+) {
     let (store, workload) = filled::<S>(database).await;
     let history = store.history();
     let times = workload.entries.iter().map(|entry| entry.time);
@@ -418,7 +422,7 @@ pub async fn the_beginning_does_not_change<S: TestedStore>(database: &Path) {
     assert_eq!(store.history().beginning().await.unwrap(), beginning);
 }
 
-pub async fn history_contains_what_was_appended_at_once<S: TestedStore>(database: &Path) {
+pub async fn an_append_is_in_the_history_immediately<S: TestedStore>(database: &Path) {
     let mut store = S::open_or_create(database).await;
     // One reader that was opened before, and one that is opened after each append.
     let (history, entries) = (store.history(), registrations(40));
@@ -510,7 +514,7 @@ pub async fn entries_since_a_revision_are_all_after_it_in_order<S: TestedStore>(
     }
 }
 
-pub async fn an_accepted_request_has_its_outcome_for_its_actor_only<S: TestedStore>(
+pub async fn the_outcome_of_a_request_is_stored_for_its_actor_only<S: TestedStore>(
     database: &Path,
 ) {
     let (mut store, mut snapshot) = (S::open_or_create(database).await, NEW.clone());
@@ -575,7 +579,7 @@ pub async fn tokens_are_stored_and_replaced_by_name<S: TestedStore>(database: &P
     assert_eq!(store.load(time(0)).await.unwrap().revision, Revision(0), "not in the history");
 }
 
-pub async fn the_size_is_that_of_the_open_database<S: TestedStore>(database: &Path) {
+pub async fn the_size_grows_with_the_entries<S: TestedStore>(database: &Path) {
     let mut store = S::open_or_create(database).await;
     let size = store.size();
     let before = size();

@@ -1,7 +1,7 @@
 //! A store in memory for tests: several open stores may share one database, as several servers would.
 //!
-//! It stores the rows that the history defines, and derives everything else from them when it is asked:
-//! it is as simple as possible, so that it is evidently correct.
+//! It stores the rows of the history, and derives everything else from them in each call: it is as simple
+//! as possible, so that its results can be trusted.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ pub struct MemoryStore {
 #[derive(Debug)]
 struct Database {
     create_time: Timestamp,
-    log: Vec<Revised>,
+    log: Vec<StoredRevision>,
     /// The fingerprint, the revision and the findings of each request.
     requests: HashMap<(Actor, String), ([u8; 32], Revision, String)>,
     tokens: BTreeMap<String, Token>,
@@ -46,7 +46,7 @@ struct Database {
 
 /// A stored revision.
 #[derive(Clone, Debug)]
-struct Revised {
+struct StoredRevision {
     revision: Revision,
     time: Timestamp,
     actor: Actor,
@@ -71,7 +71,7 @@ impl Database {
         let rows = (0..).zip(&entry.changes).map(|(index, change)| {
             ChangeRow::new(ChangePosition { revision: entry.revision, index }, change)
         });
-        self.log.push(Revised {
+        self.log.push(StoredRevision {
             revision: entry.revision,
             time: entry.time,
             actor: entry.actor.clone(),
@@ -124,7 +124,7 @@ impl MemoryStore {
         self.lock().log.pop();
     }
 
-    /// All that was appended, by anyone.
+    /// The entries of all writers.
     pub fn log(&self) -> Vec<Entry> {
         entries(self.lock().records().unwrap())
     }

@@ -9,14 +9,13 @@ use std::path::Path;
 
 use portbook::store::Store;
 use portbook::store::sqlite::SqliteStore;
-
 use tokio::sync::OnceCell;
 
 use self::memory::MemoryStore;
 pub use self::workload::registration;
 
-/// Implements methods of `Store` by the field `store`: those that no test store changes, and those that
-/// are named.
+/// Implements methods of `Store` by calls of the field `store`: those that every test store delegates,
+/// and those that are named.
 macro_rules! delegate_to_store {
     ($($method:ident)*) => {
         async fn open(_: &std::path::Path) -> Result<Self, portbook::store::OpenError> {
@@ -148,20 +147,20 @@ macro_rules! conformance_of_each {
 conformance_of_each! {
     a_new_database_contains_only_the_seed
     the_loaded_state_is_the_result_of_all_entries
-    ports_cool_down_until_their_time_after_a_load
-    an_append_after_another_revision_stores_nothing
+    cool_downs_end_at_their_time_after_a_load
+    an_append_with_a_wrong_expected_revision_stores_nothing
     an_append_stores_all_entries_or_none
     a_failed_append_stores_nothing_and_the_next_one_succeeds
     acknowledged_data_survives_a_reopen
-    acknowledged_data_survives_an_end_without_close
+    acknowledged_data_survives_without_a_close
     history_is_in_order_in_both_directions_with_any_limit
     history_returns_exactly_the_changes_that_match
-    revision_at_is_the_last_revision_by_then
+    revision_at_is_the_last_revision_at_or_before_the_time
     the_beginning_does_not_change
-    history_contains_what_was_appended_at_once
+    an_append_is_in_the_history_immediately
     readers_see_complete_revisions_only
     entries_since_a_revision_are_all_after_it_in_order
-    an_accepted_request_has_its_outcome_for_its_actor_only
+    the_outcome_of_a_request_is_stored_for_its_actor_only
     tokens_are_stored_and_replaced_by_name
-    the_size_is_that_of_the_open_database
+    the_size_grows_with_the_entries
 }

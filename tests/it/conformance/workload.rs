@@ -41,7 +41,7 @@ fn pool(namespace: u8, which: u8, width: u16) -> Operation {
     Operation::Pool { namespace, which, at, width, without, transports, accept, cool_down }
 }
 
-/// Every kind of change, at times that grow, by two actors, some of them at the same time.
+/// Every kind of change by two actors, at increasing times, some of them equal.
 pub fn workload() -> Workload {
     let ensure = |name, count| {
         let (namespace, pool, instance, transports, ttl) = (1, 0, 0, 3, None);
@@ -151,7 +151,7 @@ pub fn entry(snapshot: &Snapshot, command: &Command) -> Entry {
     }
 }
 
-/// So many entries of four changes each, one after another.
+/// This many consecutive entries of four changes each.
 pub fn registrations(count: u16) -> Vec<Entry> {
     let mut snapshot = NEW.clone();
     let entries = (0..count).map(|number| {

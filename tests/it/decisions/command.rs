@@ -13,8 +13,8 @@ use portbook::registry::text::Text;
 
 use super::model::{Model, PortRequest};
 use super::operation::{
-    LOW, Operation, acknowledged, codes, cool_down, namespace_name, nth, pool_name, request, run,
-    service, transports, ttl,
+    LOW, Operation, acknowledged, codes, cool_down, namespace_name, nth, pool_name, port_range,
+    request, service, transports, ttl,
 };
 
 /// The command for an operation, given the current model.
@@ -83,11 +83,11 @@ fn register(request: &PortRequest) -> Register {
     Register {
         namespace: request.namespace.parse().unwrap(),
         service_name: request.name.parse().unwrap(),
-        ports: run(request.first, request.width),
+        ports: port_range(request.first, request.width),
         transports: request.transports.clone(),
         pool: request.pool.as_ref().map(|pool| pool.parse().unwrap()),
         ttl: ttl(request.ttl),
-        details: described("A law's own"),
+        details: described("A registration of the test"),
         acknowledge: acknowledged(request.acknowledges),
     }
 }
@@ -126,8 +126,8 @@ fn pool(operation: &Operation, model: &Model) -> Option<Command> {
     let (namespace, name) = (namespace_name(*namespace), pool_name(*which));
     let is_there = model.pools.contains_key(&(namespace.clone(), name.clone()));
     let (namespace, name) = (namespace.parse().ok()?, name.parse().ok()?);
-    let ports = PortSet::new(vec![run(LOW + at, *width)]).ok()?;
-    let excluded_ports = PortSet::new(vec![run(LOW + without, 1)]).ok()?;
+    let ports = PortSet::new(vec![port_range(LOW + at, *width)]).ok()?;
+    let excluded_ports = PortSet::new(vec![port_range(LOW + without, 1)]).ok()?;
     let (transports, accept) = (transports(*bits), codes(*accept));
     let cool_down = cool_down(*rest);
     Some(if is_there {

@@ -23,7 +23,7 @@ use self::command::command;
 use self::expected::model_after;
 use self::model::{Model, PortRequest, Seconds};
 use self::operation::{
-    LOW, Operation, PORTS, acknowledged, operations, request, resolved, run, time,
+    LOW, Operation, PORTS, acknowledged, operations, port_range, request, resolved, time,
 };
 use crate::harness::seeded_store;
 use crate::properties::{NEW, block_on};
@@ -187,7 +187,7 @@ fn dry_run(snapshot: &Snapshot, request: &PortRequest, now: Seconds) -> Result<O
     let proposed = ProposedRegistration {
         namespace: request.namespace.parse().unwrap(),
         service_name: Some(request.name.clone()),
-        ports: run(request.first, request.width),
+        ports: port_range(request.first, request.width),
         transports: request.transports.clone(),
         pool: request.pool.as_ref().map(|pool| pool.parse().unwrap()),
         acknowledge: acknowledged(request.acknowledges),

@@ -216,11 +216,11 @@ impl Model {
     pub fn lowest(&self, request: &PortRequest, iana: &Iana) -> Option<u16> {
         let pool = &self.pools[&(request.namespace.clone(), request.pool.clone()?)];
         pool.ports.iter().copied().find(|&first| {
-            let mut run = first..first + request.width;
+            let mut range = first..first + request.width;
             let requested = PortRequest { first, acknowledges: false, ..request.clone() };
-            run.clone().all(|port| pool.ports.contains(&port))
+            range.clone().all(|port| pool.ports.contains(&port))
                 // A port that is held on any transport is not free.
-                && !run.any(|port| {
+                && !range.any(|port| {
                     pool.transports.iter().any(|of| self.holder(&request.namespace, port, *of).is_some())
                 })
                 && self.passes(&requested, iana)

@@ -173,7 +173,7 @@ pub fn codes(bits: u8) -> BTreeSet<FindingCode> {
     chosen.map(|(_, code)| code).collect()
 }
 
-pub fn run(first: u16, width: u16) -> PortRange {
+pub fn port_range(first: u16, width: u16) -> PortRange {
     PortRange::new(Port::new(first), Port::new(first + width - 1)).unwrap()
 }
 
