@@ -1,4 +1,4 @@
-//! The descriptive fields of registrations: their flags and their labels in the output.
+//! The descriptive fields of registrations: their flags and their names in the output.
 
 use clap::Args;
 use itertools::Itertools;
@@ -82,13 +82,13 @@ impl DetailArgs {
     }
 }
 
-/// The flags of the texts: `--description, --assignee`.
+/// The flags of the texts: `--description, --assignee, ...`.
 pub(super) fn text_flags() -> String {
-    TextField::ALL.iter().map(|&field| format!("--{}", label(field))).join(", ")
+    TextField::ALL.iter().map(|&field| format!("--{}", display_name(field))).join(", ")
 }
 
-/// The label of a text in the output and in messages.
-pub(super) const fn label(field: TextField) -> &'static str {
+/// The name of a text in flags, in the output for people and in messages.
+pub(super) const fn display_name(field: TextField) -> &'static str {
     match field {
         TextField::AssignmentNotes => "notes",
         other => other.name(),
@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn every_text_has_a_flag() {
         for field in TextField::ALL {
-            let flag = format!("--{}", label(field));
+            let flag = format!("--{}", display_name(field));
             let line = Line::try_parse_from(["line", &flag, "value"]);
             let details = line.unwrap_or_else(|error| panic!("{error}")).details;
             let mut assignment = proto::Assignment::default();

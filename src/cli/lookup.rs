@@ -176,7 +176,7 @@ fn other_fields(record: &proto::Assignment) -> Option<String> {
     }
     let labels = record.labels.iter().map(|(key, value)| format!("{key}={value}"));
     let texts = TextField::ALL.into_iter().filter(|&field| !details::is_table_column(field));
-    let texts = texts.map(|field| (details::label(field), record.text(field).to_owned()));
+    let texts = texts.map(|field| (details::display_name(field), record.text(field).to_owned()));
     let fields = [
         ("pool", record.pool.clone()),
         ("instance", record.instance.clone()),

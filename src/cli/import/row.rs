@@ -210,7 +210,7 @@ impl Reader<'_> {
                 other => self.text(Column::Detail(other)),
             };
             if let Err(error) = field.check(&text) {
-                self.error(format_args!("the {} {error}", details::label(field)));
+                self.error(format_args!("the {} {error}", details::display_name(field)));
             }
             *request.text_mut(field) = text;
         }

@@ -85,7 +85,7 @@ fn field(name: &str, value: impl Into<String>) -> Field {
 
 fn assignment_fields(record: &proto::Assignment) -> Vec<Field> {
     let labels = record.labels.iter().map(|(key, value)| field(&format!("label {key}"), value));
-    let texts = TextField::ALL.map(|text| field(details::label(text), record.text(text)));
+    let texts = TextField::ALL.map(|text| field(details::display_name(text), record.text(text)));
     let service_name = field("service name", &record.service_name);
     let expires = field("expires", record.expire_time.map(table::time).unwrap_or_default());
     iter::once(service_name).chain(texts).chain([expires]).chain(labels).collect()
