@@ -189,7 +189,7 @@ impl Metrics {
         registry.register("commit_entries", help, self.commit_entries.clone());
         let help = "Duration of commits";
         registry.register("commit_duration_seconds", help, self.commit_duration.clone());
-        let help = "Failed commits";
+        let help = "Failed commits, including those of tokens";
         registry.register("commit_failures", help, self.commit_failures.clone());
     }
 

@@ -66,7 +66,7 @@ impl Acceptor {
                 },
                 Err(error) if is_caused_by_client(&error) => {}
                 Err(error) => {
-                    tracing::error!(fault = %error, "could not accept a connection");
+                    tracing::error!(error = %error, "could not accept a connection");
                     sleep(RETRY_DELAY).await;
                 }
             }
@@ -90,7 +90,7 @@ async fn handshake(
 ) -> Option<Connection> {
     // Responses are small, and clients wait for them.
     if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(peer = %address, fault = %error, "connection lost");
+        tracing::debug!(peer = %address, error = %error, "connection lost");
         return None;
     }
     let peer = |certificate| Peer::new(address, certificate);
@@ -104,11 +104,11 @@ async fn handshake(
             Some(Connection::new(stream, peer(certificate), open, handshake_timeout))
         }
         Ok(Err(error)) if is_caused_by_client(&error) => {
-            tracing::debug!(peer = %address, fault = %error, "TLS handshake aborted");
+            tracing::debug!(peer = %address, error = %error, "TLS handshake aborted");
             None
         }
         Ok(Err(error)) => {
-            tracing::warn!(peer = %address, fault = %error, "TLS handshake failed");
+            tracing::warn!(peer = %address, error = %error, "TLS handshake failed");
             None
         }
         Err(_) => {

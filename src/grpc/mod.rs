@@ -16,9 +16,6 @@ pub mod services;
 pub mod status;
 pub mod wire;
 
-#[cfg(test)]
-mod replaced_reference;
-
 /// The types and services of `portbook.v1`, generated from `proto/`.
 #[expect(clippy::pedantic, reason = "generated: the protos hold the documentation")]
 pub mod proto {
@@ -27,4 +24,9 @@ pub mod proto {
     /// The encoded descriptors of `portbook.v1`.
     pub const FILE_DESCRIPTOR_SET: &[u8] =
         include_bytes!(concat!(env!("OUT_DIR"), "/portbook.bin"));
+}
+
+#[cfg(test)]
+mod tests {
+    mod replaced_reference;
 }

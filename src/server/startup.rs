@@ -101,6 +101,6 @@ pub(super) fn print_ready(
 /// Raises the limit of open files to the maximum, because each connection is an open file.
 pub(super) fn raise_open_file_limit() {
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
-        tracing::debug!(fault = %error, "the limit of open files was not raised");
+        tracing::debug!(error = %error, "the limit of open files was not raised");
     }
 }

@@ -130,7 +130,7 @@ impl Telemetry {
     pub async fn flush(self) {
         let Some(exporter) = self.exporter else { return };
         if let Err(error) = spawn_blocking(|| exporter.flush()).await {
-            tracing::warn!(fault = %error, "the last spans were not sent");
+            tracing::warn!(error = %error, "the last spans were not sent");
         }
     }
 }

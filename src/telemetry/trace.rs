@@ -39,7 +39,7 @@ impl Exporter {
     /// Exports the remaining spans. Blocks, so it must not be called on an async thread.
     pub(super) fn flush(self) {
         if let Err(error) = self.0.shutdown_with_timeout(TIMEOUT) {
-            tracing::warn!(fault = %error, "the last spans could not be sent");
+            tracing::warn!(error = %error, "the last spans could not be sent");
         }
     }
 }

@@ -135,7 +135,11 @@ impl<S: Store> Writer<S> {
                 }
                 Commit::Behind => {
                     attempts += 1;
-                    if self.catch_up().await?.is_err() || attempts == MAX_ATTEMPTS {
+                    if matches!(self.catch_up().await?, Commit::Failed(_)) {
+                        return Ok(false);
+                    }
+                    if attempts == MAX_ATTEMPTS {
+                        report_contention(&self.metrics);
                         return Ok(false);
                     }
                 }
@@ -178,7 +182,7 @@ impl<S: Store> Writer<S> {
     /// Catches up after a batch was not committed because another writer has appended, and puts its
     /// commands first in the queue, before those that were decided on its result.
     async fn decide_again(&mut self, batch: Batch, ahead: Batch) -> Result<bool, StoreError> {
-        if let Err(error) = self.catch_up().await? {
+        if let Commit::Failed(error) = self.catch_up().await? {
             batch.fail(&error);
             ahead.fail(&error);
             return Ok(false);
@@ -190,10 +194,7 @@ impl<S: Store> Writer<S> {
         let has_lost = |command: &mut QueuedCommand| command.conflicts == MAX_ATTEMPTS;
         let lost: Vec<_> = commands.extract_if(.., has_lost).collect();
         if !lost.is_empty() {
-            let error = StoreError::Contention { attempts: MAX_ATTEMPTS };
-            self.metrics.record_failed_commit();
-            tracing::error!(error = &error as &dyn std::error::Error, "commit failed");
-            let error = Arc::new(error);
+            let error = Arc::new(report_contention(&self.metrics));
             for command in lost {
                 command.fail(&error);
             }
@@ -203,20 +204,19 @@ impl<S: Store> Writer<S> {
         Ok(true)
     }
 
-    /// Reads the entries that other writers have appended and the tokens, and publishes them. The inner
-    /// error is returned if they can't be read; nothing was published then, and the writer continues.
+    /// Reads the entries that other writers have appended and the tokens, and publishes them. If they
+    /// can't be read, nothing is published.
     ///
     /// # Errors
     /// If the entries are not the continuation of the snapshot, which ends the writer.
-    async fn catch_up(&mut self) -> Result<Result<(), Arc<StoreError>>, StoreError> {
+    async fn catch_up(&mut self) -> Result<Commit, StoreError> {
         let mut snapshot = Snapshot::clone(&self.published.load());
         let LogTail { entries, tokens } = match self.store.entries_since(snapshot.revision()).await
         {
             Ok(tail) => tail,
             Err(error) => {
-                self.metrics.record_failed_commit();
-                tracing::error!(error = &error as &dyn std::error::Error, "catch-up failed");
-                return Ok(Err(Arc::new(error)));
+                report_failure(&self.metrics, "catch-up failed", &error);
+                return Ok(Commit::Failed(Arc::new(error)));
             }
         };
         check_revisions(snapshot.revision(), &entries)?;
@@ -227,7 +227,7 @@ impl<S: Store> Writer<S> {
         tracing::debug!(revision = snapshot.revision().0, "caught up with another writer");
         self.commands.tokens.store(Arc::new(tokens.into_iter().collect()));
         self.publish_entries(snapshot, entries);
-        Ok(Ok(()))
+        Ok(Commit::Done)
     }
 
     /// Publishes the state after a batch, then replies: clients must read their own writes.
@@ -271,8 +271,7 @@ impl<S: Store> Writer<S> {
         permit_administration(&tokens.by_actor(by, now)?.role)?;
         let token = Arc::new(tokens.decide(command, by, now)?);
         self.store.put_token(&token).await.map_err(|error| {
-            self.metrics.record_failed_commit();
-            tracing::error!(error = &error as &dyn std::error::Error, "token not stored");
+            report_failure(&self.metrics, "token not stored", &error);
             TokenWriteError::Store(error)
         })?;
         self.commands.tokens.store(Arc::new(tokens.with(Arc::clone(&token))));
@@ -280,7 +279,7 @@ impl<S: Store> Writer<S> {
     }
 }
 
-/// The result of a commit that does not end the writer.
+/// The result of a commit, or of catching up, that does not end the writer.
 enum Commit {
     Done,
     /// Another writer has appended, so nothing was stored.
@@ -314,9 +313,20 @@ async fn commit(
         Ok(AppendOutcome::Behind { last }) => Err(StoreError::Conflict { expected, found: last }),
         Err(error @ StoreError::Conflict { .. }) => Err(error),
         Err(error) => {
-            metrics.record_failed_commit();
-            tracing::error!(error = &error as &dyn std::error::Error, "commit failed");
+            report_failure(metrics, "commit failed", &error);
             Ok(Commit::Failed(Arc::new(error)))
         }
     }
+}
+
+/// Other writers have appended before each attempt.
+fn report_contention(metrics: &Metrics) -> StoreError {
+    let error = StoreError::Contention { attempts: MAX_ATTEMPTS };
+    report_failure(metrics, "commit failed", &error);
+    error
+}
+
+fn report_failure(metrics: &Metrics, message: &'static str, error: &StoreError) {
+    metrics.record_failed_commit();
+    tracing::error!(error = error as &dyn std::error::Error, "{message}");
 }

@@ -85,7 +85,7 @@ async fn histories_and_watches_name_each_invalid_field() {
         (with(&|f| f.transport = 9), "filter.transport"),
         (with(&|f| f.service_name = "n".repeat(129)), "filter.service_name"),
         (with(&|f| f.uid = "x".into()), "filter.uid"),
-        (with(&|f| f.actor = "a".repeat(64)), "filter.actor"),
+        (with(&|f| f.actor = "a".repeat(254)), "filter.actor"),
         (with(&|f| f.kinds = vec![0]), "filter.kinds"),
         (with(&|f| f.kinds = vec![1, 12]), "filter.kinds"),
         (proto::ListChangesRequest { page_size: -1, ..Default::default() }, "page_size"),

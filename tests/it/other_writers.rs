@@ -29,8 +29,8 @@ use crate::conformance::registration;
 use crate::decisions::command::command;
 use crate::decisions::expected::model_after;
 use crate::decisions::model::Model;
-use crate::decisions::model_of;
 use crate::decisions::operation::{Operation, operation, resolved, time};
+use crate::decisions::{model_of, new_uids};
 use crate::harness::Random;
 use crate::properties::{NEW, block_on};
 
@@ -465,15 +465,6 @@ async fn another_program_that_writes_to_a_file_ends_its_writer() {
         matches!(ended, Err(StoreError::Conflict { expected: Revision(1), found: Revision(2) })),
         "{ended:?}"
     );
-}
-
-/// The uids that entries have registered.
-fn new_uids(changes: &[Change]) -> Vec<Uid> {
-    let new = changes.iter().filter_map(|change| match change {
-        Change::Registered { after } => Some(after.uid),
-        _ => None,
-    });
-    new.collect()
 }
 
 /// Operations of both writers; those of the other one take place before an append.

@@ -73,7 +73,7 @@ pub fn change_filter(fields: &mut Fields, filter: proto::ChangeFilter) -> Parsed
     let transport = fields.transport("filter.transport", filter.transport);
     let service = fields.short_text("filter.service_name", &filter.service_name);
     let uid = fields.optional("filter.uid", &filter.uid);
-    let actor = fields.text::<63>("filter.actor", filter.actor);
+    let actor = fields.text::<253>("filter.actor", filter.actor);
     let kinds = each(&filter.kinds, |number| fields.change_kind("filter.kinds", number));
     let start = filter.start_time.map(|time| fields.time("filter.start_time", time)).transpose();
     let end = filter.end_time.map(|time| fields.time("filter.end_time", time)).transpose();

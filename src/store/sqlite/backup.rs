@@ -19,12 +19,8 @@ pub(super) fn is_same_file(one: &Path, other: &Path) -> bool {
     identity(one).is_some_and(|one| Some(one) == identity(other))
 }
 
-/// Writes a consistent backup of the database, which a server may be writing. `report_progress`
-/// receives the number of bytes copied and the total.
-///
-/// # Errors
-/// If the database can't be read or the backup can't be written. No file remains then.
-pub async fn backup(
+/// See [`crate::store::Maintenance::backup`].
+pub(super) async fn backup(
     database: &Path,
     target: &Path,
     overwrite: bool,

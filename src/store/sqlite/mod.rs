@@ -23,11 +23,12 @@ use jiff::Timestamp;
 use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
 
-pub use backup::backup;
-pub use restore::restore;
-pub use verify::{Verifier, verify};
+pub use verify::Verifier;
 
+use self::backup::backup;
 use self::history::{EmptyHistory, SqliteHistory};
+use self::restore::restore;
+use self::verify::verify;
 use super::history::History;
 use super::history::format::{
     TextInterner, decode_change, decode_findings, hash_from, revision_from_integer,

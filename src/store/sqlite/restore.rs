@@ -22,13 +22,8 @@ use crate::store::{CopyError, OpenError, RestoreError, Restored};
 /// The files that SQLite creates beside a database. It would apply them to any database of that name.
 const COMPANIONS: [&str; 3] = ["-wal", "-journal", "-shm"];
 
-/// Verifies the backup and replaces the database with it. `report_progress` receives the number of
-/// bytes copied and the total.
-///
-/// # Errors
-/// If the backup is damaged, a server uses the database, the database exists and `overwrite` is not
-/// set, or it can't be written. An existing database is then unchanged.
-pub async fn restore(
+/// See [`crate::store::Maintenance::restore`].
+pub(super) async fn restore(
     backup: &Path,
     database: &Path,
     overwrite: bool,

@@ -133,9 +133,9 @@ fn held(record: &Assignment) -> model::RegistrationSelector {
     }
 }
 
-fn new_uids(decisions: &[Decision]) -> Vec<Uid> {
-    let changes = decisions.iter().flat_map(|decision| &decision.changes);
-    let new = changes.filter_map(|change| match change {
+/// The uids that changes have registered.
+pub fn new_uids<'c>(changes: impl IntoIterator<Item = &'c Change>) -> Vec<Uid> {
+    let new = changes.into_iter().filter_map(|change| match change {
         Change::Registered { after } => Some(after.uid),
         _ => None,
     });
@@ -153,7 +153,8 @@ proptest! {
         for operation in &operations {
             let verdict = request(operation).map(|request| dry_run(&snapshot, &request, context.now));
             let granted = context.execute(&snapshot, &model, operation);
-            let uids = granted.as_deref().map(new_uids).unwrap_or_default();
+            let changes = granted.iter().flatten().flat_map(|decision| &decision.changes);
+            let uids = new_uids(changes);
             match (granted, model_after(&model, operation, &uids)) {
                 (Ok(decisions), Some(after)) => {
                     prop_assert!(verdict.is_none_or(|outcome| outcome == Ok(Outcome::Accepted)), "{operation:?}");

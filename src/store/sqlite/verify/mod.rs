@@ -78,11 +78,8 @@ impl Problems {
     }
 }
 
-/// Verifies a consistent state of the file, which a server may be writing.
-///
-/// # Errors
-/// If the file does not exist or can't be read. Problems of its content are in the report.
-pub async fn verify(path: &Path, now: Timestamp) -> Result<Report, OpenError> {
+/// See [`crate::store::Maintenance::verify`].
+pub(super) async fn verify(path: &Path, now: Timestamp) -> Result<Report, OpenError> {
     Verifier::default().verify(path, now).await
 }
 

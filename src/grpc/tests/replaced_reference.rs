@@ -12,8 +12,8 @@ use proptest::sample::{select, subsequence};
 use prost::Message;
 use uuid::Uuid;
 
-use super::annotate::StreamLabels;
-use super::{convert, proto, wire};
+use crate::grpc::annotate::StreamLabels;
+use crate::grpc::{convert, proto, wire};
 use crate::iana::{IanaRecord, assignments};
 use crate::registry::arbitrary::{
     LOW, NAMES, NAMESPACES, PORTS, Step, TEXTS, changes, initial_snapshot, steps,
