@@ -129,7 +129,9 @@ pub async fn cool_downs_end_at_their_time_after_a_load<S: TestedStore>(database:
     let mut all = BTreeSet::new();
     for later in [0, 1, 599, 600, 86_399, 86_400] {
         let now = workload.now + later;
-        let loaded = load(&mut store, now).await.snapshot;
+        let contents = store.load(time(now)).await.unwrap();
+        assert!(contents.cooling_down.iter().all(|(_, until)| *until > time(now)));
+        let loaded = contents.into_loaded().snapshot;
         assert_eq!(state(&loaded, now), state(decided, now), "{later} s later");
         all.insert(state(&loaded, now).1.cooling_down.len());
     }
