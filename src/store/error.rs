@@ -52,6 +52,9 @@ pub enum OpenError {
     /// The path is a folder.
     #[error("the database path {0} is a folder: give the path of a file")]
     IsFolder(PathBuf),
+    /// The path is a device, a named pipe or a socket.
+    #[error("{0} is not a regular file: give the path of a file")]
+    NotAFile(PathBuf),
     /// The file does not exist.
     #[error("the file {0} does not exist")]
     NoFile(PathBuf),

@@ -67,6 +67,17 @@ pub enum BackupError {
     /// The target is the database.
     #[error("{0} is the database itself: give the name of another file")]
     IsDatabase(PathBuf),
+    /// The target belongs to a database, such as its write-ahead log.
+    #[error("{target} belongs to the database {database}: give the name of another file")]
+    BelongsToDatabase {
+        /// The target.
+        target: PathBuf,
+        /// The database.
+        database: PathBuf,
+    },
+    /// The target is another database, which may be in use.
+    #[error("{0} is a database and not a backup: give the name of another file")]
+    IsAnotherDatabase(PathBuf),
     /// The database could not be copied.
     #[error(transparent)]
     Copy(#[from] CopyError),

@@ -177,6 +177,66 @@ async fn a_backup_includes_the_wal_of_a_sealed_file() {
     assert_eq!(sql_counts(&file, late).await.len(), 1);
 }
 
+/// The files of a database that a server uses, and of another one that no server uses, are no targets,
+/// by any path to them.
+#[tokio::test]
+async fn a_backup_replaces_no_file_of_a_database() {
+    let server = Server::start();
+    let other = stopped_after(1).await;
+    server.writes().await.register_port(register("billing", FREE)).await.unwrap();
+    let (database, other) = (server.database(), other.database());
+    let folder = database.parent().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let (link, alias) = (elsewhere.path().join("link"), elsewhere.path().join("alias"));
+    std::os::unix::fs::symlink(with_suffix(&database, "-wal"), &link).unwrap();
+    std::os::unix::fs::symlink(folder, &alias).unwrap();
+    let name = database.file_name().unwrap();
+    let mut targets = vec![link, alias.join(name), other.clone()];
+    for suffix in ["-wal", "-shm", "-journal"] {
+        targets.push(with_suffix(&database, suffix));
+        targets.push(with_suffix(&alias.join(name), suffix));
+        targets.push(with_suffix(&other, suffix));
+    }
+    let before = (files(folder), files(other.parent().unwrap()));
+    for target in targets {
+        let text = assert_failure(back_up(&database, &target).arg("--force"), 5);
+        assert!(text.contains("give the name of another file"), "{target:?}: {text}");
+    }
+    assert!((files(folder), files(other.parent().unwrap())) == before);
+    server.writes().await.register_port(register("shipping", FREE + 1)).await.unwrap();
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+#[tokio::test]
+async fn a_named_pipe_and_a_device_are_rejected_at_once() {
+    let server = stopped_after(1).await;
+    let (database, folder) = (server.database(), server.database().parent().unwrap().to_owned());
+    let pipe = folder.join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for path in [pipe.as_path(), Path::new("/dev/null"), Path::new("/dev/zero")] {
+        let mut verify = portbook();
+        verify.arg("verify").arg(path);
+        let mut serve = portbook();
+        serve.args(["serve", "--listen", "127.0.0.1:0", "--database"]).arg(path);
+        for command in [
+            &mut verify,
+            &mut serve,
+            back_up(path, &folder.join("b")).arg("--force"),
+            back_up(&database, path).arg("--force"),
+            restore(path, &folder.join("new.db")).arg("--force"),
+            restore(&database, path).arg("--force"),
+        ] {
+            let text = assert_failure(command, 5);
+            assert!(text.contains("is not a regular file"), "{command:?}: {text}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_failed_backup_leaves_no_file_and_reports_the_cause() {
     let server = stopped_after(1).await;

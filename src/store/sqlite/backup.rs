@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use sqlx::sqlite::SqliteConnection;
 
+use super::backup_target;
 use super::partial_copy::{PartialCopy, check_copy, copy};
 use super::read_only::with_suffix;
 use super::verify::{verify_database, verify_format};
-use crate::store::{Backup, BackupError, CopyError, OpenError};
+use crate::store::{Backup, BackupError, CopyError};
 
 /// Whether both paths lead to one file.
 pub(super) fn is_same_file(one: &Path, other: &Path) -> bool {
@@ -30,9 +31,7 @@ pub(super) async fn backup(
     if is_same_file(database, target) {
         return Err(BackupError::IsDatabase(target.to_owned()));
     }
-    if target.is_dir() {
-        return Err(CopyError::from(OpenError::IsFolder(target.to_owned())).into());
-    }
+    backup_target::check(target)?;
     if target.symlink_metadata().is_ok() && !overwrite {
         return Err(CopyError::Exists(target.to_owned()).into());
     }

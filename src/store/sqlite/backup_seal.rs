@@ -48,6 +48,16 @@ impl BackupSeal {
         })
     }
 
+    /// Whether the file is a database without a seal: not a backup, nor a part of one.
+    pub(super) fn is_missing(file: &mut File) -> io::Result<bool> {
+        if trailer(file)?.is_some() {
+            return Ok(false);
+        }
+        let length = file.metadata()?.len();
+        file.rewind()?;
+        Ok(page_size(file)?.is_some_and(|page_size| length.is_multiple_of(page_size)))
+    }
+
     /// Appends a seal to a file that has none.
     pub(super) fn append(file: &mut File) -> io::Result<()> {
         file.rewind()?;

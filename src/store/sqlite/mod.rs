@@ -4,6 +4,7 @@
 mod append;
 mod backup;
 mod backup_seal;
+mod backup_target;
 mod error;
 mod history;
 mod load;

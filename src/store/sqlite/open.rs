@@ -27,15 +27,16 @@ pub(super) const APPLICATION_ID: i64 = 0x5042_4f4b;
 impl SqliteStore {
     /// Opens the file and locks it against other servers. A new file is created and seeded.
     pub(super) async fn open_file(path: &Path) -> Result<Self, OpenError> {
-        if path.is_dir() {
-            return Err(OpenError::IsFolder(path.to_owned()));
+        let metadata = path.metadata().ok();
+        if let Some(metadata) = &metadata {
+            read_only::check_is_regular(path, metadata)?;
         }
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         if folder.is_some_and(|folder| !folder.is_dir()) {
             return Err(OpenError::NoFolder(path.to_owned()));
         }
         // SQLite would delete the log of a missing database and create an empty one.
-        let is_missing = path.metadata().map_or(true, |file| file.len() == 0);
+        let is_missing = metadata.is_none_or(|file| file.len() == 0);
         let log = read_only::with_suffix(path, "-wal");
         if is_missing && log.metadata().is_ok_and(|log| log.len() > 0) {
             return Err(OpenError::Missing { path: path.to_owned(), log });

@@ -47,6 +47,19 @@ impl Fingerprint {
     }
 }
 
+/// The suffixes of the files that belong to a database. SQLite applies them to any database of that
+/// name.
+pub(super) const COMPANIONS: [&str; 3] = ["-wal", "-journal", "-shm"];
+
+/// Checks that the path names a regular file: reading another one, such as a named pipe, may never end.
+pub(super) fn check_is_regular(path: &Path, metadata: &Metadata) -> Result<(), OpenError> {
+    match metadata.file_type() {
+        found if found.is_file() => Ok(()),
+        found if found.is_dir() => Err(OpenError::IsFolder(path.to_owned())),
+        _ => Err(OpenError::NotAFile(path.to_owned())),
+    }
+}
+
 /// The path with a suffix appended, such as `-wal` for the write-ahead log.
 pub(super) fn with_suffix(database: &Path, suffix: &str) -> PathBuf {
     let mut name = database.as_os_str().to_owned();
@@ -72,9 +85,7 @@ impl ReadOnlyDatabase {
         };
         let canonical = path.canonicalize().map_err(failed)?;
         let metadata = fs::metadata(&canonical).map_err(failed)?;
-        if metadata.is_dir() {
-            return Err(OpenError::IsFolder(path.to_owned()));
-        }
+        check_is_regular(path, &metadata)?;
         let mut file = File::open(&canonical).map_err(failed)?;
         let seal = BackupSeal::read(&mut file).map_err(failed)?;
         let log = length(&with_suffix(&canonical, "-wal"));

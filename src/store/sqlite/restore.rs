@@ -15,12 +15,9 @@ use super::backup::is_same_file;
 use super::error::primary_code;
 use super::open::lock;
 use super::partial_copy::{check_copy, copy, sync_folder, write_failed};
-use super::read_only::with_suffix;
+use super::read_only::{COMPANIONS, check_is_regular, with_suffix};
 use super::verify::{verify, verify_format};
-use crate::store::{CopyError, OpenError, RestoreError, Restored};
-
-/// The files that SQLite creates beside a database. It would apply them to any database of that name.
-const COMPANIONS: [&str; 3] = ["-wal", "-journal", "-shm"];
+use crate::store::{CopyError, RestoreError, Restored};
 
 /// See [`crate::store::Maintenance::restore`].
 pub(super) async fn restore(
@@ -33,8 +30,8 @@ pub(super) async fn restore(
     if is_same_file(backup, database) {
         return Err(RestoreError::IsDatabase(backup.to_owned()));
     }
-    if database.is_dir() {
-        return Err(OpenError::IsFolder(database.to_owned()).into());
+    if let Ok(metadata) = fs::metadata(database) {
+        check_is_regular(database, &metadata)?;
     }
     // Locked until the end: no server may open a file that is about to be replaced.
     let old = match database.canonicalize() {
