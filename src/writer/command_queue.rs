@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use tokio::sync::mpsc;
 
 use super::batch::Batch;
@@ -29,8 +29,6 @@ pub(super) struct CommandQueue {
     pub(super) next: VecDeque<QueuedCommand>,
     pub(super) tokens: Arc<ArcSwap<Tokens>>,
     pub(super) environment: Environment,
-    /// The time of the last revision: the clock may step back, the history must not.
-    pub(super) last_time: Timestamp,
 }
 
 impl CommandQueue {
@@ -63,8 +61,8 @@ impl CommandQueue {
             && !batch.is_full()
             && end <= self.environment.clock.now()
         {
-            let now = self.environment.clock.now();
-            let mut context = self.environment.context(now);
+            let time = self.environment.clock.next();
+            let mut context = self.environment.context(time);
             let decision = decide(&batch.snapshot, &Command::Expire(end), &mut context);
             let Ok(decision) = decision else { return };
             let proposal = Proposal {
@@ -74,7 +72,7 @@ impl CommandQueue {
                 request: None,
                 validate_only: false,
             };
-            let time = self.next_time(now);
+            self.environment.clock.advance_to(time);
             batch.accept(&proposal, decision, time);
         }
     }
@@ -141,24 +139,17 @@ impl CommandQueue {
         proposal: &Proposal,
         token: &Token,
     ) -> Result<Outcome, WriteError> {
-        let now = self.environment.clock.now();
+        let time = self.environment.clock.next();
         let decision =
-            decide(&batch.snapshot, &proposal.command, &mut self.environment.context(now))?;
+            decide(&batch.snapshot, &proposal.command, &mut self.environment.context(time))?;
         permit_findings(&decision.findings, &token.role)?;
         if proposal.validate_only || decision.changes.is_empty() {
             let Decision { changes, unchanged, findings } = decision;
             let revision = batch.snapshot.revision();
             return Ok(Outcome { revision, changes, unchanged, findings });
         }
-        let time = self.next_time(now);
+        self.environment.clock.advance_to(time);
         Ok(batch.accept(proposal, decision, time))
-    }
-
-    /// The time of the next revision: now, or just after the last revision if the clock stepped back.
-    fn next_time(&mut self, now: Timestamp) -> Timestamp {
-        let just_after = self.last_time.checked_add(SignedDuration::from_micros(1));
-        self.last_time = now.max(just_after.unwrap_or(Timestamp::MAX));
-        self.last_time
     }
 }
 

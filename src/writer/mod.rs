@@ -82,9 +82,9 @@ pub fn writer<S: Store>(
         clock: environment.clock.clone(),
         metrics: Arc::clone(&environment.metrics),
     };
-    let last_time = loaded.last_time.unwrap_or(Timestamp::MIN);
+    environment.clock.advance_to(loaded.last_time.unwrap_or(Timestamp::MIN));
     let metrics = Arc::clone(&environment.metrics);
-    let commands = CommandQueue { queue, next: VecDeque::new(), tokens, environment, last_time };
+    let commands = CommandQueue { queue, next: VecDeque::new(), tokens, environment };
     (handle, Writer { store, metrics, commands, published, token_requests, followers })
 }
 
@@ -222,7 +222,7 @@ impl<S: Store> Writer<S> {
         check_revisions(snapshot.revision(), &entries)?;
         for entry in &entries {
             snapshot.advance(entry.revision, &entry.changes);
-            self.commands.last_time = self.commands.last_time.max(entry.time);
+            self.commands.environment.clock.advance_to(entry.time);
         }
         tracing::debug!(revision = snapshot.revision().0, "caught up with another writer");
         self.commands.tokens.store(Arc::new(tokens.into_iter().collect()));

@@ -117,7 +117,7 @@ impl ManualClock {
     pub fn clock(&self) -> Clock {
         let micros = Arc::clone(&self.0);
         let now = move || Timestamp::from_microsecond(micros.load(Ordering::Relaxed)).unwrap();
-        Clock(Arc::new(now))
+        Clock::new(now)
     }
 
     pub fn advance(&self, time: SignedDuration) {

@@ -13,6 +13,7 @@ mod backup;
 mod capabilities;
 mod check_and_register;
 mod check_port;
+mod clock_steps;
 mod command_line;
 mod conformance;
 mod crash;

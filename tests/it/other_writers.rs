@@ -135,7 +135,7 @@ async fn start() -> Running {
     let loaded = store.load(time(0)).await.unwrap().into_loaded();
     let clock = Arc::clone(&now);
     let environment = Environment {
-        clock: Clock(Arc::new(move || time(clock.load(Ordering::Relaxed)))),
+        clock: Clock::new(move || time(clock.load(Ordering::Relaxed))),
         new_uid: Box::new(|| Uid::new(Uuid::now_v7())),
         metrics: Arc::new(Metrics::new([]).0),
     };

@@ -88,7 +88,7 @@ async fn start() -> Running {
     let now = move || Timestamp::from_second(clock_seconds.load(Ordering::Relaxed)).unwrap();
     let new_uid = Box::new(|| Uid::new(Uuid::now_v7()));
     let environment =
-        Environment { clock: Clock(Arc::new(now)), new_uid, metrics: Arc::new(Metrics::new([]).0) };
+        Environment { clock: Clock::new(now), new_uid, metrics: Arc::new(Metrics::new([]).0) };
     let (handle, writer) = writer(store, loaded, environment);
     let stop = CancellationToken::new();
     let followed = handle.follow().unwrap();
@@ -151,19 +151,17 @@ async fn an_expired_lease_is_a_separate_change() {
     for _ in 0..3 {
         let entry = running.followed.recv().await.unwrap();
         let record = entry.changes[0].after().unwrap();
-        // The clock stands still, and history times increase by the smallest step.
-        let late = entry.time.duration_since(record.registration().unwrap().create_time);
-        assert!(late.as_micros() <= 2, "{late:?}");
+        assert_eq!(record.registration().unwrap().create_time, entry.time);
     }
-    running.seconds.store(1_001, Ordering::Relaxed);
+    running.seconds.store(1_002, Ordering::Relaxed);
     let entry = running.followed.recv().await.unwrap();
     assert_eq!((entry.revision, &*entry.actor.0), (Revision(4), "portbook"));
-    assert_eq!(entry.time, Timestamp::from_second(1_001).unwrap());
+    assert_eq!(entry.time, Timestamp::from_second(1_002).unwrap());
     assert_eq!(entry.changes.len(), 2, "both transports in one change");
     for change in &entry.changes {
         let Change::Expired { before, cooling_until } = change else { panic!("{change:?}") };
         assert_eq!(before.ports, Some(PortRange::single(Port::new(7450))));
-        assert_eq!(*cooling_until, Timestamp::from_second(1_001 + 24 * 60 * 60).ok());
+        assert_eq!(*cooling_until, Timestamp::from_second(1_002 + 24 * 60 * 60).ok());
     }
     assert!(!running.is_held(7450) && running.is_held(7451) && running.is_held(7452));
 }
@@ -208,11 +206,13 @@ async fn history_times_increase_for_any_clock() {
     }
     assert!(times.is_sorted_by(|a, b| a < b), "{times:?}");
     assert_eq!(times[3], Timestamp::from_second(2_000).unwrap());
-    // But a lease is counted from the clock, not from the history time.
+    // A lease begins at the time of its revision.
     running.seconds.store(100, Ordering::Relaxed);
     running.handle.propose(register(7454, Some(60))).await.unwrap();
     let snapshot = running.handle.snapshot();
-    assert_eq!(snapshot.next_lease_expiry(), Timestamp::from_second(160).ok());
+    let just_after_the_last = 2_000 * 1_000_000 + 1;
+    let end = Timestamp::from_microsecond(just_after_the_last + 60 * 1_000_000).unwrap();
+    assert_eq!(snapshot.next_lease_expiry(), Some(end));
 }
 
 #[tokio::test]
@@ -229,14 +229,14 @@ async fn the_store_is_returned_when_the_writer_stops() {
 #[tokio::test]
 async fn leases_that_expire_together_end_in_commits_of_bounded_size() {
     let mut running = start().await;
-    // Five commands of 2,000 registrations each, all of which expire at the same time.
+    // Five commands of 2,000 registrations each, all of which expire within a second.
     for batch in 0..5u16 {
         let first = 10_000 + batch * 1_000;
         let registers = (first..first + 1_000).map(|port| registration(port, Some(60))).collect();
         running.handle.propose(proposal(Command::RegisterAll(registers))).await.unwrap();
         running.followed.recv().await.unwrap();
     }
-    running.seconds.store(1_060, Ordering::Relaxed);
+    running.seconds.store(1_061, Ordering::Relaxed);
     // The next command expires all of them first.
     running.handle.propose(register(10_000, None)).await.unwrap();
     let (mut ended, mut entries) = (0, 0);

@@ -188,7 +188,7 @@ impl Drop for Call {
 }
 
 fn new_request_id() -> HeaderValue {
-    let id = Uuid::now_v7().to_string();
+    let id = Uuid::new_v4().to_string();
     HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("none"))
 }
 

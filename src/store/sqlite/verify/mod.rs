@@ -237,7 +237,7 @@ impl Verifier {
 
 /// A copy in memory of a database with an older schema, upgraded as a start of the server would.
 async fn upgraded_copy(connection: &mut SqliteConnection) -> Result<SqliteConnection, StoreError> {
-    let name = format!("/portbook-{}", Uuid::now_v7());
+    let name = format!("/portbook-{}", Uuid::new_v4());
     let options = SqliteConnectOptions::new().filename(&name).vfs("memdb");
     let mut copy = options.create_if_missing(true).disable_statement_logging().connect().await?;
     // SQLite can't copy a database within a transaction.

@@ -34,6 +34,7 @@ pub(super) async fn replay(
         previous_revision: initial.clone(),
         snapshot: initial,
         last: None,
+        times: [None; 2],
         texts: TextInterner::default(),
         count: 0,
         problems,
@@ -129,6 +130,8 @@ struct Replay {
     previous_revision: Snapshot,
     snapshot: Snapshot,
     last: Option<ChangePosition>,
+    /// The time of the revision of the last change, and that of the revision before it.
+    times: [Option<Timestamp>; 2],
     texts: TextInterner,
     count: u64,
     problems: Problems,
@@ -168,13 +171,14 @@ impl Replay {
         &mut self,
         row: &StoredChange,
     ) -> Result<(ChangePosition, Timestamp, Change), StoreError> {
-        let position = position_of(row)?;
+        let (position, time) = (position_of(row)?, time_from_micros(row.time)?);
         if self.last.is_none_or(|last| last.revision != position.revision) {
             self.previous_revision = self.snapshot.clone();
+            self.times = [Some(time), self.times[0]];
         }
         let (before, after) = (row.before.clone(), row.after.clone());
         let change = decode_change(&row.kind, before, after, row.rest_until, &mut self.texts)?;
-        Ok((position, time_from_micros(row.time)?, change))
+        Ok((position, time, change))
     }
 
     /// The problems of a change, relative to the changes before it.
@@ -196,13 +200,16 @@ impl Replay {
         if !fits(change, &self.snapshot) {
             problems.push("its state before differs from the replayed state");
         }
-        if !has_revision_and_time(change, found.revision, time) {
+        let may_be_earlier = self.follows_at_once();
+        if !has_revision_and_time(change, found.revision, time, may_be_earlier) {
             problems.push("its state after has another revision or time");
         }
         if let Change::Released { before, cooling_until }
         | Change::Expired { before, cooling_until } = change
-            && decide::cooling_until(&self.previous_revision, before, time) != *cooling_until
+            && let expected = decide::cooling_until(&self.previous_revision, before, time)
+            && expected != *cooling_until
             && !(cooling_until.is_none() && predates_cool_down(row))
+            && !(may_be_earlier && cooling_until.is_some() && *cooling_until < expected)
         {
             problems.push("the end of the cool-down is wrong");
         }
@@ -214,6 +221,15 @@ impl Replay {
             Ok(false) | Err(_) => problems.push("its columns contradict each other"),
         }
         problems
+    }
+}
+
+impl Replay {
+    /// Whether the revision has the earliest time after the one before it. Version 0.1.0 moved the time of
+    /// a revision there if the clock had stepped back, but not the times in its records, which are earlier.
+    fn follows_at_once(&self) -> bool {
+        let [Some(time), Some(before)] = self.times else { return false };
+        time.as_microsecond() == before.as_microsecond() + 1
     }
 }
 
@@ -251,8 +267,14 @@ fn fits(change: &Change, snapshot: &Snapshot) -> bool {
     }
 }
 
-/// Whether the state after the change has this revision and, if it is new, this time.
-fn has_revision_and_time(change: &Change, revision: Revision, time: Timestamp) -> bool {
+/// Whether the state after the change has this revision and, if it is new, this time or, if permitted,
+/// an earlier one.
+fn has_revision_and_time(
+    change: &Change,
+    revision: Revision,
+    time: Timestamp,
+    may_be_earlier: bool,
+) -> bool {
     match change {
         Change::Namespace(edit) => edit.after().is_none_or(|after| after.revision == revision),
         Change::Pool(edit) => edit.after().is_none_or(|after| after.revision == revision),
@@ -260,7 +282,9 @@ fn has_revision_and_time(change: &Change, revision: Revision, time: Timestamp) -
             let after = of_registration.after().and_then(|after| after.registration());
             let is_new = matches!(change, Change::Registered { .. });
             after.is_none_or(|after| {
-                after.revision == revision && (!is_new || after.create_time == time)
+                let has_time =
+                    after.create_time == time || (may_be_earlier && after.create_time < time);
+                after.revision == revision && (!is_new || has_time)
             })
         }
     }
