@@ -2,6 +2,11 @@
 //! visiting each record.
 //!
 //! Snapshots share a page until one of its records changes.
+//!
+//! Pages are kept because one entry with a cached text for each service, 500 lines less, makes a
+//! search of a full namespace 3 to 5 times slower (by a word: 39 instead of 8 ms) and a list of it by
+//! label 4 times; memory grows by 17 %. With 5,000 registrations in a namespace, searches were up to
+//! a third faster. Measured with `benches/scale/run` and `cargo bench`.
 
 mod page;
 
