@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use itertools::Itertools;
 use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::DatabaseArgs;
 use super::output::{self, quoted};
 use super::{Error, ExitStatus};
-use crate::store::{Backup, DatabaseStore, Maintenance, Restored};
+use crate::store::{Backup, DatabaseStore, Maintenance, RestoreOptions, Restored, RestoredTokens};
 
 /// The arguments of `portbook backup` and `portbook restore`.
 #[derive(Args, Debug)]
@@ -41,13 +42,30 @@ impl CopyArgs {
         let saved = progress.run(saved).await?;
         output::print(&backup_summary(&database, &file, saved))
     }
+}
 
+/// The arguments of `portbook restore`.
+#[derive(Args, Debug)]
+pub(super) struct RestoreArgs {
+    #[command(flatten)]
+    copy: CopyArgs,
+
+    /// Use the tokens of the backup, as they were then: those that were revoked or rotated since are
+    /// valid again. Otherwise, the tokens of the replaced database stay as they are, if it is the same
+    /// registry and can be read.
+    #[arg(long)]
+    tokens_from_backup: bool,
+}
+
+impl RestoreArgs {
     /// Replaces the database with the file.
     pub(super) async fn restore(self) -> Result<ExitStatus, Error> {
-        let Self { file, database: DatabaseArgs { database }, force } = self;
+        let Self { copy, tokens_from_backup } = self;
+        let CopyArgs { file, database: DatabaseArgs { database }, force } = copy;
         let progress = Progress::new("restoring");
         let update = |copied, total| progress.update(copied, total);
-        let restored = DatabaseStore::restore(&file, &database, force, Timestamp::now(), update);
+        let options = RestoreOptions { overwrite: force, tokens_from_backup };
+        let restored = DatabaseStore::restore(&file, &database, options, Timestamp::now(), update);
         let restored = progress.run(restored).await?;
         output::print(&restore_summary(&database, &file, &restored))
     }
@@ -64,15 +82,31 @@ fn backup_summary(database: &Path, file: &Path, saved: Backup) -> String {
 }
 
 fn restore_summary(database: &Path, file: &Path, restored: &Restored) -> String {
-    let Restored { revision, assignments, previous } = restored;
+    let Restored { revision, assignments, previous, tokens } = restored;
     let (database, file) = (quoted(database), quoted(file));
     let previous = previous
         .as_ref()
         .map_or_else(String::new, |previous| format!("previous database: {}\n", quoted(previous)));
+    let tokens = tokens_summary(tokens);
     format!(
         "Restored {database} from {file}: revision {revision}, {assignments} registered\n{previous}\
-         to start the server: portbook serve --database {database}\n"
+         {tokens}to start the server: portbook serve --database {database}\n"
     )
+}
+
+fn tokens_summary(tokens: &RestoredTokens) -> String {
+    match tokens {
+        RestoredTokens::Kept { differing } if differing.is_empty() => String::new(),
+        RestoredTokens::Kept { differing } => format!(
+            "tokens: those of the previous database; they differ from the backup in: {}\n",
+            differing.iter().join(", ")
+        ),
+        RestoredTokens::OfBackup => {
+            "tokens: those of the backup; if one of them was revoked since, it \
+             is valid again; to revoke it: portbook token revoke NAME\n"
+                .into()
+        }
+    }
 }
 
 /// The progress of a copy.

@@ -116,7 +116,7 @@ enum Command {
     /// Back up the database to one file. A server may be running.
     Backup(copy::CopyArgs),
     /// Replace the database with a backup. No server may be running on the database.
-    Restore(copy::CopyArgs),
+    Restore(copy::RestoreArgs),
     /// Check a backup or a database for damage. Changes nothing; a server may be running.
     Verify(verify::VerifyArgs),
     /// Show the version, the revision and the number of records of the registry.

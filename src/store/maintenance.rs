@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::{BoxError, OpenError, Store};
+use crate::access::TokenName;
 use crate::registry::assignment::Revision;
 
 /// A store with backup, restoration and verification. None of them requires an open store; a server may
@@ -25,7 +26,8 @@ pub trait Maintenance: Store {
     ) -> impl Future<Output = Result<Backup, BackupError>>;
 
     /// Verifies a backup and replaces the database with it. `report_progress` receives the number of
-    /// bytes copied and the total.
+    /// bytes copied and the total. The tokens of the replaced database stay as they are, unless it can't
+    /// be read or `options` requests those of the backup.
     ///
     /// # Errors
     /// If the backup is damaged, a server uses the database, the database exists and `overwrite` is not
@@ -33,7 +35,7 @@ pub trait Maintenance: Store {
     fn restore(
         backup: &Path,
         database: &Path,
-        overwrite: bool,
+        options: RestoreOptions,
         now: Timestamp,
         report_progress: impl FnMut(u64, u64),
     ) -> impl Future<Output = Result<Restored, RestoreError>>;
@@ -130,6 +132,27 @@ impl From<OpenError> for CopyError {
     }
 }
 
+/// How to restore a backup.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RestoreOptions {
+    /// Whether to replace an existing database.
+    pub overwrite: bool,
+    /// Whether to use the tokens of the backup, as they were then.
+    pub tokens_from_backup: bool,
+}
+
+/// The tokens of a restored database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RestoredTokens {
+    /// Those of the replaced database.
+    Kept {
+        /// The names of those that the backup does not have, or has in another state, in order.
+        differing: Vec<TokenName>,
+    },
+    /// Those of the backup: tokens that were revoked or rotated since are valid again.
+    OfBackup,
+}
+
 /// A backup that was restored.
 #[derive(Clone, Debug)]
 pub struct Restored {
@@ -139,6 +162,8 @@ pub struct Restored {
     pub assignments: u64,
     /// The new path of the previous database, if there was one.
     pub previous: Option<PathBuf>,
+    /// Its tokens.
+    pub tokens: RestoredTokens,
 }
 
 /// Why nothing was restored.

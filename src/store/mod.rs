@@ -31,7 +31,8 @@ pub use error::{BoxError, OpenError, StoreError};
 pub(crate) use error_chain::error_chain;
 use history::History;
 pub use maintenance::{
-    Backup, BackupError, Check, CopyError, Maintenance, Outcome, Report, RestoreError, Restored,
+    Backup, BackupError, Check, CopyError, Maintenance, Outcome, Report, RestoreError,
+    RestoreOptions, Restored, RestoredTokens,
 };
 pub use selector::{DatabaseStore, in_memory};
 pub use two_threads::TwoThreads;

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use portbook::grpc::proto::{self, AsOf, as_of};
-use portbook::store::{DatabaseStore, Maintenance};
+use portbook::store::{DatabaseStore, Maintenance, RestoreOptions};
 
+use crate::command_line::online;
 use crate::harness::{FREE, QUIET, Server, portbook, register, sql_counts};
 use crate::verify::report;
 use crate::verify::{execute, forge, open};
@@ -237,6 +238,80 @@ async fn a_named_pipe_and_a_device_are_rejected_at_once() {
     }
 }
 
+/// Runs a command of an admin.
+fn administer(server: &Server, line: &str) -> String {
+    let output = online(server, line);
+    let (code, text) = code_and_output(&output);
+    assert_eq!(code, Some(0), "{line}: {text}");
+    text
+}
+
+fn secret_in(text: &str) -> String {
+    let secret = text.split_whitespace().find(|word| word.starts_with("pbk_"));
+    secret.unwrap_or_else(|| panic!("no secret: {text}")).to_owned()
+}
+
+async fn is_valid(server: &Server, secret: &str) -> bool {
+    let mut writes = server.writes_as(Some(&format!("Bearer {secret}"))).await;
+    let mut request = register("tried", FREE);
+    request.validate_only = true;
+    writes.register_port(request).await.is_ok()
+}
+
+#[tokio::test]
+async fn a_restore_keeps_the_tokens_of_the_replaced_database() {
+    let mut server = Server::start();
+    let create = |server: &Server, name: &str| {
+        secret_in(&administer(
+            server,
+            &format!("token create {name} --role registrar --grant default"),
+        ))
+    };
+    let (revoked, rotated) = (create(&server, "revoked"), create(&server, "rotated"));
+    create(&server, "unchanged");
+    let file = backup_of(&server);
+    administer(&server, "token revoke revoked");
+    let renewed = secret_in(&administer(&server, "token rotate rotated --overlap 0s"));
+    let created = create(&server, "created");
+    server.signal("TERM").await;
+    let text = assert_success(restore(&file, &server.database()).arg("--force"));
+    let differing = "tokens: those of the previous database; they differ from the backup in: created, \
+                     revoked, rotated";
+    assert!(text.contains(differing), "{text}");
+    server.launch();
+    for (secret, expected) in
+        [(&revoked, false), (&rotated, false), (&renewed, true), (&created, true)]
+    {
+        assert_eq!(is_valid(&server, secret).await, expected);
+    }
+    assert_eq!(verify(&server.database()).0, Some(0));
+
+    server.signal("TERM").await;
+    let mut requested = restore(&file, &server.database());
+    let text = assert_success(requested.arg("--force").arg("--tokens-from-backup"));
+    assert!(text.contains("is valid again; to revoke it: portbook token revoke NAME"), "{text}");
+    server.launch();
+    for (secret, expected) in
+        [(&revoked, true), (&rotated, true), (&renewed, false), (&created, false)]
+    {
+        assert_eq!(is_valid(&server, secret).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_restore_reports_tokens_of_the_backup_if_the_replaced_database_has_no_tokens() {
+    let server = stopped_after(1).await;
+    let file = backup_of(&server);
+    for content in [&b""[..], b"damaged"] {
+        fs::write(server.database(), content).unwrap();
+        let text = assert_success(restore(&file, &server.database()).arg("--force"));
+        assert!(text.contains("tokens: those of the backup"), "{text}");
+    }
+    let elsewhere = Server::stopped();
+    let text = assert_success(&mut restore(&file, &elsewhere.database()));
+    assert!(text.contains("tokens: those of the backup"), "{text}");
+}
+
 #[tokio::test]
 async fn a_failed_backup_leaves_no_file_and_reports_the_cause() {
     let server = stopped_after(1).await;
@@ -401,9 +476,12 @@ async fn a_server_started_during_a_restore_keeps_its_database() {
         if was_there {
             fs::copy(origin.database(), &database).unwrap();
         }
-        let now = Timestamp::now();
+        let (now, options) = (
+            Timestamp::now(),
+            RestoreOptions { overwrite: was_there, ..RestoreOptions::default() },
+        );
         let mut restoring =
-            Box::pin(DatabaseStore::restore(&file, &database, was_there, now, |_, _| ()));
+            Box::pin(DatabaseStore::restore(&file, &database, options, now, |_, _| ()));
         until_copying(&mut restoring, folder).await;
         if was_there {
             fs::rename(&database, folder.join("elsewhere.db")).unwrap();

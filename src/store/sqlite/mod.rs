@@ -12,6 +12,7 @@ mod open;
 mod partial_copy;
 mod read_only;
 mod restore;
+mod restored_tokens;
 mod token;
 mod verify;
 
@@ -36,7 +37,8 @@ use super::history::format::{
 };
 use super::{
     AppendOutcome, Backup, BackupError, Contents, Entry, LogTail, Maintenance, OpenError, Report,
-    RestoreError, Restored, SizeReader, Store, StoreError, StoredOutcome, check_revisions,
+    RestoreError, RestoreOptions, Restored, SizeReader, Store, StoreError, StoredOutcome,
+    check_revisions,
 };
 use crate::access::{Actor, Token};
 use crate::registry::assignment::Revision;
@@ -192,11 +194,11 @@ impl Maintenance for SqliteStore {
     async fn restore(
         backup: &Path,
         database: &Path,
-        overwrite: bool,
+        options: RestoreOptions,
         now: Timestamp,
         report_progress: impl FnMut(u64, u64),
     ) -> Result<Restored, RestoreError> {
-        restore(backup, database, overwrite, now, report_progress).await
+        restore(backup, database, options, now, report_progress).await
     }
 
     async fn verify(database: &Path, now: Timestamp) -> Result<Report, OpenError> {

@@ -180,7 +180,7 @@ async fn back_up_before_upgrade(
 }
 
 /// The newest migration that was applied to the file, 0 for a new file.
-async fn applied_version(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
+pub(super) async fn applied_version(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
     let has_table: bool = sqlx::query_scalar(
         "select exists (select 1 from sqlite_schema where name = '_sqlx_migrations')",
     )

@@ -7,14 +7,15 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sqlx::sqlite::SqliteConnection;
+use sqlx::ConnectOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use tempfile::NamedTempFile;
 
 use super::backup_seal::BackupSeal;
 use super::error::primary_code;
 use super::open::FORMAT;
 use super::read_only::{ReadOnlyDatabase, close};
-use crate::store::{CopyError, OpenError, Report};
+use crate::store::{CopyError, OpenError, Report, StoreError};
 
 /// How often progress is reported.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
@@ -100,6 +101,26 @@ impl PartialCopy {
                     report_progress(done, size.unsigned_abs());
                 }
             }
+        }
+    }
+
+    /// Opens the copy to change it.
+    pub(super) async fn connect(&self) -> Result<SqliteConnection, CopyError> {
+        let options = SqliteConnectOptions::new().filename(self.file.path());
+        // The copy is not in use, and flushed to the disk before it is.
+        let options = options
+            .create_if_missing(false)
+            .journal_mode(SqliteJournalMode::Memory)
+            .synchronous(SqliteSynchronous::Off);
+        let opened = options.disable_statement_logging().connect().await;
+        opened.map_err(|error| self.write_failed(error.into()))
+    }
+
+    /// The error of a write to the copy.
+    pub(super) fn write_failed(&self, error: StoreError) -> CopyError {
+        match error {
+            StoreError::Full(_) => CopyError::Full(self.target.clone()),
+            error => CopyError::Copy { path: self.target.clone(), source: error.into() },
         }
     }
 

@@ -16,14 +16,15 @@ use super::error::primary_code;
 use super::open::lock;
 use super::partial_copy::{check_copy, copy, sync_folder, write_failed};
 use super::read_only::{COMPANIONS, check_is_regular, with_suffix};
+use super::restored_tokens;
 use super::verify::{verify, verify_format};
-use crate::store::{CopyError, RestoreError, Restored};
+use crate::store::{CopyError, RestoreError, RestoreOptions, Restored, RestoredTokens};
 
 /// See [`crate::store::Maintenance::restore`].
 pub(super) async fn restore(
     backup: &Path,
     database: &Path,
-    overwrite: bool,
+    options: RestoreOptions,
     now: Timestamp,
     report_progress: impl FnMut(u64, u64),
 ) -> Result<Restored, RestoreError> {
@@ -38,7 +39,7 @@ pub(super) async fn restore(
         Ok(path) => Some(LockedFile { file: lock(database)?, path }),
         Err(_) => None,
     };
-    if old.is_some() && !overwrite {
+    if old.is_some() && !options.overwrite {
         return Err(RestoreError::Exists(database.to_owned()));
     }
     let report = verify(backup, now).await?;
@@ -47,18 +48,25 @@ pub(super) async fn restore(
     }
     let target = old.as_ref().map_or(database, |old| &old.path);
     let partial = copy(backup, target, report_progress).await?;
+    // The locked file may have been moved, and another one put in its place.
+    let check_in_place = |old: &LockedFile| {
+        old.is_in_place().then_some(()).ok_or_else(|| RestoreError::Busy(database.to_owned()))
+    };
+    if let Some(old) = &old {
+        check_in_place(old)?;
+        checkpoint(&old.path).await?;
+    }
+    let tokens = match &old {
+        Some(old) if !options.tokens_from_backup => {
+            restored_tokens::keep(&old.path, &partial).await?
+        }
+        _ => RestoredTokens::OfBackup,
+    };
     let report = check_copy(verify_format(&partial.open()?).await?, backup)?;
     let previous = match &old {
         Some(old) => {
-            // The locked file may have been moved, and another one put in its place.
-            let in_place = || {
-                let busy = || RestoreError::Busy(database.to_owned());
-                old.is_in_place().then_some(()).ok_or_else(busy)
-            };
-            in_place()?;
             partial.copy_permissions_from(&old.path)?;
-            checkpoint(&old.path).await?;
-            in_place()?;
+            check_in_place(old)?;
             let previous = link_to_free_name(&old.path, now)?;
             partial.persist(true)?;
             Some(previous)
@@ -75,6 +83,7 @@ pub(super) async fn restore(
         revision: report.revision.unwrap_or_default(),
         assignments: report.assignments.unwrap_or_default(),
         previous,
+        tokens,
     })
 }
 

@@ -15,7 +15,8 @@ use portbook::registry::service_name::fold;
 use portbook::registry::snapshot::Snapshot;
 use portbook::store::history::{ChangeFilter, ChangePosition, ChangeRecord, History, Query};
 use portbook::store::{
-    AppendOutcome, Entry, LoadedRegistry, LogTail, Maintenance, RequestKey, Store, StoreError,
+    AppendOutcome, Entry, LoadedRegistry, LogTail, Maintenance, RequestKey, RestoreOptions, Store,
+    StoreError,
 };
 
 use super::TestedStore;
@@ -607,15 +608,19 @@ pub async fn a_backup_is_a_verified_copy_that_can_be_restored<S: TestedStore + M
         assert!(report.is_ok(), "{report:?}");
         assert_eq!((report.revision, report.is_backup), (Some(last.revision()), file != database));
     }
-    let restored = S::restore(&backup, &other, false, now, |_, _| ()).await.unwrap();
+    let (new, replacing) = (
+        RestoreOptions::default(),
+        RestoreOptions { overwrite: true, ..RestoreOptions::default() },
+    );
+    let restored = S::restore(&backup, &other, new, now, |_, _| ()).await.unwrap();
     assert_eq!((restored.revision, restored.previous), (last.revision(), None));
     assert_survived::<S>(&other, &workload, &token).await;
     // What is appended later is not in the backup, and an existing database is replaced only on request.
     let next = entry(last, &registration("suite", 20_000));
     append(&mut store, std::slice::from_ref(&next)).await;
     store.close().await.unwrap();
-    S::restore(&backup, database, false, now, |_, _| ()).await.unwrap_err();
-    S::restore(&backup, database, true, now, |_, _| ()).await.unwrap();
+    S::restore(&backup, database, new, now, |_, _| ()).await.unwrap_err();
+    S::restore(&backup, database, replacing, now, |_, _| ()).await.unwrap();
     assert_survived::<S>(database, &workload, &token).await;
 }
 
