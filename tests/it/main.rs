@@ -57,3 +57,4 @@ mod verify;
 mod watch;
 mod writer;
 mod writes;
+mod young_database;

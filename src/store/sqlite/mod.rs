@@ -5,6 +5,7 @@ mod append;
 mod backup;
 mod backup_seal;
 mod backup_target;
+mod create;
 mod error;
 mod history;
 mod load;
@@ -131,7 +132,10 @@ impl Store for SqliteStore {
 
     async fn put_token(&mut self, token: &Token) -> Result<(), StoreError> {
         self.check_in_place()?;
-        token::put(&mut self.connection, token).await
+        token::put(&mut self.connection, token).await?;
+        // The first token of a new database must survive the loss of the log, as its tables do.
+        open::checkpoint(&mut self.connection).await;
+        Ok(())
     }
 
     async fn stored_outcome(

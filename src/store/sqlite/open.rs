@@ -7,13 +7,14 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use sqlx::ConnectOptions;
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 
 use super::backup_seal::BackupSeal;
+use super::create::{create_if_missing, initialize, migrate};
 use super::error::{is_full, primary_code};
 use super::history::SqliteHistory;
-use super::{LockedFile, SqliteStore, backup, read_only};
+use super::{LockedFile, SqliteStore, backup, execute, read_only};
 use crate::store::OpenError;
 
 pub(super) static MIGRATIONS: Migrator = sqlx::migrate!();
@@ -41,6 +42,7 @@ impl SqliteStore {
         if is_missing && log.metadata().is_ok_and(|log| log.len() > 0) {
             return Err(OpenError::Missing { path: path.to_owned(), log });
         }
+        create_if_missing(path).await?;
         let mut file = lock(path)?;
         // A served backup is not a backup any more: its seal would guarantee that the file has not
         // changed.
@@ -59,7 +61,10 @@ impl SqliteStore {
     /// If there is not enough memory.
     pub async fn in_memory() -> Result<Self, OpenError> {
         let options = SqliteConnectOptions::new().in_memory(true);
-        let connection = prepare(options, Path::new(":memory:")).await?;
+        let path = Path::new(":memory:");
+        let connecting = options.disable_statement_logging().connect().await;
+        let mut connection = connecting.map_err(|source| open_error(path, source))?;
+        initialize(&mut connection, path).await?;
         Ok(Self { connection, file: None, history: None })
     }
 }
@@ -79,7 +84,7 @@ pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
     }
 }
 
-fn open_failed(path: &Path, source: io::Error) -> OpenError {
+pub(super) fn open_failed(path: &Path, source: io::Error) -> OpenError {
     match source.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             OpenError::ReadOnly(path.to_owned())
@@ -101,42 +106,36 @@ async fn prepare(
     let schema = check_owner(&mut connection, path).await?;
     back_up_before_upgrade(&mut connection, path, schema).await?;
     make_durable(&mut connection).await.map_err(failed)?;
-    MIGRATIONS.run(&mut connection).await.map_err(|source| match source {
-        MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) => {
-            open_error(path, source)
-        }
-        source => OpenError::Migrate { path: path.to_owned(), source: source.into() },
-    })?;
+    migrate(&mut connection, path).await?;
+    checkpoint(&mut connection).await;
     Ok(connection)
 }
 
-/// Checks that the file is Portbook's and not of a newer version. Returns its schema version, 0 for a
-/// new file.
+/// Copies the write-ahead log into the file, as far as no reader needs it: what is in the file survives
+/// the loss of the log. A failure, as on a full disk, loses nothing: the log still has everything.
+pub(super) async fn checkpoint(connection: &mut SqliteConnection) {
+    if let Err(error) = execute(connection, "pragma wal_checkpoint(passive)").await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "checkpoint failed");
+    }
+}
+
+/// Checks that the file is Portbook's and not of a newer version. Returns its schema version.
 async fn check_owner(connection: &mut SqliteConnection, path: &Path) -> Result<i64, OpenError> {
     let failed = |source: sqlx::Error| open_error(path, source);
-    let tables: i64 = sqlx::query_scalar("select count(*) from sqlite_schema")
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(failed)?;
     let owner: i64 = sqlx::query_scalar("pragma application_id")
         .fetch_one(&mut *connection)
         .await
         .map_err(failed)?;
-    if owner == APPLICATION_ID {
-        let (found, known) = (applied_version(connection).await.map_err(failed)?, newest_schema());
-        if found > known {
-            return Err(OpenError::Newer { path: path.to_owned(), found, known });
-        }
-        return Ok(found);
-    }
-    if owner != 0 || tables > 0 {
+    if owner != APPLICATION_ID {
         return Err(OpenError::NotPortbook { path: path.to_owned(), format: FORMAT });
     }
-    sqlx::raw_sql("pragma application_id = 0x50424f4b")
-        .execute(connection)
-        .await
-        .map_err(failed)?;
-    Ok(0)
+    let (found, known) = (applied_version(connection).await.map_err(failed)?, newest_schema());
+    match found {
+        // Its tables were in a log that is lost: it is not a new database.
+        0 => Err(OpenError::Damaged(path.to_owned())),
+        found if found > known => Err(OpenError::Newer { path: path.to_owned(), found, known }),
+        found => Ok(found),
+    }
 }
 
 /// The newest schema version that this Portbook supports.
@@ -151,7 +150,7 @@ async fn back_up_before_upgrade(
     schema: i64,
 ) -> Result<(), OpenError> {
     let known = newest_schema();
-    if schema == 0 || schema == known {
+    if schema == known {
         return Ok(());
     }
     let is_used: bool = sqlx::query_scalar(
@@ -179,7 +178,7 @@ async fn back_up_before_upgrade(
     }
 }
 
-/// The newest migration that was applied to the file, 0 for a new file.
+/// The newest migration that was applied to the file, 0 if none.
 pub(super) async fn applied_version(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
     let has_table: bool = sqlx::query_scalar(
         "select exists (select 1 from sqlite_schema where name = '_sqlx_migrations')",
