@@ -32,11 +32,11 @@ pub(super) struct DetailArgs {
     #[arg(long, value_name = "TEXT")]
     notes: Option<String>,
 
-    /// A link to more information, such as a repository or a runbook.
+    /// A link to more information, such as a repository or a runbook. Its format is not checked.
     #[arg(long, value_name = "URL")]
     url: Option<String>,
 
-    /// A label; repeatable. An update replaces all existing labels.
+    /// A label; repeatable. In an update, they replace all existing labels.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse::label)]
     labels: Vec<(String, String)>,
 }

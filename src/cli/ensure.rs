@@ -37,7 +37,7 @@ pub(super) struct EnsureArgs {
     quiet: bool,
 
     /// The duration of the lease, 1s-3650d, such as 12h or 30d [default: no expiry]. For an existing
-    /// allocation, the lease is renewed with --ttl and unchanged without it.
+    /// allocation with a lease, the lease is extended, never shortened.
     #[arg(long, value_name = "DURATION", value_parser = time_args::duration)]
     ttl: Option<prost_types::Duration>,
 

@@ -71,7 +71,7 @@ fn print_token(token: &PlainToken, address: SocketAddr) -> io::Result<()> {
         io::stderr(),
         "\nThis database is new. Its admin token, printed only once, lets you register ports:\n\n    \
          {secret}\n\nTry it:\n\n    export PORTBOOK_TOKEN={secret}\n    \
-         portbook register my-service 7450/tcp --addr {address}\n"
+         portbook register my-service 7444/tcp --addr {address}\n"
     )
 }
 
