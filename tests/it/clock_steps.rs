@@ -7,20 +7,24 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use jiff::{SignedDuration, Timestamp};
 use portbook::access::Actor;
 use portbook::metrics::Metrics;
-use portbook::registry::assignment::Revision;
+use portbook::registry::assignment::{Revision, Uid};
 use portbook::registry::change::Change;
+use portbook::registry::command::{Command, RegistrationSelector};
+use portbook::registry::decide::{Context, decide};
 use portbook::store::history::{ChangeFilter, ChangePosition, ChangeRecord, History, Query};
-use portbook::store::{DatabaseStore, Maintenance, Store, StoreError};
+use portbook::store::{DatabaseStore, Entry, Maintenance, Report, Store, StoreError};
 use portbook::writer::{Clock, Environment, Proposal, RegistryHandle, WriteError, writer};
 use proptest::prelude::*;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
+use crate::conformance::registration;
 use crate::decisions::command::command;
 use crate::decisions::model_of;
-use crate::decisions::operation::{Operation, operation, resolved};
+use crate::decisions::operation::{Operation, operation, resolved, time};
 use crate::harness::{seeded_store, within_timeout};
-use crate::properties::block_on;
+use crate::properties::{NEW, block_on};
 
 /// An action on a running registry.
 #[derive(Clone, Debug)]
@@ -157,4 +161,52 @@ proptest! {
             assert!(report.is_ok(), "{:?}", report.problems());
         });
     }
+}
+
+/// The entries of 0.1.0: it decided a command at the time of the clock, and moved only the time of the
+/// revision after that of the last one. `moved` is that time, in microseconds after the last one.
+async fn verify_history_of_0_1_0(moved: i64) -> Report {
+    let (folder, mut store) = seeded_store().await;
+    let mut snapshot = NEW.clone();
+    let (mut entries, mut last) = (Vec::new(), time(2_000));
+    let uid = |entries: &[Entry]| entries[0].changes[0].record().unwrap().uid;
+    for (clock, operation) in [(2_000, "register"), (1_000, "register"), (1_001, "release")] {
+        let command = match operation {
+            "register" => registration("suite", 20_000 + clock as u16),
+            _ => {
+                let selector = RegistrationSelector::Uid { uid: uid(&entries), etag: None };
+                Command::Release(selector)
+            }
+        };
+        let mut new_uid = || Uid::new(Uuid::now_v7());
+        let mut context = Context { now: time(clock), new_uid: &mut new_uid };
+        let decision = decide(&snapshot, &command, &mut context).unwrap();
+        let revision = snapshot.revision().next();
+        if !entries.is_empty() {
+            last += SignedDuration::from_micros(moved);
+        }
+        snapshot = snapshot.after(revision, &decision.changes);
+        entries.push(Entry {
+            revision,
+            time: last,
+            actor: Actor("admin".into()),
+            reason: String::new(),
+            changes: decision.changes,
+            findings: Vec::new(),
+            request: None,
+        });
+    }
+    store.append(Revision(0), &entries).await.unwrap();
+    store.close().await.unwrap();
+    DatabaseStore::verify(&folder.path().join("portbook.db"), Timestamp::now()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_history_that_0_1_0_wrote_under_a_clock_that_stepped_back_is_valid() {
+    let report = verify_history_of_0_1_0(1).await;
+    assert!(report.is_ok(), "{:?}", report.problems());
+    // Another difference of the times has another cause.
+    let problems = verify_history_of_0_1_0(2).await.problems().unwrap();
+    assert!(problems.contains("its state after has another revision or time"), "{problems}");
+    assert!(problems.contains("the end of the cool-down is wrong"), "{problems}");
 }
