@@ -38,7 +38,8 @@ impl ConnectionError {
     pub(in crate::cli) fn hint(&self) -> Option<String> {
         let host = self.addr.authority();
         Some(if self.has(&["tcp connect error", "dns error"]) || self.stage == Stage::Established {
-            "check --addr, or start a server: portbook serve; to read without a server: --offline"
+            "check --addr, or start a server: portbook serve; lookup, list, search and check also \
+             work without one: --offline"
                 .into()
         } else if self.has(&["UnknownIssuer", "BadSignature"]) {
             "to trust the authority that issued the server certificate: --ca FILE".into()
